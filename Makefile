@@ -5,6 +5,8 @@
 ROOMS    := reactor scsi rpc iscsi balancer initiator target mpio lib export manager
 PROGRAMS := corelane corelaned corelane-targetd
 
+, := ,
+any := %
 SAN      ?=
 B        ?= build$(if $(SAN),-san)
 CC       ?= cc
@@ -20,7 +22,6 @@ CPPFLAGS += -D_GNU_SOURCE -I. -Iinclude -MMD -MP
 ALLFLAGS  = -std=gnu17 $(OPT) $(WARN) $(SANFLAGS) -fno-strict-aliasing -pthread \
             $(shell pkg-config --cflags $(PKGS)) $(CFLAGS)
 LIBS      = $(shell pkg-config --libs $(PKGS)) -pthread -lm
-, := ,
 
 Q := $(if $(V),,@)
 say = $(if $(V),,@printf '  %-5s %s\n' $(1) $(2))
@@ -54,7 +55,7 @@ $(B)/unit/%: $(B)/tests/unit/%.o $$(call arch,$$(call down,$$(firstword $$(subst
 	$(Q)$(CC) $(ALLFLAGS) $(LDFLAGS) -o $@ $^ $(LIBS) -lcmocka
 
 # `make unit-ROOM` builds and runs one room's unit tests
-unit-%: $$(filter $(B)/unit/$$*/%,$(TESTS))
+unit-%: $$(filter $(B)/unit/$$*/$$(any),$(TESTS))
 	$(Q)for t in $^; do echo "== $$t"; $$t || exit 1; done
 
 # A program is its folder and what the programs share, over all rooms
@@ -106,6 +107,11 @@ deps-build:
 	$(Q)packaging/deps.sh build
 
 tests: $(TESTS)
+
+# bench/bench_ROOM_x.c: what measures one room alone, linked with the rooms up to iscsi
+$(B)/bench_%: $(B)/bench/bench_%.o $$(call arch,$$(call down,iscsi))
+	$(call say,LD,$@)
+	$(Q)$(CC) $(ALLFLAGS) $(LDFLAGS) -o $@ $^ $(LIBS)
 
 lint:
 	$(Q)packaging/deps.sh build test lint
