@@ -1,0 +1,198 @@
+/*
+ * lun.h - a logical unit: the SCSI device server behind one LUN, and the seam to the iSCSI sessions above
+ *
+ * Sessions on different cores serve the same logical unit. Reads and writes that conflict with nothing run on
+ * the core where their session lives. What cores share (reservations, registrations, mode pages, capacity,
+ * the ranges of COMPARE AND WRITE) belongs to the unit's owner core: other cores see a read-only view that
+ * the owner publishes by message and that every core acknowledges before the command that changed it is
+ * answered; commands that change it are carried to the owner and back. Nothing here takes a lock.
+ *
+ * Words: a nexus is an I_T nexus (one session); an ITL is one nexus's view of one logical unit.
+ */
+#ifndef CORELANE_TARGET_LUN_H
+#define CORELANE_TARGET_LUN_H
+
+#include <stdbool.h>
+#include <stdint.h>
+#include "iscsi/proto.h"
+#include "reactor/rt.h"
+#include "reactor/rt_list.h"
+#include "scsi/scsi.h"
+#include "target/backend/be.h"
+
+struct lun;                                 /* a logical unit; one owner core, a part on each core */
+struct nexus;
+struct itl;
+struct scsi_task;
+
+#define LUN_TRANSFER_MAX (4u << 20)         /* bytes; MAXIMUM TRANSFER LENGTH of VPD B0 */
+
+/* ---- the unit itself (control path: the host's first core) --------------------------------------------- */
+
+struct lun_conf {
+    struct be_conf be;
+    uint32_t block_len;                     /* bytes: 512 or 4096 */
+    bool readonly;
+    uint8_t naa[16];                        /* all zero: made anew (NAA 6, random) */
+    const char *state_path;                 /* where registrations live that outlast a power loss (APTPL); NULL: nowhere */
+};
+
+/* Opens the backend (blocks: call from rt_work or at set-up), restores APTPL state, lays the per-core parts out.
+ * @owner: index of the core that will own shared state. Return: 0, or -errno with @why as be_open() has it. */
+int lun_new(struct lun **out, struct rt_host *host, unsigned owner, const struct lun_conf *conf, char why[static 256]);
+/* When no ITL is left on any core and lun_quiesce() has completed. Blocks (closes the backend). Accepts NULL. */
+void lun_free(struct lun *lun);
+
+struct lun_info {
+    uint64_t blocks;
+    uint32_t block_len;
+    bool readonly;
+    uint8_t naa[16];
+    char serial[33];
+};
+void lun_info(const struct lun *lun, struct lun_info *out);   /* any core: what was last published there */
+
+/* Answers arrive as fn(arg, err) on the core that asked. */
+struct lun_request {
+    void (*fn)(struct lun_request *r, int err);
+    char why[256];
+    /* The rest is the unit's. */
+    struct rt_msg msg;
+    struct rt_work work;
+    struct lun *lun;
+    struct rt *asker;
+    uint64_t arg;
+    unsigned left;
+};
+/* New size: backend first, then the view on every core, then unit attention 2A/09 on every ITL. */
+void lun_resize(struct lun *lun, struct lun_request *r, uint64_t size);
+/* LOGICAL UNIT RESET: every task of the unit on every core is aborted (nexus->ops->abort), reservations of
+ * RESERVE go, unit attention 29/03 follows on every ITL. Tasks of @by (NULL: nobody) are told to end without TASK
+ * ABORTED: who asked for the reset knows. Also used for target resets with asc 29/02. Answers when all that is done. */
+void lun_reset(struct lun *lun, struct lun_request *r, struct itl *by);
+/* Fails every task to come with NOT READY 04/04.. 25/00 and answers when none is left on any core. */
+void lun_quiesce(struct lun *lun, struct lun_request *r);
+
+/* Sums over the cores; any core, a snapshot. */
+struct lun_stats {
+    uint64_t reads, writes, read_bytes, write_bytes, others, errors, conflicts, in_flight;
+};
+void lun_stats(const struct lun *lun, struct lun_stats *out);
+
+/* ---- nexus and ITL (on the session's core) ---------------------------------------------------------------- */
+
+struct nexus_ops {
+    /* The unit wants the task gone: LUN RESET, PREEMPT AND ABORT, CLEAR TASK SET, the unit's end. The session ends it without
+     * an answer, or with TASK ABORTED when @tas, and calls lun_finish() once it is over: never from inside. */
+    void (*abort)(struct scsi_task *t, bool tas);
+};
+
+struct nexus {                              /* filled by the session */
+    const struct nexus_ops *ops;
+    struct rt *rt;                          /* the session's core */
+    char initiator[ISCSI_NAME_LEN_MAX + 1];
+    uint8_t isid[6];
+    char target[ISCSI_NAME_LEN_MAX + 1];
+    uint16_t tpgt;
+    uint16_t rel_port;                      /* relative target port identifier, 1.. */
+    struct itl **itls;                      /* by ascending LUN */
+    unsigned itls_nr;
+    void *session;                          /* for the session's own use */
+};
+
+#define ITL_UA_MAX 8
+struct itl {                                /* made by the session, filled by itl_attach() */
+    struct nexus *nexus;
+    struct lun *lun;
+    uint16_t number;                        /* LUN by which this nexus knows the unit */
+    bool readonly;                          /* masked: this nexus may not write */
+    /* The rest is the unit's. */
+    struct rt_link link;                    /* in the core's part of the unit */
+    struct { uint8_t asc, ascq; } ua[ITL_UA_MAX];
+    uint8_t ua_nr;
+    bool prevent;                           /* PREVENT ALLOW MEDIUM REMOVAL */
+    bool doomed;                            /* its tasks are being aborted: PREEMPT AND ABORT */
+    uint32_t tasks;                         /* started and not finished */
+    uint32_t ordered;                       /* of them with attribute ORDERED */
+    struct lun_part *part;                  /* the unit's part on this core */
+    uint64_t id;                            /* never used twice in the unit's life */
+    uint32_t access;                        /* what the published reservations allow: enum lun_access */
+    int reg;                                /* place among the published registrations, -1: none */
+};
+/* Joins: unit attention 29/00 (power on, reset) for a new nexus is set here. */
+void itl_attach(struct itl *itl, struct nexus *nexus, struct lun *lun, uint16_t number, bool readonly);
+/* Leaves: I_T nexus loss. All tasks of the ITL are finished (asserted). What the nexus held by RESERVE or PREVENT is given
+ * back; the message that does so outlives the itl, which may be freed on return. */
+void itl_detach(struct itl *itl);
+/* For REPORTED LUNS DATA HAS CHANGED (3F/0E) and the like. Duplicates are kept once. */
+void itl_attention(struct itl *itl, uint8_t asc, uint8_t ascq);
+
+/* ---- tasks (on the session's core) -------------------------------------------------------------------------- */
+
+struct scsi_task {
+    /* Filled by the session before lun_start(). */
+    struct nexus *nexus;
+    struct itl *itl;                        /* NULL: no such LUN here */
+    uint16_t number;                        /* the LUN asked for; SCSI_LUN_WELL_KNOWN included */
+    const uint8_t *cdb;                     /* kept until lun_finish() */
+    uint32_t cdb_len;
+    uint32_t edtl;                          /* bytes; what the initiator expects to move */
+    bool read, write;                       /* R and W of the command */
+    uint8_t attr;                           /* enum iscsi_task_attr */
+    uint32_t tag;
+    void (*done)(struct scsi_task *t);      /* lun_run() is over: results are set */
+
+    /* Filled by lun_start(): what data the command moves, as its CDB says. */
+    uint32_t out_len;                       /* bytes from the initiator; 0: none */
+    uint32_t in_len;                        /* bytes to the initiator at most (allocation length or blocks) */
+
+    /* Filled by the session before lun_run(); kept until lun_finish(). Each page-aligned and a multiple of
+     * 4096 bytes long but the last. */
+    const struct iovec *out_iov, *in_iov;
+    unsigned out_nr, in_nr;
+    uint32_t out_got;                       /* bytes of out that came: min(out_len, edtl) */
+
+    /* Results. */
+    uint8_t status;                         /* enum scsi_status */
+    uint8_t sense[SCSI_SENSE_LEN_MAX];
+    uint32_t sense_len;
+    uint32_t in_done;                       /* bytes of in that are valid */
+
+    /* The rest is the unit's. */
+    struct rt_link link;                    /* in the core's part of the unit, from start to finish */
+    const struct lun_cmd *cmd;
+    uint64_t lba;
+    uint32_t blocks;
+    uint32_t step;
+    bool aborted, running, guarded;
+    bool killed, awaited;                   /* a drain waits for its finish, for the end of its I/O */
+    bool held, over, absent, bounced;
+    uint8_t saved_status;
+    struct be_io io;
+    struct rt_msg msg;
+    struct rt_link wait;
+    void *scratch;
+    struct iovec iov_tmp;
+};
+
+enum lun_next {
+    LUN_DONE,                               /* status and sense are set; there is nothing to move */
+    LUN_RUN,                                /* call lun_run(), with data in and out as out_len and in_len say */
+};
+/**
+ * lun_start - take a command: decode, check, and say what data it moves
+ *
+ * Checks in SAM's order: LUN there, unit attentions, reservations, CDB, range, write protection. Links the task into the unit;
+ * lun_finish() is due once for every task given here, also for one that is LUN_DONE.
+ */
+enum lun_next lun_start(struct scsi_task *t);
+/* Executes. out data are there, in has room for min(in_len, edtl) bytes or in_len. Ends in t->done(t), which may be
+ * called from inside. in_len may exceed what the session provided only by edtl's limit: bytes beyond are not produced. */
+void lun_run(struct scsi_task *t);
+/* Asks a running task to end early; done still comes, soon where that is possible. */
+void lun_cancel(struct scsi_task *t);
+/* The task is over and its memory the session's again: after done (or LUN_DONE, or when lun_run() was never
+ * called because data never came). Sends no event. */
+void lun_finish(struct scsi_task *t);
+
+#endif

@@ -1,0 +1,491 @@
+/*
+ * sess.c - a session: its life, its numbering, and what the datamover tells it
+ *
+ * Owns the order in which a session comes and goes, CmdSN and StatSN, and the timer. What PDUs mean is in the
+ * files beside it.
+ */
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include "reactor/rt_bytes.h"
+#include "target/sess.h"
+
+/* ---- numbering ------------------------------------------------------------------------------------------- */
+
+/* RFC 7143 4.2.2.1: what is outside the window is ignored without a word; one connection, so a hole is only
+ * ever filled by a peer that numbers oddly, but then it must be. */
+enum sess_turn_of sess_judge_sn(struct sess *s, const struct iscsi_pdu *pdu)
+{
+    if (pdu->immediate)
+        return SN_NOW;
+    if (pdu->cmd_sn == s->exp_cmd_sn) {
+        s->exp_cmd_sn++;
+        return SN_NOW;
+    }
+    if (iscsi_sn_lt(pdu->cmd_sn, s->exp_cmd_sn) || iscsi_sn_lt(sess_max_cmd_sn(s), pdu->cmd_sn))
+        return SN_NEVER;
+    rt_list_for(l, &s->held) {
+        if (rt_list_entry(l, struct sess_held, link)->cmd_sn == pdu->cmd_sn)
+            return SN_NEVER;
+    }
+    return SN_LATER;
+}
+
+void sess_hold(struct sess *s, struct sess_held *h, uint32_t cmd_sn)
+{
+    struct rt_link *at = s->held.prev;
+
+    if (rt_list_empty(&s->held))
+        s->held_at = rt_now(s->rt);
+    h->cmd_sn = cmd_sn;
+    while (at != &s->held && iscsi_sn_lt(cmd_sn, rt_list_entry(at, struct sess_held, link)->cmd_sn))
+        at = at->prev;
+    rt_list_add_after(at, &h->link);
+}
+
+void sess_skip_sn(struct sess *s, uint32_t cmd_sn)
+{
+    const struct iscsi_pdu pdu = { .cmd_sn = cmd_sn };
+    struct sess_ctl *c;
+
+    switch (sess_judge_sn(s, &pdu)) {
+    case SN_NEVER:
+        return;
+    case SN_NOW:
+        sess_pump_held(s);
+        return;
+    case SN_LATER:
+        break;
+    }
+    if (!(c = ctl_get(s)))
+        return;
+    c->held.kind = HELD_SKIP;
+    sess_hold(s, &c->held, cmd_sn);
+}
+
+static void held_pdu_turn(struct sess *s, struct sess_ctl *c)
+{
+    if (s->state == SESS_FULL)
+        sess_control(s, &c->ctl.pdu, c->chunk);
+    ctl_put(c);
+}
+
+void sess_pump_held(struct sess *s)
+{
+    while (s->state == SESS_FULL && !rt_list_empty(&s->held)) {
+        struct sess_held *h = rt_list_entry(s->held.next, struct sess_held, link);
+
+        if (h->cmd_sn != s->exp_cmd_sn)
+            return;
+        s->exp_cmd_sn++;
+        s->held_at = rt_now(s->rt);
+        rt_list_del(&h->link);
+        switch (h->kind) {
+        case HELD_TASK: cmd_held_turn(s, container_of(h, struct sess_task, held)); break;
+        case HELD_PDU:  held_pdu_turn(s, container_of(h, struct sess_ctl, held));  break;
+        case HELD_SKIP: ctl_put(container_of(h, struct sess_ctl, held));           break;
+        }
+    }
+}
+
+static void held_drop(struct sess *s)
+{
+    struct rt_link *l;
+
+    while ((l = rt_list_pop(&s->held))) {
+        struct sess_held *h = rt_list_entry(l, struct sess_held, link);
+
+        if (h->kind != HELD_TASK)           /* tasks are in s->tasks as well */
+            ctl_put(container_of(h, struct sess_ctl, held));
+    }
+}
+
+/* ---- control PDUs of our own ----------------------------------------------------------------------------- */
+
+struct sess_ctl *ctl_get(struct sess *s)
+{
+    struct sess_ctl *c;
+
+    if (s->ctls_nr >= SESS_CTLS_MAX) {
+        sess_close(s, false, "it does not read what it is sent");
+        return NULL;
+    }
+    if (!(c = rt_pool_get(s->core->ctls))) {
+        sess_close(s, false, "this core has no memory left for answers");
+        return NULL;
+    }
+    s->ctls_nr++;
+    memset(&c->ctl, 0, sizeof(c->ctl));
+    c->sess = s;
+    c->chunk = NULL;
+    rt_list_init(&c->held.link);
+    return c;
+}
+
+void ctl_put(struct sess_ctl *c)
+{
+    struct sess *s = c->sess;
+
+    if (c->chunk)
+        buf_one_put(s->core->bufs, c->chunk, c->chunk_len);
+    s->ctls_nr--;
+    rt_pool_put(s->core->ctls, c);
+}
+
+static void ctl_sent(struct dm_ctl *ctl, int err)
+{
+    (void)err;                              /* the datamover tells of a broken connection by itself */
+    ctl_put(container_of(ctl, struct sess_ctl, ctl));
+}
+
+void ctl_send(struct sess_ctl *c, bool advance)
+{
+    sess_stamp(c->sess, &c->ctl.pdu, advance);
+    c->ctl.sent = ctl_sent;
+    dm_send_control(c->sess->dm, &c->ctl);
+}
+
+/* ---- what the datamover tells ---------------------------------------------------------------------------- */
+
+/* In turn, or immediate. */
+void sess_control(struct sess *s, const struct iscsi_pdu *pdu, const uint8_t *data)
+{
+    switch (pdu->opcode) {
+    case ISCSI_OP_NOP_OUT: text_nop_out(s, pdu, data);                                break;
+    case ISCSI_OP_TMF:     tmf_request(s, pdu);                                       break;
+    case ISCSI_OP_TEXT:    text_request(s, pdu, data);                                break;
+    case ISCSI_OP_LOGOUT:  text_logout(s, pdu);                                       break;
+    default:               text_reject_pdu(s, pdu, ISCSI_REJECT_PROTOCOL_ERROR);      break;
+    }
+}
+
+/* It waits for its CmdSN; what it carries is kept if it is short. */
+static void control_hold(struct sess *s, const struct iscsi_pdu *pdu, const uint8_t *data)
+{
+    struct sess_ctl *c;
+
+    if (pdu->data_len > BUF_SMALL_LEN || !(c = ctl_get(s)))
+        return;
+    c->ctl.pdu = *pdu;
+    if (pdu->data_len) {
+        c->chunk_len = pdu->data_len;
+        if (!(c->chunk = buf_one_get(s->core->bufs, c->chunk_len))) {
+            ctl_put(c);
+            return;
+        }
+        memcpy(c->chunk, data, pdu->data_len);
+    }
+    c->held.kind = HELD_PDU;
+    sess_hold(s, &c->held, pdu->cmd_sn);
+}
+
+static void on_control(void *user, const struct iscsi_pdu *pdu, const uint8_t *data)
+{
+    struct sess *s = user;
+
+    switch (s->state) {
+    case SESS_LOGIN:
+    case SESS_ASKING:
+        login_request(s, pdu, data);
+        return;
+    case SESS_CLOSING:
+        return;
+    case SESS_FULL:
+        break;
+    }
+    if (pdu->opcode == ISCSI_OP_LOGIN) {    /* RFC 7143 11.12: after the login it is a protocol error */
+        text_reject_pdu(s, pdu, ISCSI_REJECT_PROTOCOL_ERROR);
+        return;
+    }
+    if (pdu->opcode == ISCSI_OP_SNACK) {    /* numbered by no CmdSN; nothing to resend at ErrorRecoveryLevel 0 */
+        text_reject_pdu(s, pdu, ISCSI_REJECT_SNACK);
+        return;
+    }
+    switch (sess_judge_sn(s, pdu)) {
+    case SN_NEVER: return;
+    case SN_LATER: control_hold(s, pdu, data); return;
+    case SN_NOW:   break;
+    }
+    sess_control(s, pdu, data);
+    sess_pump_held(s);
+}
+
+static struct dm_task *on_command(void *user, const struct iscsi_pdu *pdu, const uint8_t *ahs)
+{
+    struct sess *s = user;
+
+    return s->state == SESS_FULL ? cmd_notify(s, pdu, ahs) : NULL;
+}
+
+static void on_data(void *user, struct dm_task *task, enum dm_data what, enum dm_trouble how)
+{
+    cmd_data(user, task, what, how);
+}
+
+static void on_released(void *user, struct dm_task *task)
+{
+    cmd_released(user, task);
+}
+
+/* Whether a header that could not be decoded took a place in the order of commands. */
+static bool bhs_is_numbered(const uint8_t bhs[static ISCSI_BHS_LEN])
+{
+    switch (bhs[0] & 0x3f) {
+    case ISCSI_OP_NOP_OUT:
+    case ISCSI_OP_SCSI_CMD:
+    case ISCSI_OP_TMF:
+    case ISCSI_OP_TEXT:
+    case ISCSI_OP_LOGOUT:
+        return !(bhs[0] & 0x40);
+    default:
+        return false;
+    }
+}
+
+static void on_reject(void *user, const uint8_t bhs[static ISCSI_BHS_LEN], enum iscsi_reject reason)
+{
+    struct sess *s = user;
+
+    if (s->state != SESS_FULL)
+        return;
+    text_reject(s, bhs, reason);
+    /* RFC 7143 11.17: what is rejected has used its CmdSN up, or everything behind it would wait for ever. */
+    if (s->state == SESS_FULL && bhs_is_numbered(bhs))
+        sess_skip_sn(s, load_be32(&bhs[24]));
+}
+
+static void on_terminate(void *user, int err)
+{
+    struct sess *s = user;
+
+    if (s->state == SESS_CLOSING) {
+        dm_terminate(s->dm, false);
+        return;
+    }
+    sess_close(s, false, s->logged_out ? NULL : err == -ECONNRESET ? "the initiator closed the connection"
+                                          : err == -EBADMSG     ? "a digest did not match"
+                                          : err == -EPROTO      ? "what it sent is not iSCSI"
+                                                                : "the connection failed");
+}
+
+static void on_closed(void *user)
+{
+    struct sess *s = user;
+
+    assert(s->state == SESS_CLOSING);
+    dm_stats(s->dm, &s->stats);
+    dm_free(s->dm);
+    s->dm = NULL;
+    cmd_closed(s);
+    sess_try_end(s);
+}
+
+static const struct dm_events sess_events = {
+    .control_notify = on_control,
+    .command_notify = on_command,
+    .data_completion_notify = on_data,
+    .task_released = on_released,
+    .reject_notify = on_reject,
+    .terminate_notify = on_terminate,
+    .closed = on_closed,
+};
+
+/* ---- timer and turn -------------------------------------------------------------------------------------- */
+
+static void idle_check(struct sess *s, uint64_t now)
+{
+    struct dm_stats st;
+
+    dm_stats(s->dm, &st);
+    if (st.tx_waiting && now - st.tx_at_ns > SESS_STALL_NS) {
+        sess_close(s, false, "it took nothing of what it was sent for 30 s");
+        return;
+    }
+    if (!rt_list_empty(&s->held) && now - s->held_at > SESS_STALL_NS) {
+        sess_close(s, false, "a command before those it sent never came (a hole in CmdSN)");
+        return;
+    }
+    if (s->ping_at) {
+        if (st.rx_at_ns > s->ping_at)
+            s->ping_at = 0;
+        else if (now - s->ping_at > SESS_STALL_NS)
+            sess_close(s, false, "it did not answer a NOP-In for 30 s");
+    } else if (now - st.rx_at_ns > SESS_IDLE_NS && !s->discovery) {
+        s->ping_at = now;
+        text_ping(s);
+    }
+}
+
+static void on_timer(struct rt_timer *t)
+{
+    struct sess *s = container_of(t, struct sess, timer);
+    const uint64_t now = rt_now(s->rt);
+
+    if (s->state == SESS_CLOSING)
+        return;
+    if (s->state != SESS_FULL) {
+        login_timeout(s);
+        return;
+    }
+    cmd_watch(s, now);
+    if (s->state == SESS_FULL)
+        idle_check(s, now);
+    if (s->state == SESS_FULL)
+        rt_timer_arm(s->rt, &s->timer, SESS_TICK_NS);
+}
+
+static void on_turn(struct rt_op *op, int res)
+{
+    struct sess *s = container_of(op, struct sess, turn);
+
+    (void)res;
+    s->turn_armed = false;
+    cmd_turn(s);
+    sess_try_end(s);
+}
+
+void sess_turn(struct sess *s)
+{
+    if (s->turn_armed)
+        return;
+    s->turn_armed = true;
+    rt_turn_end(s->rt, &s->turn);
+}
+
+/* ---- life ------------------------------------------------------------------------------------------------ */
+
+int sess_start(struct tgt_core *core, const struct tgt_arrival *a)
+{
+    struct sess *s = calloc(1, sizeof(*s));
+
+    if (!s) {
+        rt_sock_close(a->sock);
+        return -ENOMEM;
+    }
+    *s = (struct sess){
+        .core = core, .rt = core->rt, .peer = a->peer, .local = a->local, .penalty_ms = a->penalty_ms,
+        .stat_sn = 1, .auth = "None",
+        .turn.done = on_turn, .timer.fn = on_timer,
+        .reg.sess = s,
+    };
+    rt_addr_format(&s->peer, s->peer_text);
+    rt_list_init(&s->held);
+    rt_list_init(&s->dying);
+    rt_list_init(&s->tasks);
+    rt_list_init(&s->ready);
+    rt_list_init(&s->aborts);
+    rt_list_init(&s->tmfs);
+    rt_list_push(&core->sessions, &s->link);
+    iscsi_params_default(&s->params);
+    if (login_begin(s) || dm_tcp_new(&s->dm, s->rt, a->sock, ISCSI_TARGET, &sess_events, s)) {
+        rt_log(RT_ERR, "no memory for the connection from %s: it was closed", s->peer_text);
+        s->state = SESS_CLOSING;
+        if (!s->login)
+            rt_sock_close(a->sock);
+        sess_try_end(s);
+        return 0;
+    }
+    rt_timer_arm(s->rt, &s->timer, SESS_LOGIN_NS);
+    if (core->stopping)
+        sess_close(s, false, NULL);
+    return 0;
+}
+
+void sess_full(struct sess *s)
+{
+    s->state = SESS_FULL;
+    rt_timer_arm(s->rt, &s->timer, SESS_TICK_NS);
+}
+
+void sess_close(struct sess *s, bool drain, const char *why)
+{
+    if (s->state == SESS_CLOSING)
+        return;
+    if (why && s->state == SESS_FULL)
+        rt_log_peer(RT_NOTICE, "session %llu of %s from %s with %s ended: %s", (unsigned long long)s->id,
+                    s->initiator, s->peer_text, s->discovery ? "discovery" : s->target, why);
+    else if (why)
+        rt_log_peer(RT_NOTICE, "connection from %s%s%s ended before it was logged in: %s", s->peer_text,
+                    *s->initiator ? ", initiator " : "", s->initiator, why);
+    s->state = SESS_CLOSING;
+    rt_timer_disarm(s->rt, &s->timer);
+    dm_terminate(s->dm, drain);
+    held_drop(s);
+    cmd_close(s);
+    tmf_close(s);
+    sess_turn(s);                           /* looks at what is left, once the caller is done with s */
+}
+
+void sess_try_end(struct sess *s)
+{
+    if (s->state != SESS_CLOSING || s->dm || s->tasks_nr || s->ctls_nr || s->tmfs_nr || s->turn_armed ||
+        s->asking || s->leaving)
+        return;
+    assert(rt_list_empty(&s->held) && login_idle(s));
+    s->leaving = true;
+    login_free(s);
+    text_free(s);
+    map_clear(s);
+    rt_list_del(&s->link);
+    reg_gone(s);
+}
+
+void sess_free(struct sess *s)
+{
+    assert(s->state == SESS_CLOSING && !s->dm && !s->tasks_nr);
+    free(s);
+}
+
+void sess_answered(struct sess *s)
+{
+    s->asking = false;
+    if (s->state == SESS_CLOSING) {
+        sess_try_end(s);
+        return;
+    }
+    login_answered(s);
+}
+
+/* ---- for the operator ------------------------------------------------------------------------------------ */
+
+static const char *state_name(const struct sess *s)
+{
+    switch (s->state) {
+    case SESS_LOGIN:
+    case SESS_ASKING: return "login";
+    case SESS_FULL:   return "logged-in";
+    default:          return "closing";
+    }
+}
+
+json_t *sess_json(struct sess *s)
+{
+    const struct iscsi_params *p = &s->params;
+    char local[RT_ADDR_STR_MAX], isid[13];
+    struct dm_stats st = s->stats;
+
+    if (s->dm)
+        dm_stats(s->dm, &st);
+    rt_addr_format(&s->local, local);
+    for (unsigned i = 0; i < sizeof(s->isid); i++)
+        snprintf(isid + 2 * i, 3, "%02x", s->isid[i]);
+    return json_pack(
+        "{s:I, s:i, s:s, s:s, s:s, s:s, s:s, s:i, s:s, s:s, s:s,"
+        " s:s, s:s, s:b, s:b, s:i, s:i, s:i, s:i, s:i, s:i, s:i, s:i, s:i,"
+        " s:I, s:I, s:I, s:i, s:I, s:I}",
+        "id", (json_int_t)s->id, "tsih", (int)s->tsih, "initiator", s->initiator, "isid", isid,
+        "target", s->discovery ? "discovery" : s->target, "portal", local, "peer", s->peer_text,
+        "core", rt_core(s->rt), "state", state_name(s), "transport", s->dm ? s->dm->ops->transport : "",
+        "auth", s->auth,
+        "header_digest", p->header_digest ? "CRC32C" : "None", "data_digest", p->data_digest ? "CRC32C" : "None",
+        "InitialR2T", (int)p->initial_r2t, "ImmediateData", (int)p->immediate_data,
+        "MaxRecvDataSegmentLength", (int)p->recv_data_max,
+        "InitiatorMaxRecvDataSegmentLength", (int)p->peer_recv_data_max,
+        "MaxBurstLength", (int)p->burst_max, "FirstBurstLength", (int)p->first_burst_max,
+        "MaxOutstandingR2T", (int)p->r2t_max, "MaxConnections", (int)p->connections_max,
+        "ErrorRecoveryLevel", (int)p->erl, "DefaultTime2Wait", (int)p->time2wait_s,
+        "DefaultTime2Retain", (int)p->time2retain_s,
+        "commands", (json_int_t)s->commands, "read_bytes", (json_int_t)s->read_bytes,
+        "write_bytes", (json_int_t)s->write_bytes, "in_flight", (int)s->tasks_nr,
+        "rx_bytes", (json_int_t)st.rx_bytes, "tx_bytes", (json_int_t)st.tx_bytes);
+}

@@ -1,0 +1,35 @@
+/*
+ * tgt.h - the target: portals, sessions, targets and their LUNs, access control, configuration
+ *
+ * Sessions live on the core they were accepted for. The configuration (which targets, LUNs, initiators and
+ * secrets there are) belongs to the host's first core, which publishes a read-only snapshot to the others.
+ */
+#ifndef CORELANE_TGT_H
+#define CORELANE_TGT_H
+
+#include <jansson.h>
+#include "reactor/rt.h"
+#include "rpc/rpc.h"
+
+struct tgt;
+
+struct tgt_conf {
+    const char *config_path;                /* borrowed; JSON, saved atomically with mode 0600; NULL: keep nothing */
+    const char *state_dir;                  /* borrowed; for APTPL; NULL: none */
+    const struct rt_addr *portals;          /* borrowed; none: 0.0.0.0:3260 and [::]:3260, or what the config says */
+    unsigned portals_nr;
+    uint32_t buffer_mem;                    /* bytes of data buffers a core; 0: default */
+};
+
+/* Reads the configuration (a refused one names the line or key, the rule and the remedy, and nothing starts), opens the
+ * portals. Blocks: before the host runs. Return: 0 or -errno, having logged why. */
+int tgt_new(struct tgt **out, struct rt_host *host, const struct tgt_conf *conf);
+/* Asks sessions to log out, closes portals, waits for tasks, at most two seconds; then calls done(arg) on the first core. */
+void tgt_stop(struct tgt *t, void (*done)(void *arg), void *arg);
+void tgt_free(struct tgt *t);               /* after the host stopped; accepts NULL */
+
+/* What the daemon's socket serves; user is the struct tgt. The methods are in docs/rpc.md. */
+extern const struct rpc_method tgt_methods[];
+extern const unsigned tgt_methods_nr;
+
+#endif

@@ -1,0 +1,157 @@
+/*
+ * test_tgt_conf.c - the configuration document: what is refused, and that the message names thing and rule
+ */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+#include <cmocka.h>
+#include "target/tgt_internal.h"
+
+#define IQN "iqn.2026-01.test:a"
+#define TARGET(more) "{\"version\":1,\"targets\":[{\"iqn\":\"" IQN "\"" more "}]}"
+#define LUN(more) TARGET(",\"luns\":[{\"lun\":3" more "}]")
+#define CHAP(list) TARGET(",\"chap\":[" list "]")
+#define CRED(dir, user, secret) "{\"direction\":\"" dir "\",\"user\":\"" user "\",\"secret\":\"" secret "\"}"
+
+static const struct {
+    const char *text, *words;               /* words: what the message must say */
+} refused[] = {
+    { "", "line 1" },
+    { "{\"version\":1,\"targets\":[", "cut short" },
+    { "[]", "one JSON object" },
+    { "{}", "\"version\" is missing" },
+    { "{\"version\":\"1\"}", "\"version\" must be a whole number" },
+    { "{\"version\":2}", "version 2" },
+    { "{\"version\":1,\"version\":1}", "duplicate" },
+    { "{\"version\":1,\"tragets\":[]}", "\"tragets\" is not known" },
+    { "{\"version\":1,\"targets\":{}}", "\"targets\" must be a list" },
+    { "{\"version\":1,\"targets\":[7]}", "must be an object" },
+    { "{\"version\":1,\"targets\":[{}]}", "\"iqn\" is missing" },
+    { "{\"version\":1,\"targets\":[{\"iqn\":\"\"}]}", "is not an iSCSI name" },
+    { "{\"version\":1,\"targets\":[{\"iqn\":\"iqn.2026-01.test:a b\"}]}", "is not an iSCSI name" },
+    { "{\"version\":1,\"targets\":[{\"iqn\":\"iqn.2026-01.test:../etc\"}]}", "is not an iSCSI name" },
+    { "{\"version\":1,\"targets\":[{\"iqn\":\"" IQN "\"},{\"iqn\":\"iqn.2026-01.TEST:A\"}]}", "is there already" },
+    { "{\"version\":1,\"portals\":[\"nowhere\"]}", "portal \"nowhere\"" },
+    { "{\"version\":1,\"portals\":[\"192.0.2.1:65536\"]}", "portal" },
+    { "{\"version\":1,\"portals\":[\"/tmp/x.sock\"]}", "portal" },
+    { "{\"version\":1,\"portals\":[7]}", "portal" },
+    { TARGET(",\"lun\":[]"), "\"lun\" is not known" },
+    { LUN(""), "LUN 3: \"kind\" is missing" },
+    { LUN(",\"kind\":\"tape\""), "kind \"tape\"" },
+    { LUN(",\"kind\":\"ram\""), "needs a size" },
+    { LUN(",\"kind\":\"ram\",\"size\":0"), "size 0" },
+    { LUN(",\"kind\":\"ram\",\"size\":-512"), "size -512" },
+    { LUN(",\"kind\":\"ram\",\"size\":1000"), "no multiple of the block size 512" },
+    { LUN(",\"kind\":\"ram\",\"size\":512,\"block_size\":4096"), "no multiple of the block size 4096" },
+    { LUN(",\"kind\":\"ram\",\"size\":8192,\"block_size\":1024"), "block size 1024" },
+    { LUN(",\"kind\":\"ram\",\"size\":2305843009213693952"), "1 EiB" },
+    { LUN(",\"kind\":\"ram\",\"size\":512,\"path\":\"/x\""), "has no path" },
+    { LUN(",\"kind\":\"ram\",\"size\":\"512\""), "\"size\" must be a whole number" },
+    { LUN(",\"kind\":\"file\""), "needs a path" },
+    { LUN(",\"kind\":\"file\",\"path\":\"disk.img\""), "relative" },
+    { LUN(",\"kind\":\"file\",\"path\":\"/a/../disk.img\""), "\"..\"" },
+    { LUN(",\"kind\":\"file\",\"path\":\"/a//disk.img\""), "empty part" },
+    { LUN(",\"kind\":\"file\",\"path\":\"/a/disk/\""), "empty part" },
+    { LUN(",\"kind\":\"null\",\"size\":512,\"readonly\":1"), "\"readonly\" must be true or false" },
+    { LUN(",\"kind\":\"null\",\"size\":512,\"naa\":\"6\""), "naa" },
+    { LUN(",\"kind\":\"null\",\"size\":512,\"naa\":\"50000000000000000000000000000000\""), "naa" },
+    { TARGET(",\"luns\":[{\"lun\":16384,\"kind\":\"null\",\"size\":512}]"), "out of range" },
+    { TARGET(",\"luns\":[{\"lun\":-1,\"kind\":\"null\",\"size\":512}]"), "out of range" },
+    { TARGET(",\"luns\":[{\"lun\":1,\"kind\":\"null\",\"size\":512},{\"lun\":1,\"kind\":\"null\",\"size\":512}]"),
+      "has LUN 1 already" },
+    { TARGET(",\"luns\":[{\"lun\":1,\"kind\":\"file\",\"path\":\"/x\"},{\"lun\":2,\"kind\":\"file\",\"path\":\"/x\"}]"),
+      "would corrupt it" },
+    { TARGET(",\"luns\":[{\"lun\":1,\"kind\":\"null\",\"size\":512,\"naa\":\"6000000000000000000000000000000a\"},"
+             "{\"lun\":2,\"kind\":\"null\",\"size\":512,\"naa\":\"6000000000000000000000000000000A\"}]"), "naa" },
+    { TARGET(",\"acls\":[{\"initiator\":\"bogus\"}]"), "is not an iSCSI name" },
+    { TARGET(",\"acls\":[{\"initiator\":\"*\",\"luns\":[1,1]}]"), "names 1 twice" },
+    { TARGET(",\"acls\":[{\"initiator\":\"*\",\"luns\":[\"1\"]}]"), "whole numbers" },
+    { TARGET(",\"acls\":[{\"initiator\":\"*\",\"luns\":[99999]}]"), "out of range" },
+    { TARGET(",\"acls\":[{\"initiator\":\"*\"},{\"initiator\":\"*\"}]"), "already" },
+    { CHAP(CRED("sideways", "u", "123456789012")), "direction" },
+    { CHAP(CRED("in", "", "123456789012")), "user name" },
+    { CHAP(CRED("in", "u", "short")), "12" },
+    { CHAP(CRED("in", "u", "123456789012") "," CRED("in", "u", "another secret")), "there twice" },
+    { CHAP(CRED("in", "u", "123456789012") "," CRED("out", "t", "123456789012")), "" },
+    { CHAP("{\"direction\":\"in\",\"user\":\"u\",\"secret\":\"123456789012\",\"algs\":[\"ROT13\"]}"), "\"algs\"" },
+    { CHAP("{\"direction\":\"in\",\"user\":\"u\",\"secret\":\"123456789012\",\"algs\":[]}"), "empty" },
+};
+
+static void test_documents_that_are_refused(void **state)
+{
+    (void)state;
+    for (size_t i = 0; i < ARRAY_SIZE(refused); i++) {
+        char why[CONF_WHY_MAX] = "";
+
+        if (conf_parse(refused[i].text, strlen(refused[i].text), why))
+            fail_msg("taken: %s", refused[i].text);
+        if (!*why || !strstr(why, refused[i].words))
+            fail_msg("%s: \"%s\" does not say \"%s\"", refused[i].text, why, refused[i].words);
+        assert_null(strstr(why, "123456789012"));       /* no secret in a message */
+    }
+}
+
+/* Whatever is left of a file that was cut short is refused, byte by byte. */
+static void test_every_truncation_is_refused(void **state)
+{
+    const char *text = CHAP(CRED("in", "u", "123456789012"));
+    char why[CONF_WHY_MAX];
+    json_t *doc;
+
+    (void)state;
+    for (size_t n = 0; n < strlen(text); n++)
+        assert_null(conf_parse(text, n, why));
+    doc = conf_parse(text, strlen(text), why);
+    assert_non_null(doc);
+    json_decref(doc);
+}
+
+static void test_names_are_put_in_lower_case(void **state)
+{
+    const char *text = "{\"version\":1,\"targets\":[{\"iqn\":\"IQN.2026-01.Test:A\"}]}";
+    char why[CONF_WHY_MAX];
+    json_t *doc = conf_parse(text, strlen(text), why);
+
+    (void)state;
+    assert_non_null(doc);
+    assert_non_null(conf_target(doc, IQN));
+    json_decref(doc);
+}
+
+static void test_what_is_written_is_read_back(void **state)
+{
+    const char *text = TARGET(",\"luns\":[{\"lun\":0,\"kind\":\"file\",\"path\":\"/x y/\\u00e4\",\"size\":4096,\"block_size\":4096,"
+                              "\"readonly\":true,\"naa\":\"6000000000000000000000000000000a\"}],"
+                              "\"acls\":[{\"initiator\":\"*\",\"luns\":[0],\"readonly\":true}],"
+                              "\"chap\":[{\"direction\":\"in\",\"user\":\"u\",\"secret\":\"\\\"quoted\\\\ secret\","
+                              "\"algs\":[\"SHA3-256\",\"MD5\"]}]");
+    char why[CONF_WHY_MAX] = "", *out;
+    json_t *doc = conf_parse(text, strlen(text), why), *again;
+
+    (void)state;
+    assert_string_equal(why, "");
+    assert_non_null(doc);
+    out = conf_text(doc);
+    again = conf_parse(out, strlen(out), why);
+    assert_true(json_equal(doc, again));
+    assert_int_equal(conf_algs(json_object_get(json_array_get(json_object_get(conf_target(doc, IQN), "chap"), 0),
+                                               "algs")), 1u << CHAP_SHA3_256 | 1u << CHAP_MD5);
+    free(out);
+    json_decref(doc);
+    json_decref(again);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_documents_that_are_refused),
+        cmocka_unit_test(test_every_truncation_is_refused),
+        cmocka_unit_test(test_names_are_put_in_lower_case),
+        cmocka_unit_test(test_what_is_written_is_read_back),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
