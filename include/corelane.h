@@ -1,0 +1,100 @@
+/*
+ * corelane.h - libcorelane: iSCSI disks in your own program
+ *
+ * One struct corelane is one event loop on one thread: the thread that first calls corelane_poll() or corelane_disk_open() on it is
+ * the only one that may use it and its disks from then on. Make one per core. Nothing here blocks but
+ * corelane_disk_open(), corelane_disk_close() and corelane_poll() with a timeout.
+ *
+ *     struct corelane *c;
+ *     struct corelane_disk *d;
+ *     corelane_new(&c, &(struct corelane_options){ .core = 2 });
+ *     if (corelane_disk_open(c, "iscsi://192.0.2.7/iqn.2026-11.org.example:disk/0", NULL, &d))
+ *         errx(1, "%s", corelane_error(c));
+ *     struct corelane_io io = { .op = CORELANE_READ, .offset = 0, .iov = &iov, .iov_nr = 1, .done = on_done };
+ *     corelane_submit(d, &io);
+ *     while (!finished)
+ *         corelane_poll(c, -1);
+ */
+#ifndef CORELANE_H
+#define CORELANE_H
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/uio.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+#define CORELANE_VERSION "0.1.0"
+
+struct corelane;
+struct corelane_disk;
+
+enum corelane_mode { CORELANE_ADAPTIVE, CORELANE_POLLING, CORELANE_INTERRUPT };
+
+struct corelane_options {
+    int core;                       /* CPU to pin the calling thread to; -1: leave it where it is */
+    enum corelane_mode mode;
+    const char *initiator_name;     /* borrowed; NULL: /etc/iscsi/initiatorname.iscsi, else one made up */
+};
+/* options: NULL for { .core = -1 }. Return: 0 or -errno. */
+int corelane_new(struct corelane **out, const struct corelane_options *options);
+void corelane_free(struct corelane *c);             /* after its disks were closed; accepts NULL */
+/* What went wrong last, in words, with what to do about it. Valid until the next call. */
+const char *corelane_error(const struct corelane *c);
+
+struct corelane_disk_options {
+    const char *user, *secret;          /* CHAP; NULL: what the URL says */
+    const char *user_in, *secret_in;    /* what the target must prove; NULL: nothing */
+    unsigned queue_depth;               /* commands in flight at most; 0: 128 */
+    unsigned replacement_timeout_s;     /* how long requests wait for a broken session; 0: 120 */
+    bool header_digest, data_digest;    /* CRC32C if the target has it */
+};
+/* url: iscsi://[user%secret@]host[:port]/iqn/lun. Logs in and looks the unit over; returns when the disk is usable
+ * or known not to be (at most the login timeout). Return: 0, or -errno with corelane_error(). */
+int corelane_disk_open(struct corelane *c, const char *url, const struct corelane_disk_options *options,
+                       struct corelane_disk **out);
+/* Waits for what is in flight, logs out. Accepts NULL. */
+void corelane_disk_close(struct corelane_disk *d);
+
+struct corelane_disk_info {
+    uint64_t size;                      /* bytes */
+    uint32_t block_len, phys_len;       /* bytes */
+    uint32_t io_max;                    /* bytes that go as one command; larger requests are split */
+    bool readonly, write_cache, fua, unmap;
+    char wwid[256], vendor[9], product[17];
+    const char *transport;              /* "tcp" */
+    int core;                           /* the CPU the session runs on; -1: not pinned */
+};
+void corelane_disk_info(const struct corelane_disk *d, struct corelane_disk_info *out);
+
+enum corelane_op { CORELANE_READ, CORELANE_WRITE, CORELANE_FLUSH, CORELANE_UNMAP, CORELANE_WRITE_ZEROES };
+#define CORELANE_FUA 1u                 /* a write is stable when done */
+
+/* One request; yours until done is called, once, from corelane_poll(). */
+struct corelane_io {
+    enum corelane_op op;
+    unsigned flags;
+    uint64_t offset, length;            /* bytes, multiples of block_len; length of a read or write: what iov holds */
+    const struct iovec *iov;            /* kept until done */
+    unsigned iov_nr;
+    void (*done)(struct corelane_io *io, int res);   /* 0 or -errno */
+    void *user;
+    uint64_t reserved[176];             /* the library's */
+};
+/* Return: 0, or -EINVAL for what can never be right (range, alignment, read-only): done is not called then. */
+int corelane_submit(struct corelane_disk *d, struct corelane_io *io);
+
+/* Runs what is ready; waits for something if nothing is: timeout_us 0 does not wait, -1 waits without limit.
+ * Return: how many requests finished, or -errno. */
+int corelane_poll(struct corelane *c, int64_t timeout_us);
+
+/* Counters of the loop: nanoseconds busy, polling and asleep since the start. */
+void corelane_cpu(const struct corelane *c, uint64_t *busy_ns, uint64_t *poll_ns, uint64_t *sleep_ns);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif

@@ -1,0 +1,253 @@
+/*
+ * ini.h - the initiator: sessions, what runs on them, logical units and discovery
+ *
+ * A session lives whole on one reactor. It logs in, keeps itself alive, and when its connection breaks logs in
+ * again with the same ISID and sends again what was in flight, in the order in which it was submitted: by
+ * then the target has ended the old session's tasks (RFC 7143 6.3.5, session reinstatement), so nothing is written
+ * late by a ghost. Until replacement_timeout is over nobody above notices but by the wait.
+ */
+#ifndef CORELANE_INI_H
+#define CORELANE_INI_H
+
+#include <stdbool.h>
+#include <stdint.h>
+#include "iscsi/chap.h"
+#include "iscsi/dm.h"
+#include "iscsi/name.h"
+#include "reactor/rt.h"
+#include "scsi/cdb.h"
+#include "scsi/scsi.h"
+
+/* ---- settings, by the names of open-iscsi's node records ------------------------------------------------ */
+
+/* One row a setting: key of node record and iscsid.conf, field, kind, default, min, max. Kinds: NUM, BOOL (Yes, No),
+ * DIGEST (lists of None and CRC32C). Times in seconds. */
+#define INI_SETTINGS(X)                                                                                       \
+    X("node.session.timeo.replacement_timeout",      replacement_timeout_s, NUM,    120, -1, 86400)           \
+    X("node.session.err_timeo.abort_timeout",        abort_timeout_s,       NUM,     15,  1, 3600)            \
+    X("node.session.err_timeo.lu_reset_timeout",     lu_reset_timeout_s,    NUM,     30,  1, 3600)            \
+    X("node.session.err_timeo.tgt_reset_timeout",    tgt_reset_timeout_s,   NUM,     30,  1, 3600)            \
+    X("node.session.initial_login_retry_max",        login_retry_max,       NUM,      8,  0, 1000)            \
+    X("node.session.cmds_max",                       cmds_max,              NUM,    128,  2, 2048)            \
+    X("node.session.queue_depth",                    queue_depth,           NUM,     32,  1, 1024)            \
+    X("node.session.nr_sessions",                    nr_sessions,           NUM,      1,  1, 1024)            \
+    X("node.session.reopen_max",                     reopen_max,            NUM,      0,  0, 1000000)         \
+    X("node.session.iscsi.InitialR2T",               initial_r2t,           BOOL,     0,  0, 1)               \
+    X("node.session.iscsi.ImmediateData",            immediate_data,        BOOL,     1,  0, 1)               \
+    X("node.session.iscsi.FirstBurstLength",         first_burst_max,       NUM, 262144, 512, 16777215)       \
+    X("node.session.iscsi.MaxBurstLength",           burst_max,             NUM, 16776192, 512, 16777215)     \
+    X("node.session.iscsi.DefaultTime2Wait",         time2wait_s,           NUM,      2,  0, 3600)            \
+    X("node.session.iscsi.DefaultTime2Retain",       time2retain_s,         NUM,      0,  0, 3600)            \
+    X("node.session.iscsi.MaxOutstandingR2T",        r2t_max,               NUM,      1,  1, 65535)           \
+    X("node.conn[0].timeo.login_timeout",            login_timeout_s,       NUM,     15,  1, 3600)            \
+    X("node.conn[0].timeo.logout_timeout",           logout_timeout_s,      NUM,     15,  1, 3600)            \
+    X("node.conn[0].timeo.noop_out_interval",        noop_interval_s,       NUM,      5,  0, 3600)            \
+    X("node.conn[0].timeo.noop_out_timeout",         noop_timeout_s,        NUM,      5,  0, 3600)            \
+    X("node.conn[0].iscsi.MaxRecvDataSegmentLength", recv_data_max,         NUM, 262144, 512, 16777215)       \
+    X("node.conn[0].iscsi.HeaderDigest",             header_digest,         DIGEST,   0,  0, 3)               \
+    X("node.conn[0].iscsi.DataDigest",               data_digest,           DIGEST,   0,  0, 3)
+
+struct ini_settings {
+#define X(key, field, kind, def, lo, hi) int32_t field;
+    INI_SETTINGS(X)
+#undef X
+    uint32_t cmd_timeout_s;                 /* a command without an answer: abort, LUN reset, session; default 30 */
+    unsigned chap_algs;                     /* bits of 1 << enum chap_alg; default all */
+    struct chap_cred user;                  /* node.session.auth.username, password; name empty: no CHAP */
+    struct chap_cred user_in;               /* ...username_in, password_in: what the target must prove */
+};
+void ini_settings_default(struct ini_settings *out);
+/* One key and value of a node record or iscsid.conf. Return: NULL; or what is wrong with the value; or
+ * INI_KEY_UNKNOWN for a key that is not ours (kept by records, named once by who reads iscsid.conf). */
+extern const char INI_KEY_UNKNOWN[];
+const char *ini_settings_set(struct ini_settings *s, const char *key, const char *value);
+
+/* ---- sessions --------------------------------------------------------------------------------------------- */
+
+struct ini_sess;
+struct ini_task;
+
+enum ini_state { INI_FREE, INI_LOGIN, INI_UP, INI_RECOVERY, INI_LOGOUT, INI_FAILED };
+const char *ini_state_name(enum ini_state st);      /* "FREE", "LOGIN", "LOGGED_IN", "RECOVERY", "LOGOUT", "FAILED" */
+
+struct ini_conf {
+    char initiator[ISCSI_NAME_LEN_MAX + 1];
+    char alias[ISCSI_NAME_LEN_MAX + 1];     /* InitiatorAlias; may be empty */
+    char target[ISCSI_NAME_LEN_MAX + 1];    /* empty: a discovery session */
+    struct iscsi_portal portal;             /* where to start; a redirect is followed, and undone when a
+                                             * temporary one fails */
+    uint8_t isid[6];                        /* all zero: made at random (type 80h, RFC 7143 11.12.5) */
+    struct ini_settings set;
+};
+
+struct ini_sess_events {                    /* any may be NULL; on the session's core */
+    void (*up)(void *user);                 /* logged in, the first time and after each recovery */
+    void (*down)(void *user, int err, const char *why);   /* the connection broke; recovery begins */
+    /* For good: login refused, retries or replacement_timeout over. Tasks fail from here on; the session is INI_FAILED. */
+    void (*failed)(void *user, int err, const char *why);
+    void (*luns_changed)(void *user);       /* 3F/0E arrived */
+};
+/* conf: copied. Return: 0 or -ENOMEM. */
+int ini_sess_new(struct ini_sess **out, struct rt *rt, const struct ini_conf *conf,
+                 const struct ini_sess_events *events, void *user);
+void ini_sess_start(struct ini_sess *s);    /* log in; up() or failed() follows */
+/* Logs out (waiting for what is in flight when @drain), ends in done(user): no task is left then. */
+void ini_sess_stop(struct ini_sess *s, bool drain, void (*done)(void *user), void *user);
+void ini_sess_free(struct ini_sess *s);     /* after stop's done, or never started; accepts NULL */
+
+struct ini_sess_info {
+    enum ini_state state;
+    char target[ISCSI_NAME_LEN_MAX + 1], portal[ISCSI_PORTAL_STR_MAX], peer[RT_ADDR_STR_MAX];
+    uint8_t isid[6];
+    uint16_t tsih, tpgt;
+    const char *transport;                  /* "tcp" */
+    struct iscsi_params params;             /* negotiated; valid once up */
+    char why[320];                          /* last error in words; empty: none yet */
+    uint64_t commands, read_bytes, write_bytes, reconnects, digest_errors, timeouts, aborts;
+    uint32_t in_flight, queued, window;     /* window: commands that the target admits now */
+    uint64_t nop_rtt_us;
+    struct dm_stats dm;
+};
+void ini_sess_info(const struct ini_sess *s, struct ini_sess_info *out);
+struct rt *ini_sess_rt(const struct ini_sess *s);
+
+/* A SCSI command. Memory and buffers are kept until done. */
+struct ini_task {
+    /* Filled by the caller. */
+    uint16_t lun;
+    uint8_t cdb[16];
+    uint8_t cdb_len;
+    bool once;                              /* must not be sent a second time: it may have been executed (RESERVE, COMPARE AND
+                                             * WRITE...). A broken connection ends it with -ECONNRESET */
+    bool probe;                             /* asks what the unit is: sent even while the unit is looked over anew */
+    uint32_t edtl;                          /* bytes */
+    struct dm_buf out, in;                  /* at most one of them has a length */
+    uint32_t timeout_s;                     /* 0: the session's cmd_timeout_s */
+    void (*done)(struct ini_task *t);
+
+    /* Results. */
+    int err;                                /* 0: the target answered, status says what; else -errno: it did not */
+    uint8_t status;                         /* enum scsi_status */
+    struct scsi_sense sense;
+    uint32_t in_len;                        /* bytes of in that are valid */
+    uint32_t residual;                      /* bytes; underflow: edtl - residual were moved */
+    bool overflow;
+
+    /* The rest is the session's. */
+    struct dm_task dm;
+    struct dm_ctl ctl;
+    struct rt_link link;
+    uint64_t seq;                           /* order of submission */
+    uint64_t sent_ns, deadline_ns;
+    uint32_t cmd_sn;
+    uint8_t state;                          /* enum ini_task_state */
+    bool dm_knows, ctl_out, on_wire;
+    struct ini_sess *sess;
+};
+/* On the session's core. Always ends in done, never from inside. The command goes out when the target's window and
+ * cmds_max admit it, in the order of submission. */
+void ini_submit(struct ini_sess *s, struct ini_task *t);
+
+/* Task management from above (the session does its own escalation). done(user, resp, err). */
+void ini_lun_reset(struct ini_sess *s, uint16_t lun, void (*done)(void *user, int resp, int err), void *user);
+
+/* ---- discovery -------------------------------------------------------------------------------------------- */
+
+#define INI_DISCOVER_MAX 16384              /* target-portal pairs kept; more is said to be cut */
+struct ini_found {
+    char target[ISCSI_NAME_LEN_MAX + 1];
+    struct iscsi_portal portal;
+};
+struct ini_discovery {                      /* filled by the caller; kept until done */
+    struct ini_conf conf;                   /* target empty */
+    void (*done)(struct ini_discovery *d);
+    /* Results: found is the caller's to free(). */
+    int err;
+    char why[256];
+    struct ini_found *found;
+    size_t found_nr;
+    bool cut;
+    void *priv;
+};
+void ini_discover(struct rt *rt, struct ini_discovery *d);
+
+/* ---- a logical unit on a session: bytes in, bytes out -------------------------------------------------------- */
+
+struct ini_lun;
+
+struct ini_lun_info {
+    uint64_t size;                          /* bytes */
+    uint32_t block_len, phys_len;           /* bytes */
+    uint32_t io_max, io_opt;                /* bytes in one request at most, and best; larger ones are split */
+    bool readonly, write_cache, fua, unmap, unmap_zeroes, rotational;
+    uint32_t unmap_granularity;             /* bytes */
+    uint64_t unmap_max, zero_max;           /* bytes in one request; larger ones are split */
+    char wwid[SCSI_WWID_MAX], serial[SCSI_WWID_MAX], vendor[9], product[17], revision[5];
+};
+
+enum ini_event {
+    INI_LUN_RESIZED,                        /* info has the new size */
+    INI_LUN_GONE,                           /* 05/25/00 or the session failed: requests fail from here on */
+    INI_LUN_CHANGED,                        /* another unit answers by this number now (VPD 83): nothing is sent to it any more */
+    INI_LUN_PAUSED, INI_LUN_RESUMED,        /* the session recovers, is back */
+};
+/* Looks the unit over: INQUIRY, VPD 00 83 80 B0 B1 B2, READ CAPACITY, MODE SENSE. done(user, err, why): err 0 and *out set, or
+ * -errno. *out may be used from then until ini_lun_close(). event may be NULL. */
+int ini_lun_open(struct ini_sess *s, uint16_t lun, struct ini_lun **out,
+                 void (*done)(void *user, int err, const char *why),
+                 void (*event)(void *user, enum ini_event ev), void *user);
+/* Nothing may be in flight (asserted). Accepts NULL. */
+void ini_lun_close(struct ini_lun *l);
+const struct ini_lun_info *ini_lun_info(const struct ini_lun *l);
+struct ini_sess *ini_lun_sess(const struct ini_lun *l);
+uint16_t ini_lun_number(const struct ini_lun *l);
+
+enum ini_io_op { INI_READ, INI_WRITE, INI_FLUSH, INI_UNMAP, INI_ZERO };
+#define INI_FUA 1u                          /* a write is stable when done; done by a flush where the unit has no FUA */
+#define INI_NO_UNMAP 2u                     /* INI_ZERO: keep the space allocated */
+
+struct ini_io;
+
+/* The part of a request that is one command. */
+struct ini_piece {
+    struct ini_task task;
+    struct ini_io *io;
+    uint64_t off;                           /* bytes from the start of the unit */
+    uint32_t len;                           /* bytes */
+    uint8_t kind;                           /* enum piece_kind */
+    uint8_t tries;
+    uint64_t due_ns;                        /* when it is sent again */
+    uint64_t waited_ns;                     /* for that so far: bounded by replacement_timeout */
+    uint8_t param[24];                      /* UNMAP's list */
+    struct iovec cut;                       /* where it begins inside an iovec, or has data of its own */
+};
+
+struct ini_io {
+    /* Filled by the caller. */
+    uint8_t op;                             /* enum ini_io_op */
+    uint8_t flags;
+    uint64_t off, len;                      /* bytes, multiples of block_len; both 0 for flush */
+    const struct iovec *iov;                /* kept until done; len bytes */
+    unsigned iov_nr;
+    void (*done)(struct ini_io *io, int res);   /* 0 or -errno: -EIO, -ENOSPC, -EROFS, -EREMOTEIO, -ENODATA (medium),
+                                                 * -EBADE (reservation conflict), -ENODEV, -ETIMEDOUT, -EINVAL, -EOPNOTSUPP */
+    /* The rest is the unit's. */
+    struct ini_lun *lun;
+    struct rt_link link;
+    uint64_t next;                          /* bytes given to pieces so far */
+    unsigned iov_at;                        /* where in iov that is */
+    size_t iov_skip;                        /* bytes */
+    uint32_t left;                          /* pieces under way */
+    int res;
+    uint8_t stage;                          /* enum io_stage */
+    bool queued;
+    struct ini_piece first;                 /* the first, or only, piece */
+};
+/* On the session's core; done is never called from inside. BUSY, TASK SET FULL and unit attentions are handled here, short answers
+ * are errors, requests larger than io_max are split (pieces come from a pool, waiting when it is empty). */
+void ini_io_submit(struct ini_lun *l, struct ini_io *io);
+
+/* REPORT LUNS on a session: done(user, err, luns, nr), luns borrowed for the call. */
+void ini_report_luns(struct ini_sess *s, void (*done)(void *user, int err, const uint16_t *luns, unsigned nr), void *user);
+
+#endif

@@ -1,0 +1,295 @@
+/*
+ * ini_err.c - what does not answer: pings, late commands, and task management
+ *
+ * A command that is late is aborted, then its unit is reset, then the session is dropped and made anew. One step is
+ * under way at a time; a command that was aborted goes back into the queue, so to whoever submitted it a slow target is
+ * a wait, until its deadline.
+ */
+#include <string.h>
+#include "initiator/ini_internal.h"
+#include "reactor/rt_log.h"
+
+#define STALL_NS RT_S                       /* a tick this late says that nobody turned the reactor */
+
+static void tick_arm(struct ini_sess *s, uint64_t ns)
+{
+    s->tick_due_ns = rt_clock(s->rt) + ns;
+    rt_timer_arm(s->rt, &s->tick, ns);
+}
+
+void ini_tick_soon(struct ini_sess *s)
+{
+    s->tick_soon = true;
+    tick_arm(s, INI_TICK_NS);
+}
+
+/* A program that was stopped, or a library's caller who did not poll for a while, wakes with answers unread: the time
+ * that nobody listened is not the target's. */
+static bool was_asleep(struct ini_sess *s, uint64_t now)
+{
+    const uint64_t gap = now - s->tick_due_ns;
+
+    if (now < s->tick_due_ns + STALL_NS)
+        return false;
+    rt_list_for(l, &s->flight)
+        rt_list_entry(l, struct ini_task, link)->sent_ns += gap;
+    for (unsigned i = 0; i < INI_TAGS; i++)
+        s->ctl[i].sent_ns += gap;
+    ini_tick_soon(s);
+    return true;
+}
+
+void ini_err_reset(struct ini_sess *s)
+{
+    void (*done)(void *user, int resp, int err) = s->eh.done;
+    void *user = s->eh.user;
+
+    memset(&s->eh, 0, sizeof(s->eh));
+    for (unsigned i = 0; i < INI_TAGS; i++)
+        s->ctl[i].out = s->ctl[i].waits = s->ctl[i].pending = false;
+    s->tick_soon = false;
+    s->shut_ns = 0;
+    if (done)
+        done(user, -1, -ECONNRESET);
+}
+
+/* ---- pings ---------------------------------------------------------------------------------------------------- */
+
+static void ping_send(struct ini_sess *s)
+{
+    const struct iscsi_pdu pdu = { .opcode = ISCSI_OP_NOP_OUT, .final = true, .ttt = ISCSI_TAG_RESERVED };
+
+    if (ini_ctl_free(s, INI_TAG_NOP))
+        ini_ctl_send(s, INI_TAG_NOP, &pdu, NULL);
+}
+
+void ini_nop_in(struct ini_sess *s, const struct iscsi_pdu *pdu, const uint8_t *data)
+{
+    struct iscsi_pdu pong = { .opcode = ISCSI_OP_NOP_OUT, .final = true, .lun = pdu->lun, .ttt = pdu->ttt };
+
+    if (pdu->itt != ISCSI_TAG_RESERVED) {
+        if (ini_ctl_answered(s, INI_TAG_NOP, pdu->itt))
+            s->nop_rtt_ns = rt_clock(s->rt) - s->ctl[INI_TAG_NOP].sent_ns;
+        return;
+    }
+    /* One answer at a time: a target that pings faster than it reads gets no queue of ours. */
+    if (pdu->ttt == ISCSI_TAG_RESERVED || !ini_ctl_free(s, INI_TAG_PONG))
+        return;
+    pong.data_len = min_u32(pdu->data_len, sizeof(s->pong_data));
+    if (pong.data_len)
+        memcpy(s->pong_data, data, pong.data_len);
+    ini_ctl_send(s, INI_TAG_PONG, &pong, s->pong_data);
+}
+
+/* Return: false when the connection was given up. */
+static bool ping_check(struct ini_sess *s, uint64_t now)
+{
+    const uint64_t interval = (uint64_t)s->conf.set.noop_interval_s * RT_S;
+    const uint64_t timeout = (uint64_t)s->conf.set.noop_timeout_s * RT_S;
+    const struct ini_ctl *nop = &s->ctl[INI_TAG_NOP];
+    struct dm_stats st;
+    uint64_t heard;
+
+    if (!interval)
+        return true;
+    dm_stats(s->dm, &st);
+    heard = st.rx_at_ns;
+    if (!nop->waits) {
+        if (now >= heard + interval)
+            ping_send(s);
+        return true;
+    }
+    /* Anything that comes is a sign of life; so are bytes that leave while a long write keeps the ping waiting. */
+    if (nop->sent_ns > heard)
+        heard = nop->sent_ns;
+    if (st.tx_waiting && st.tx_at_ns > heard)
+        heard = st.tx_at_ns;
+    if (!timeout || now < heard + timeout)
+        return true;
+    s->timeouts++;
+    ini_conn_lost(s, -ETIMEDOUT, "the target did not answer a ping for %d s", s->conf.set.noop_timeout_s);
+    return false;
+}
+
+/* ---- task management --------------------------------------------------------------------------------------------- */
+
+static void tmf_send(struct ini_sess *s, enum iscsi_tmf function, uint16_t lun, const struct ini_task *t)
+{
+    const struct iscsi_pdu pdu = {
+        .opcode = ISCSI_OP_TMF,
+        .final = true,
+        .lun = scsi_lun_encode(lun),
+        .tmf = {
+            .function = (uint8_t)function,
+            .ref_task_tag = t ? t->dm.itt : ISCSI_TAG_RESERVED,
+            .ref_cmd_sn = t ? t->cmd_sn : 0,
+        },
+    };
+
+    s->eh.lun = lun;
+    s->eh.cmd_sn = s->cmd_sn;
+    s->eh.limit_s = function == ISCSI_TMF_ABORT_TASK ? s->conf.set.abort_timeout_s : s->conf.set.lu_reset_timeout_s;
+    ini_ctl_send(s, INI_TAG_TMF, &pdu, NULL);
+}
+
+static void lun_reset_begin(struct ini_sess *s)
+{
+    s->eh.step = EH_LUN_RESET;
+    rt_log(RT_WARN, "%s: lun %u: the target does not abort a command; resetting the unit", s->conf.target, s->eh.lun);
+    tmf_send(s, ISCSI_TMF_LUN_RESET, s->eh.lun, NULL);
+}
+
+/* The unit was reset: every command of ours that it had by then is gone. */
+static void lun_was_reset(struct ini_sess *s)
+{
+    rt_list_for_safe(l, &s->flight) {
+        struct ini_task *t = rt_list_entry(l, struct ini_task, link);
+
+        if (t->lun == s->eh.lun && iscsi_sn_lt(t->cmd_sn, s->eh.cmd_sn))
+            ini_task_return(s, t);
+    }
+}
+
+/* resp: enum iscsi_tmf_resp. */
+static void tmf_ended(struct ini_sess *s, uint8_t resp)
+{
+    const bool ok = resp == ISCSI_TMF_COMPLETE;
+    void (*done)(void *user, int r, int err) = s->eh.done;
+    struct ini_task *late;
+
+    switch (s->eh.step) {
+    case EH_ABORT:
+        late = ini_task_find(s, s->eh.itt);
+        if (!late) {                        /* answered meanwhile */
+            s->eh.step = EH_IDLE;
+        } else if (ok || resp == ISCSI_TMF_NO_TASK) {
+            s->eh.step = EH_IDLE;
+            s->aborts++;
+            ini_task_return(s, late);
+        } else {
+            lun_reset_begin(s);
+        }
+        return;
+    case EH_LUN_RESET:
+        s->eh.step = EH_IDLE;
+        if (ok)
+            lun_was_reset(s);
+        else
+            ini_conn_lost(s, -ETIMEDOUT, "commands to lun %u get no answer, and the target does not reset it", s->eh.lun);
+        return;
+    case EH_CALLER:
+        s->eh.step = EH_IDLE;
+        s->eh.done = NULL;
+        if (ok)
+            lun_was_reset(s);
+        done(s->eh.user, resp, 0);
+        return;
+    default:
+        return;
+    }
+}
+
+void ini_tmf_response(struct ini_sess *s, const struct iscsi_pdu *pdu)
+{
+    if (ini_ctl_answered(s, INI_TAG_TMF, pdu->itt))
+        tmf_ended(s, pdu->tmf.response);
+}
+
+void ini_tmf_rejected(struct ini_sess *s)
+{
+    tmf_ended(s, ISCSI_TMF_REJECTED);
+}
+
+void ini_lun_reset(struct ini_sess *s, uint16_t lun, void (*done)(void *user, int resp, int err), void *user)
+{
+    rt_assert_here(s->rt);
+    if (s->state != INI_UP || s->eh.step || !ini_ctl_free(s, INI_TAG_TMF)) {
+        done(user, -1, s->state == INI_UP ? -EBUSY : -ENOTCONN);
+        return;
+    }
+    s->eh.step = EH_CALLER;
+    s->eh.done = done;
+    s->eh.user = user;
+    tmf_send(s, ISCSI_TMF_LUN_RESET, lun, NULL);
+}
+
+static void eh_check(struct ini_sess *s, uint64_t now)
+{
+    const struct ini_ctl *tmf = &s->ctl[INI_TAG_TMF];
+
+    if (!tmf->waits || now < tmf->sent_ns + (uint64_t)s->eh.limit_s * RT_S)
+        return;
+    if (s->eh.step == EH_ABORT && !tmf->out) {
+        lun_reset_begin(s);
+        return;
+    }
+    ini_conn_lost(s, -ETIMEDOUT, "the target does not answer task management for lun %u", s->eh.lun);
+}
+
+static void late_check(struct ini_sess *s, uint64_t now)
+{
+    rt_list_for(l, &s->flight) {
+        struct ini_task *t = rt_list_entry(l, struct ini_task, link);
+        const uint64_t limit = (t->timeout_s ? t->timeout_s : s->conf.set.cmd_timeout_s) * RT_S;
+
+        if (now < t->sent_ns + limit)
+            continue;
+        s->timeouts++;
+        if (!ini_ctl_free(s, INI_TAG_TMF))
+            return;
+        rt_log(RT_WARN, "%s: lun %u: no answer to %s for %u s; aborting it", s->conf.target, t->lun,
+               scsi_op_name(t->cdb[0]), (unsigned)(limit / RT_S));
+        s->eh.step = EH_ABORT;
+        s->eh.itt = t->dm.itt;
+        tmf_send(s, ISCSI_TMF_ABORT_TASK, t->lun, t);
+        return;
+    }
+}
+
+/* Commands wait, none is under way that could open the window: the target shut it and forgot. */
+static void window_check(struct ini_sess *s, uint64_t now)
+{
+    if (rt_list_empty(&s->queue) || !rt_list_empty(&s->flight) || iscsi_sn_le(s->cmd_sn, s->max_cmd_sn)) {
+        s->shut_ns = 0;
+        return;
+    }
+    if (!s->shut_ns)
+        s->shut_ns = now;
+    rt_list_for_safe(l, &s->queue) {
+        struct ini_task *t = rt_list_entry(l, struct ini_task, link);
+
+        if (now < t->deadline_ns)
+            continue;
+        rt_list_del(l);
+        s->queue_nr--;
+        ini_task_end_later(s, t, -ETIMEDOUT);
+    }
+    if (now >= s->shut_ns + s->conf.set.cmd_timeout_s * RT_S)
+        ini_conn_lost(s, -ETIMEDOUT, "the target admits no commands (MaxCmdSN %u, next is %u)", s->max_cmd_sn, s->cmd_sn);
+}
+
+void ini_tick(struct rt_timer *timer)
+{
+    struct ini_sess *s = container_of(timer, struct ini_sess, tick);
+    const uint64_t now = rt_now(s->rt);
+
+    s->tick_soon = false;
+    if (s->conn != CONN_FULL || s->state != INI_UP || was_asleep(s, now) || !ping_check(s, now))
+        return;
+    if (s->leaving && now >= s->leave_ns && !s->stopping) {
+        ini_logout_send(s);
+        return;
+    }
+    if (s->eh.step)
+        eh_check(s, now);
+    else
+        late_check(s, now);
+    if (s->conn == CONN_FULL)
+        window_check(s, now);
+    if (s->conn != CONN_FULL)
+        return;
+    if (s->leaving || s->eh.step || s->ctl[INI_TAG_NOP].waits || !rt_list_empty(&s->flight) || !rt_list_empty(&s->queue))
+        ini_tick_soon(s);
+    else                                    /* idle: as often as pings need */
+        tick_arm(s, s->conf.set.noop_interval_s ? (uint64_t)s->conf.set.noop_interval_s * RT_S / 2 : RT_S);
+}

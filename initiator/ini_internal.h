@@ -1,0 +1,366 @@
+/*
+ * ini_internal.h - what the files of the initiator share; nobody else includes it
+ *
+ * ini_sess.c      life of a session: its state table, its connection, recovery, stop
+ * ini_login.c     the login phase: stages, CHAP, keys, redirection, what a refusal means
+ * ini_task.c      commands: window, numbering, answers, replay
+ * ini_err.c       keep-alive, command timeouts and their escalation, task management
+ * ini_discover.c  SendTargets
+ * ini_lun.c       a logical unit: probe, identity, unit attentions
+ * ini_io.c        bytes in and out of a unit: pieces, retries, errors
+ */
+#ifndef CORELANE_INI_INTERNAL_H
+#define CORELANE_INI_INTERNAL_H
+
+#include <assert.h>
+#include <errno.h>
+#include "initiator/ini.h"
+#include "reactor/rt_pool.h"
+
+#define INI_TICK_NS (200 * RT_MS)           /* how exact command timeouts and pings are */
+#define INI_HOPS_MAX 4u                     /* login redirections followed */
+#define INI_LOGIN_PDUS_MAX 64u              /* responses in one login: a target that never comes to an end */
+#define INI_TEXT_MAX (16u * 1024)           /* bytes of login text joined by C bits */
+#define INI_LOGIN_OUT_MAX 4096u             /* bytes of login text that we send in one PDU */
+#define INI_BACKOFF_MIN_NS (100 * RT_MS)
+#define INI_BACKOFF_MAX_NS (5 * RT_S)
+#define INI_REJECTS_MAX 64u                 /* on one connection: more is a target that answers nothing else */
+#define INI_CMD_TRIES_MAX 8u
+#define INI_LUN_TRIES_MAX 60u               /* times half a second for a unit that becomes ready */
+
+/* ---- tags: slot | generation << 16, so that the answer to a tag long gone is recognised ------------------ */
+
+enum ini_tag {                              /* PDUs of the session's own, in slots beyond those of commands */
+    INI_TAG_LOGIN,
+    INI_TAG_TEXT,
+    INI_TAG_LOGOUT,
+    INI_TAG_TMF,
+    INI_TAG_NOP,
+    INI_TAG_PONG,                           /* the answer to a target's ping has no tag, but it has a PDU */
+    INI_TAGS,
+};
+#define INI_TAG_SLOT 0xf000u
+static_assert(INI_TAG_SLOT > 2048, "cmds_max slots come before");
+static inline uint32_t ini_itt(uint16_t slot, uint16_t gen)
+{
+    return (uint32_t)gen << 16 | slot;
+}
+
+struct ini_slot {
+    struct ini_task *task;                  /* NULL: free */
+    uint16_t gen, next_free;
+};
+
+enum ini_task_state {
+    TASK_IDLE,
+    TASK_QUEUED,                            /* waits for the window, for the session, or for its unit */
+    TASK_SENT,
+    TASK_ENDING,                            /* results are in; waits until the datamover lets go */
+    TASK_RETURNING,                         /* aborted: goes back to the queue when the datamover lets go */
+};
+
+/* A PDU of the session's own: one at a time of each kind. */
+struct ini_ctl {
+    struct dm_ctl ctl;
+    struct ini_sess *sess;
+    bool out;                               /* with the datamover: may not be touched */
+    bool waits;                             /* for its answer */
+    bool pending;                           /* next goes out when ctl is back: answers may overtake sent() */
+    uint32_t itt;
+    uint64_t sent_ns;
+    struct iscsi_pdu next;
+    const void *next_data;
+};
+
+/* ---- a session ------------------------------------------------------------------------------------------- */
+
+enum ini_sess_event {
+    EV_START, EV_LOGGED_IN, EV_LOST, EV_GIVE_UP, EV_STOP, EV_STOPPED,
+};
+
+enum ini_conn {                             /* where the connection is */
+    CONN_NONE,
+    CONN_RESOLVING,
+    CONN_CONNECTING,
+    CONN_LOGIN,
+    CONN_FULL,                              /* full feature phase */
+    CONN_LOGOUT,                            /* Logout is sent */
+    CONN_CLOSING,                           /* waits for the datamover's closed(), or the end of a connect */
+};
+
+/* A look-up outlives a session that is stopped meanwhile: then sess is NULL and it frees itself. */
+struct ini_lookup {
+    struct rt_resolve resolve;
+    struct ini_sess *sess;
+    bool busy;
+};
+
+enum ini_login_stage { LOGIN_START, LOGIN_AUTH_METHOD, LOGIN_CHAP_ALG, LOGIN_CHAP, LOGIN_SECURITY_END,
+                       LOGIN_OPERATIONAL };
+
+struct ini_login {
+    uint8_t stage;                          /* enum ini_login_stage */
+    bool chap_done;
+    unsigned pdus;
+    uint32_t itt;
+    struct chap_initiator chap;
+    struct iscsi_params offer;
+    struct iscsi_negotiation keys;
+    uint32_t in_len;
+    char out[INI_LOGIN_OUT_MAX];
+    char in[INI_TEXT_MAX];                  /* a response's text, joined where it came in several PDUs */
+};
+
+/* How the escalation of a command that does not come back stands. */
+enum ini_eh { EH_IDLE, EH_ABORT, EH_LUN_RESET, EH_CALLER };
+
+struct ini_sess {
+    struct rt *rt;
+    struct ini_conf conf;
+    struct ini_sess_events events;
+    void *user;
+    bool discovery;
+    uint8_t state;                          /* enum ini_state; sess_step() is the only writer */
+    uint8_t conn;                           /* enum ini_conn */
+
+    /* Connection. */
+    struct iscsi_portal home, portal;       /* where logins start; where this one goes */
+    struct iscsi_portal hop[INI_HOPS_MAX + 1];
+    unsigned hops;
+    struct ini_lookup *lookup;
+    struct rt_addr addr[8];
+    unsigned addr_nr, addr_at;
+    struct rt_op connect_op, gone_op;
+    bool attempting;                        /* an attempt to log in is under way: its end is a failed one */
+    bool next_addr;                         /* it failed in a way that another address may not */
+    struct rt_sock *sock;
+    struct rt_addr peer;
+    struct dm *dm;
+    struct rt_timer phase;                  /* connect and login, drain, logout */
+    struct rt_timer retry;                  /* the next attempt */
+    struct rt_timer replacement;            /* recovery is over */
+    struct rt_timer tick;
+    bool tick_soon;
+    uint64_t tick_due_ns;
+    unsigned attempts;                      /* failed ones in a row */
+    uint64_t wait_ns;                       /* before the next attempt at least: Time2Wait as the target asked */
+    bool again;                             /* the next attempt is not a retry: redirect, other CHAP list */
+    bool ever_up;
+    bool hopeless;                          /* the refusal is one that a retry does not change */
+    int err;                                /* why the last attempt or connection ended */
+    char why[320];
+    uint64_t down_ns;                       /* when recovery began */
+    unsigned chap_algs;
+
+    struct ini_login *login;
+    struct iscsi_params params;
+    uint16_t tsih, tpgt;
+    struct ini_ctl ctl[INI_TAGS];           /* by enum ini_tag */
+    uint8_t pong_data[256];
+    uint16_t gen;
+
+    /* Numbers. */
+    uint32_t cmd_sn, exp_cmd_sn, max_cmd_sn, exp_stat_sn;
+    uint64_t shut_ns;                       /* since when the window admits nothing though something waits; 0: open */
+    unsigned rejects;
+
+    /* Commands. */
+    struct ini_slot *slot;
+    uint16_t slot_nr, slot_free;            /* slot_free: head of the list, slot_nr: none */
+    struct rt_link queue;                   /* by seq */
+    struct rt_link flight;                  /* sent, by CmdSN */
+    struct rt_link ending;                  /* answered or aborted, not yet let go */
+    struct rt_link ended;                   /* to be told by end_op */
+    struct rt_op end_op;
+    bool end_armed, pumping;
+    uint32_t flight_nr, queue_nr;
+    uint64_t seq;
+    bool sending;                           /* commands may go out: up, and nobody asked us to leave */
+    bool leaving;                           /* the target asked for a logout: log in again after it */
+    uint64_t leave_ns;
+
+    struct {
+        uint8_t step;                       /* enum ini_eh */
+        int32_t limit_s;                    /* for the answer */
+        uint32_t itt;                       /* of the task that is late */
+        uint16_t lun;
+        uint32_t cmd_sn;                    /* of the reset: earlier commands are gone when it is done */
+        void (*done)(void *user, int resp, int err);
+        void *user;
+    } eh;
+
+    struct rt_link luns;
+    unsigned gates;                         /* units that hold back what goes to them */
+
+    /* Stop. */
+    bool stopping, drain, draining;
+    void (*stopped)(void *user);
+    void *stopped_user;
+    struct rt_op stop_op;
+
+    /* Text, for discovery. */
+    void (*text_done)(struct ini_sess *s, const struct iscsi_pdu *pdu, const uint8_t *data, int err);
+    void *text_user;
+
+    uint64_t commands, read_bytes, write_bytes, reconnects, digest_errors, timeouts, aborts;
+    uint64_t nop_rtt_ns;
+};
+
+/* ini_sess.c */
+void ini_sess_step(struct ini_sess *s, enum ini_sess_event ev);
+void ini_why(struct ini_sess *s, int err, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
+/* The connection is of no use any more; s->why and s->err say why. Nothing is told to it again; recovery, a retry or
+ * the end of a stop follow when it is closed. */
+void ini_conn_end(struct ini_sess *s);
+/* The same for a session that was up, or an attempt that failed, with the reason: 0 when the target asked for it. */
+void ini_conn_lost(struct ini_sess *s, int err, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
+void ini_logged_in(struct ini_sess *s);
+void ini_logout_send(struct ini_sess *s);
+/* One of a kind at a time. Fills numbers, the immediate bit, and itt where that is 0; @data: kept until the answer. */
+void ini_ctl_send(struct ini_sess *s, enum ini_tag tag, const struct iscsi_pdu *pdu, const void *data);
+static inline bool ini_ctl_free(const struct ini_sess *s, enum ini_tag tag)
+{
+    return !s->ctl[tag].out && !s->ctl[tag].waits;
+}
+/* Whether @pdu answers the one that is out; it does not wait any more then. */
+bool ini_ctl_answered(struct ini_sess *s, enum ini_tag tag, uint32_t itt);
+/* Something ended: whoever waits for the last command (a stop, a logout that the target asked for) goes on. */
+void ini_drain_check(struct ini_sess *s);
+
+/* ini_login.c */
+int ini_login_begin(struct ini_sess *s);
+void ini_login_response(struct ini_sess *s, const struct iscsi_pdu *pdu, const uint8_t *data);
+
+/* ini_task.c */
+int ini_tasks_init(struct ini_sess *s);
+void ini_task_notify(struct ini_sess *s, const struct iscsi_pdu *pdu, const uint8_t *data);
+void ini_task_released(struct ini_sess *s, struct dm_task *dt);
+void ini_tasks_window(struct ini_sess *s, const struct iscsi_pdu *pdu);
+void ini_tasks_pump(struct ini_sess *s);
+struct ini_task *ini_task_find(struct ini_sess *s, uint32_t itt);   /* sent and not answered; NULL: none */
+/* Takes a command back from a living connection: aborted by the target. It goes back into the queue, or ends. */
+void ini_task_return(struct ini_sess *s, struct ini_task *t);
+void ini_task_fail(struct ini_sess *s, struct ini_task *t, int err);    /* sent: ends when let go */
+/* The connection is closed: what was sent goes back into the queue. */
+void ini_tasks_hold(struct ini_sess *s);
+void ini_tasks_fail_all(struct ini_sess *s, int err);    /* those in the queue; done later in this turn or the next */
+void ini_task_end_later(struct ini_sess *s, struct ini_task *t, int err);
+void ini_queue_insert(struct rt_link *queue, struct ini_task *t);
+
+/* ini_err.c */
+void ini_tick(struct rt_timer *t);
+void ini_tick_soon(struct ini_sess *s);
+void ini_err_reset(struct ini_sess *s);                  /* the connection is gone */
+void ini_tmf_response(struct ini_sess *s, const struct iscsi_pdu *pdu);
+void ini_tmf_rejected(struct ini_sess *s);
+void ini_nop_in(struct ini_sess *s, const struct iscsi_pdu *pdu, const uint8_t *data);
+
+/* ini_discover.c */
+void ini_text_response(struct ini_sess *s, const struct iscsi_pdu *pdu, const uint8_t *data);
+
+/* ---- a small command with its answer in memory, retried where that is right ------------------------------- */
+
+struct ini_cmd {
+    struct ini_task task;                   /* cdb, cdb_len and lun filled by the caller */
+    struct ini_sess *sess;
+    struct iovec iov;
+    uint8_t *buf;
+    uint32_t buf_len;
+    unsigned tries, attentions;
+    struct rt_timer timer;
+    void (*done)(struct ini_cmd *c);        /* task.err, task.status, task.sense, task.in_len */
+};
+void ini_cmd_start(struct ini_sess *s, struct ini_cmd *c);
+/* 0: the target said GOOD; else -errno. */
+int ini_cmd_result(const struct ini_cmd *c);
+
+/* ---- a logical unit ----------------------------------------------------------------------------------------- */
+
+#define INI_PROBE_LEN 4096u
+#define INI_PROBES_MAX 10u                  /* times that a unit may change while it is looked over */
+#define INI_PIECE_IOV 32u
+
+struct ini_pool_piece {
+    struct ini_piece p;
+    struct iovec iov[INI_PIECE_IOV];
+};
+
+/* What a probe reads; taken over into the unit when all of it agrees. */
+struct ini_probe {
+    struct scsi_inquiry inquiry;
+    struct scsi_capacity capacity;
+    struct scsi_limits limits;
+    struct scsi_mode mode;
+    char wwid[SCSI_WWID_MAX], serial[SCSI_WWID_MAX];
+    uint8_t pages[256 / 8];                 /* VPD pages that are there */
+    bool cap16_refused, mode6_refused;
+};
+
+struct ini_lun {
+    struct ini_sess *sess;
+    struct rt *rt;
+    uint16_t lun;
+    struct rt_link link;                    /* in sess->luns */
+    struct ini_lun_info info;
+    struct ini_lun **out;                   /* ini_lun_open()'s, written at done */
+    void (*opened)(void *user, int err, const char *why);
+    void (*event)(void *user, enum ini_event ev);
+    void *user;
+
+    /* Gate: while it is shut nothing but probes goes to the unit. */
+    bool shut;
+    bool open;                              /* was looked over once */
+    bool paused;                            /* the session is away, and the user was told */
+    bool closing;                           /* freed when the probe under way is back */
+    int err;                                /* -errno: requests fail with it from here on */
+    struct rt_link held;                    /* tasks that the session would send, by seq */
+
+    bool probing;                           /* cmd is under way */
+    bool again;                             /* what was read so far may be old: from the start */
+    unsigned step, probes;
+    struct ini_cmd cmd;
+    struct rt_timer probe_timer;
+    struct ini_probe got;
+    uint8_t *buf;                           /* INI_PROBE_LEN bytes */
+
+    /* Requests. */
+    struct rt_pool *pieces;
+    struct rt_link waiting;                 /* ini_io not wholly handed out */
+    struct rt_link delayed;                 /* pieces that are sent again later */
+    struct rt_link ended;                   /* ini_io to be told by end_op */
+    struct rt_timer delay;
+    uint64_t delay_ns;                      /* when it is due */
+    struct rt_op end_op;
+    bool end_armed, no_write_same, no_zero_unmap, no_sync;
+    uint32_t flight_nr, limit, good_nr;     /* commands under way; how many may be, less after TASK SET FULL */
+    uint32_t io_nr;                         /* requests not done */
+    struct iovec *zero_iov;
+    uint32_t zero_len;                      /* bytes that zero_iov holds */
+};
+
+/* ini_lun.c */
+void ini_lun_down(struct ini_lun *l);       /* the session's connection broke */
+void ini_lun_up(struct ini_lun *l);         /* the session is back */
+void ini_lun_failed(struct ini_lun *l, int err);
+/* Something may have changed (unit attention): look again before anything more is sent. */
+void ini_lun_recheck(struct ini_lun *l);
+void ini_lun_gone(struct ini_lun *l, int err, enum ini_event ev);
+struct ini_lun *ini_lun_find(struct ini_sess *s, uint16_t lun);
+
+/* ini_io.c */
+void ini_io_pump(struct ini_lun *l);
+void ini_io_fail_all(struct ini_lun *l, int err);
+int ini_io_init(struct ini_lun *l);         /* once info is known; 0 or -ENOMEM */
+void ini_io_exit(struct ini_lun *l);        /* also of one that was never initialised */
+
+static inline uint32_t min_u32(uint32_t a, uint32_t b)
+{
+    return a < b ? a : b;
+}
+
+static inline uint64_t min_u64(uint64_t a, uint64_t b)
+{
+    return a < b ? a : b;
+}
+
+#endif

@@ -1,0 +1,387 @@
+/*
+ * corelane.c - libcorelane: one reactor, turned by its caller, and disks on it
+ *
+ * Owns what the public structs hide. A disk is a session of its own with one unit and an mpio disk over it; opening and
+ * closing turn the reactor until the answer is there.
+ */
+#include <errno.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include "corelane.h"
+#include "initiator/record.h"
+#include "mpio/disk.h"
+#include "reactor/rt_log.h"
+
+static_assert(sizeof(struct mpio_io) <= sizeof(((struct corelane_io *)0)->reserved), "a request has room for ours");
+static_assert(_Alignof(struct mpio_io) <= _Alignof(uint64_t), "and lies right in it");
+static_assert((int)CORELANE_READ == INI_READ && (int)CORELANE_WRITE == INI_WRITE && (int)CORELANE_FLUSH == INI_FLUSH &&
+              (int)CORELANE_UNMAP == INI_UNMAP && (int)CORELANE_WRITE_ZEROES == INI_ZERO && CORELANE_FUA == INI_FUA,
+              "operations are handed through");
+
+struct corelane {
+    struct rt_host *host;
+    struct rt *rt;
+    int core;
+    unsigned disks;
+    unsigned finished;                      /* since corelane_poll() began */
+    char initiator[ISCSI_NAME_LEN_MAX + 1];
+    char error[512];
+};
+
+struct corelane_disk {
+    struct corelane *c;
+    struct ini_sess *sess;
+    struct ini_lun *lun;
+    struct mpio_disk *disk;
+    unsigned in_flight;
+    bool stopped;
+    bool answered;                          /* to the open: err and c->error say how */
+    int err;
+};
+
+static int failed(struct corelane *c, int err, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
+static int failed(struct corelane *c, int err, const char *fmt, ...)
+{
+    va_list ap;
+
+    va_start(ap, fmt);
+    vsnprintf(c->error, sizeof(c->error), fmt, ap);
+    va_end(ap);
+    return err;
+}
+
+/* ---- the loop ---------------------------------------------------------------------------------------------------- */
+
+static enum rt_mode mode_of(enum corelane_mode m)
+{
+    return m == CORELANE_POLLING ? RT_MODE_POLL : m == CORELANE_INTERRUPT ? RT_MODE_INTERRUPT : RT_MODE_ADAPTIVE;
+}
+
+int corelane_new(struct corelane **out, const struct corelane_options *options)
+{
+    static const struct corelane_options none = { .core = -1 };
+    const struct corelane_options *o = options ? options : &none;
+    struct corelane *c = calloc(1, sizeof(*c));
+    const struct rt_conf conf = { .cores = &o->core, .cores_nr = 1, .mode = mode_of(o->mode) };
+    char why[256];
+    int err;
+
+    if (!c)
+        return -ENOMEM;
+    c->core = o->core;
+    if (o->initiator_name && iscsi_name_refusal(o->initiator_name, c->initiator)) {
+        free(c);
+        return -EINVAL;
+    }
+    err = rt_host_new(&c->host, &conf);
+    if (err) {
+        free(c);
+        return err;
+    }
+    c->rt = rt_host_at(c->host, 0);
+    if (!o->initiator_name && ini_name_load("/etc/iscsi", c->initiator, why))
+        c->initiator[0] = '\0';             /* made up when the first disk is opened */
+    *out = c;
+    return 0;
+}
+
+void corelane_free(struct corelane *c)
+{
+    if (!c)
+        return;
+    assert(!c->disks);
+    rt_host_free(c->host);
+    free(c);
+}
+
+const char *corelane_error(const struct corelane *c)
+{
+    return c->error;
+}
+
+/* The calling thread is the loop's from now on; also when it turned another one last. */
+static int turn_here(struct corelane *c)
+{
+    const int n = rt_self() == c->rt ? 0 : rt_turn(c->rt, 0);
+
+    return n < 0 ? n : 0;
+}
+
+int corelane_poll(struct corelane *c, int64_t timeout_us)
+{
+    const uint64_t wait = timeout_us < 0 ? UINT64_MAX : (uint64_t)timeout_us * RT_US;
+    int n;
+
+    n = rt_turn(c->rt, c->finished ? 0 : wait);     /* some may have finished while a disk was opened or closed */
+    if (n < 0)
+        return failed(c, n, "io_uring: %s", strerror(-n));
+    n = (int)c->finished;
+    c->finished = 0;
+    return n;
+}
+
+void corelane_cpu(const struct corelane *c, uint64_t *busy_ns, uint64_t *poll_ns, uint64_t *sleep_ns)
+{
+    struct rt_stats s;
+
+    rt_stats(c->rt, &s);
+    *busy_ns = s.busy_ns;
+    *poll_ns = s.poll_ns;
+    *sleep_ns = s.sleep_ns;
+}
+
+/* ---- open and close ------------------------------------------------------------------------------------------------ */
+
+static void lun_event(void *user, enum ini_event ev)
+{
+    struct corelane_disk *d = user;
+
+    if (d->disk)
+        mpio_path_event(d->disk, d->lun, ev);
+}
+
+static void open_answer(struct corelane_disk *d, int err, const char *why)
+{
+    if (d->answered)
+        return;
+    d->answered = true;
+    d->err = err;
+    if (err)
+        failed(d->c, err, "%s", why);
+}
+
+static void lun_opened(void *user, int err, const char *why)
+{
+    open_answer(user, err, why);
+}
+
+static void sess_up(void *user)
+{
+    struct corelane_disk *d = user;
+
+    (void)d;
+}
+
+static void sess_failed(void *user, int err, const char *why)
+{
+    open_answer(user, err, why);
+}
+
+static void sess_stopped(void *user)
+{
+    struct corelane_disk *d = user;
+
+    d->stopped = true;
+}
+
+static void disk_free(struct corelane_disk *d)
+{
+    struct corelane *c = d->c;
+
+    mpio_disk_free(d->disk);
+    if (d->lun)
+        ini_lun_close(d->lun);
+    if (d->sess) {
+        ini_sess_stop(d->sess, false, sess_stopped, d);
+        while (!d->stopped && rt_turn(c->rt, UINT64_MAX) >= 0) {
+        }
+        if (d->stopped)
+            ini_sess_free(d->sess);
+    }
+    c->disks--;
+    free(d);
+}
+
+static int secret_take(struct corelane *c, struct chap_cred *cred, const char *name, const char *secret,
+                       const struct chap_cred *other)
+{
+    const size_t n = secret ? strlen(secret) : 0;
+    const char *bad;
+
+    if (!name || !name[0])
+        return 0;
+    if (strlen(name) > CHAP_NAME_LEN_MAX)
+        return failed(c, -EINVAL, "the CHAP user name is longer than %u bytes", CHAP_NAME_LEN_MAX);
+    bad = chap_secret_refusal(secret ? secret : "", n, other ? other->secret : NULL, other ? other->secret_len : 0);
+    if (bad)
+        return failed(c, -EINVAL, "the CHAP secret of \"%s\" cannot be used: %s", name, bad);
+    snprintf(cred->name, sizeof(cred->name), "%s", name);
+    memcpy(cred->secret, secret, n);
+    cred->secret_len = (uint32_t)n;
+    return 0;
+}
+
+static int conf_make(struct corelane *c, struct ini_conf *conf, const char *url, const struct corelane_disk_options *o,
+                     uint16_t *lun)
+{
+    static const struct corelane_disk_options none;
+    struct iscsi_url u;
+    const char *bad = iscsi_url_parse(&u, url);
+    int err;
+
+    if (bad)
+        return failed(c, -EINVAL, "%s: %s", url, bad);
+    if (!o)
+        o = &none;
+    if (!c->initiator[0])
+        ini_name_make(c->rt, c->initiator);
+    memset(conf, 0, sizeof(*conf));
+    memcpy(conf->initiator, c->initiator, sizeof(conf->initiator));
+    memcpy(conf->target, u.target, sizeof(conf->target));
+    conf->portal = u.portal;
+    *lun = u.lun;
+    ini_settings_default(&conf->set);
+    conf->set.cmds_max = o->queue_depth ? (int32_t)o->queue_depth : 128;
+    if (conf->set.cmds_max < 2)
+        conf->set.cmds_max = 2;
+    if (o->queue_depth > 1024)
+        return failed(c, -EINVAL, "queue_depth %u: at most 1024", o->queue_depth);
+    conf->set.queue_depth = o->queue_depth ? (int32_t)o->queue_depth : 128;
+    if (o->replacement_timeout_s)
+        conf->set.replacement_timeout_s = (int32_t)o->replacement_timeout_s;
+    conf->set.header_digest = o->header_digest ? ISCSI_DIGEST_CRC32C_NONE : ISCSI_DIGEST_NONE;
+    conf->set.data_digest = o->data_digest ? ISCSI_DIGEST_CRC32C_NONE : ISCSI_DIGEST_NONE;
+    err = secret_take(c, &conf->set.user, o->user ? o->user : u.user, o->secret ? o->secret : u.secret, NULL);
+    if (!err)
+        err = secret_take(c, &conf->set.user_in, o->user_in, o->secret_in, &conf->set.user);
+    explicit_bzero(&u, sizeof(u));
+    return err;
+}
+
+int corelane_disk_open(struct corelane *c, const char *url, const struct corelane_disk_options *options,
+                       struct corelane_disk **out)
+{
+    static const struct ini_sess_events events = { .up = sess_up, .failed = sess_failed };
+    struct corelane_disk *d;
+    struct ini_conf conf;
+    uint16_t lun = 0;
+    int err = turn_here(c);
+
+    if (err)
+        return failed(c, err, "io_uring: %s", strerror(-err));
+    err = conf_make(c, &conf, url, options, &lun);
+    if (err)
+        return err;
+    d = calloc(1, sizeof(*d));
+    if (!d)
+        return failed(c, -ENOMEM, "no memory");
+    d->c = c;
+    c->disks++;
+    err = ini_sess_new(&d->sess, c->rt, &conf, &events, d);
+    explicit_bzero(&conf.set, sizeof(conf.set));
+    if (!err) {
+        ini_sess_start(d->sess);
+        err = ini_lun_open(d->sess, lun, &d->lun, lun_opened, lun_event, d);
+    }
+    while (!err && !d->answered) {
+        const int n = rt_turn(c->rt, UINT64_MAX);
+
+        if (n < 0)
+            err = n;
+    }
+    if (!err)
+        err = d->err;
+    else
+        failed(c, err, "%s", strerror(-err));
+    if (!err)
+        err = mpio_disk_new(&d->disk, c->rt, d->lun, NULL, d);
+    if (err) {
+        disk_free(d);
+        return err;
+    }
+    *out = d;
+    return 0;
+}
+
+void corelane_disk_close(struct corelane_disk *d)
+{
+    if (!d || turn_here(d->c))
+        return;
+    while (d->in_flight && rt_turn(d->c->rt, UINT64_MAX) >= 0) {
+    }
+    disk_free(d);
+}
+
+void corelane_disk_info(const struct corelane_disk *d, struct corelane_disk_info *out)
+{
+    const struct ini_lun_info *i = mpio_disk_info(d->disk);
+    struct ini_sess_info s;
+
+    ini_sess_info(d->sess, &s);
+    *out = (struct corelane_disk_info) {
+        .size = i->size,
+        .block_len = i->block_len,
+        .phys_len = i->phys_len,
+        .io_max = i->io_max,
+        .readonly = i->readonly,
+        .write_cache = i->write_cache,
+        .fua = i->fua,
+        .unmap = i->unmap,
+        .transport = s.transport,
+        .core = rt_core(d->c->rt),
+    };
+    memcpy(out->wwid, i->wwid, sizeof(out->wwid));
+    memcpy(out->vendor, i->vendor, sizeof(out->vendor));
+    memcpy(out->product, i->product, sizeof(out->product));
+}
+
+/* ---- requests -------------------------------------------------------------------------------------------------------- */
+
+static struct mpio_io *io_of(struct corelane_io *io)
+{
+    return (struct mpio_io *)(void *)io->reserved;
+}
+
+static void io_done(struct mpio_io *m, int res)
+{
+    struct corelane_io *io = container_of((uint64_t (*)[ARRAY_SIZE(((struct corelane_io *)0)->reserved)])(void *)m,
+                                          struct corelane_io, reserved);
+    struct corelane_disk *d = m->disk_user;
+
+    d->in_flight--;
+    d->c->finished++;
+    io->done(io, res);
+}
+
+static int io_refusal(const struct corelane_disk *d, const struct corelane_io *io)
+{
+    const struct ini_lun_info *i = mpio_disk_info(d->disk);
+    uint64_t held = 0;
+
+    if (io->op == CORELANE_FLUSH)
+        return 0;
+    if ((unsigned)io->op > CORELANE_WRITE_ZEROES || !io->length || (io->offset | io->length) & (i->block_len - 1) ||
+        io->offset > i->size || io->length > i->size - io->offset)
+        return -EINVAL;
+    if (io->op != CORELANE_READ && i->readonly)
+        return -EINVAL;
+    if (io->op > CORELANE_WRITE)
+        return 0;
+    for (unsigned n = 0; n < io->iov_nr; n++)
+        held += io->iov[n].iov_len;
+    return held == io->length ? 0 : -EINVAL;
+}
+
+int corelane_submit(struct corelane_disk *d, struct corelane_io *io)
+{
+    struct mpio_io *m = io_of(io);
+    int err = io_refusal(d, io);
+
+    if (!err)
+        err = turn_here(d->c);
+    if (err)
+        return err;
+    m->io.op = (uint8_t)io->op;
+    m->io.flags = (uint8_t)(io->flags & CORELANE_FUA);
+    m->io.off = io->op == CORELANE_FLUSH ? 0 : io->offset;
+    m->io.len = io->op == CORELANE_FLUSH ? 0 : io->length;
+    m->io.iov = io->iov;
+    m->io.iov_nr = io->iov_nr;
+    m->done = io_done;
+    m->disk_user = d;
+    d->in_flight++;
+    mpio_submit(d->disk, m);
+    return 0;
+}
