@@ -1,0 +1,805 @@
+/*
+ * fuse.c - a disk as a file in a FUSE mount of its own, and with privilege a loop device over that file
+ *
+ * run_dir/disks/NAME/disk, a regular file of the disk's size in a directory only its owner may enter. The
+ * session with the kernel is libfuse's; reading /dev/fuse is ours: a request is read into the buffer of a
+ * free tag, and a write's data stay in that buffer until the disk has them, so nothing is copied and nothing
+ * is allocated here. What libfuse allocates is its own note of a request, some 200 bytes, given back with the
+ * answer.
+ *
+ * Any offset and length will do for the file: a write of a part of a block reads the block first, alone on it
+ * by the guard. The loop device asks for whole blocks only.
+ *
+ * Who uses the disk must not wait for this process in ways this process waits for: a job that opens, stats or
+ * unmounts our file is answered by our own core, so none of that happens on the core. And no file of this
+ * program may live on its own disk: its exit would wait for itself.
+ */
+#define FUSE_USE_VERSION 314
+
+#include "export/export_internal.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <fuse_lowlevel.h>
+#include <linux/falloc.h>
+#include <poll.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "export/fuse_mount.h"
+#include "export/guard.h"
+#include "export/loop.h"
+#include "reactor/rt_log.h"
+
+#define DISK_INO 2
+#define DISK_NAME "disk"
+/* 256 pages, as much as kernels put into one request without a sysctl; and room for the headers before a
+ * write's data. */
+#define IO_MAX (1u << 20)
+#define BUF_LEN (IO_MAX + 4096u)
+/* Requests that one pass takes from the kernel before others get their turn. */
+#define PER_PASS 32
+/* Above the depth that the kernel fills by itself: for what programs ask of the file directly, and so that a
+ * stat is answered while the disk waits for its target. */
+#define EXTRA_TAGS 16
+#define NAME_CACHE_S 3600.0
+
+struct fuse_tag {
+    struct mpio_io io;
+    struct rt_link link;                    /* free */
+    struct fuse *f;
+    fuse_req_t req;
+    struct exp_range range;                 /* whatever changes blocks: whole blocks around off, len */
+    uint64_t off, len;                      /* bytes, as asked for */
+    const char *data;                       /* a write's, inside mem */
+    enum ini_io_op op;
+    unsigned flags;                         /* INI_FUA, INI_NO_UNMAP */
+    unsigned head, tail;                    /* bytes of the blocks at the ends that were not asked for */
+    uint8_t *mem;                           /* BUF_LEN: the request; then a read's data */
+    uint8_t *edge;                          /* two blocks: the ends */
+    struct iovec iov[3];
+};
+
+struct fuse {
+    struct exp *e;
+    struct fuse_session *se;
+    int fd;                                 /* the session's; -1: not mounted */
+    struct rt_op op;                        /* readiness, or the next pass */
+    bool armed, polling, stopped;           /* op is outstanding; it is a poll; no more passes */
+    bool unmounted;                         /* the kernel says so */
+    struct loop loop;
+    struct rt_link free;
+    unsigned used;                          /* tags in flight */
+    struct fuse_tag *cur;                   /* the one whose buffer is being read */
+    struct exp_guard guard;
+    struct fuse_tag *tags;
+    unsigned tags_nr;
+    uint8_t *edges;
+    size_t edges_len;
+    void (*drained)(struct fuse *f);
+    uint64_t since_s;                       /* 1970; the file's times */
+    char dir[PATH_MAX], file[PATH_MAX];
+};
+
+static void pump_later(struct fuse *f);
+
+/* ---- tags -------------------------------------------------------------------------------------------- */
+
+/* A request that goes to the disk keeps the tag it was read into. */
+static struct fuse_tag *tag_take(struct fuse *f, fuse_req_t req)
+{
+    struct fuse_tag *t = f->cur;
+
+    assert(t && t->f == f);
+    f->cur = NULL;
+    rt_list_del(&t->link);
+    f->used++;
+    t->req = req;
+    return t;
+}
+
+static void tag_put(struct fuse_tag *t)
+{
+    struct fuse *f = t->f;
+
+    rt_list_push_front(&f->free, &t->link);     /* the warmest next */
+    f->used--;
+    if (!f->armed)
+        pump_later(f);
+    if (!f->used && f->drained)
+        f->drained(f);
+}
+
+/* ---- reads ------------------------------------------------------------------------------------------- */
+
+static void read_done(struct mpio_io *io, int res)
+{
+    struct fuse_tag *t = container_of(io, struct fuse_tag, io);
+
+    if (res)
+        fuse_reply_err(t->req, -res);
+    else
+        fuse_reply_buf(t->req, (const char *)t->mem, t->len);
+    tag_put(t);
+}
+
+/* iovecs for off, len with the unwanted ends of its blocks in the tag's edges. Return: how many. */
+static unsigned tag_iov(struct fuse_tag *t, void *data)
+{
+    unsigned n = 0;
+
+    if (t->head)
+        t->iov[n++] = (struct iovec){ t->edge, t->head };
+    t->iov[n++] = (struct iovec){ data, t->len };
+    if (t->tail)
+        t->iov[n++] = (struct iovec){ t->edge + 2 * t->f->e->block_len - t->tail, t->tail };
+    return n;
+}
+
+static void tag_range(struct fuse_tag *t, uint64_t off, uint64_t len)
+{
+    const uint32_t block = t->f->e->block_len;
+
+    t->off = off;
+    t->len = len;
+    t->range.first = off - off % block;
+    t->range.end = off + len + (block - 1) - (off + len + block - 1) % block;
+    t->head = (unsigned)(off - t->range.first);
+    t->tail = (unsigned)(t->range.end - off - len);
+    t->range.alone = t->head || t->tail;
+}
+
+static void on_read(fuse_req_t req, fuse_ino_t ino, size_t size, off_t off, struct fuse_file_info *fi)
+{
+    struct fuse *f = fuse_req_userdata(req);
+    struct exp *e = f->e;
+    const int err = exp_refuses(e, INI_READ);
+    struct fuse_tag *t;
+
+    if (err || off < 0 || size > IO_MAX) {
+        fuse_reply_err(req, err ? -err : EINVAL);
+        return;
+    }
+    if (!size || (uint64_t)off >= e->size) {
+        fuse_reply_buf(req, NULL, 0);
+        return;
+    }
+    if (size > e->size - (uint64_t)off)
+        size = e->size - (uint64_t)off;
+    t = tag_take(f, req);
+    tag_range(t, (uint64_t)off, size);
+    t->io.done = read_done;
+    exp_submit(e, &t->io, INI_READ, 0, t->range.first, t->range.end - t->range.first, t->iov,
+               tag_iov(t, t->mem));
+}
+
+/* ---- what changes blocks ----------------------------------------------------------------------------- */
+
+static void change_go(struct exp_range *r);
+
+static void change_done(struct mpio_io *io, int res)
+{
+    struct fuse_tag *t = container_of(io, struct fuse_tag, io);
+
+    if (res || t->op != INI_WRITE)
+        fuse_reply_err(t->req, -res);
+    else
+        fuse_reply_write(t->req, t->len);
+    exp_guard_leave(&t->f->guard, &t->range, change_go);
+    tag_put(t);
+}
+
+static void change_blocks(struct fuse_tag *t)
+{
+    const unsigned n = t->op == INI_WRITE ? tag_iov(t, (void *)t->data) : 0;
+
+    t->io.done = change_done;
+    exp_submit(t->f->e, &t->io, t->op, t->flags, t->range.first, t->range.end - t->range.first, t->iov, n);
+}
+
+static void edge_read(struct fuse_tag *t, uint64_t off, uint8_t *to, void (*done)(struct mpio_io *io, int res))
+{
+    const uint32_t block = t->f->e->block_len;
+
+    t->io.done = done;
+    t->iov[0] = (struct iovec){ to, block };
+    exp_submit(t->f->e, &t->io, INI_READ, 0, off, block, t->iov, 1);
+}
+
+static void tail_done(struct mpio_io *io, int res)
+{
+    if (res)
+        change_done(io, res);
+    else
+        change_blocks(container_of(io, struct fuse_tag, io));
+}
+
+static void tail_read(struct fuse_tag *t)
+{
+    const uint32_t block = t->f->e->block_len;
+
+    edge_read(t, t->range.end - block, t->edge + block, tail_done);
+}
+
+static void head_done(struct mpio_io *io, int res)
+{
+    struct fuse_tag *t = container_of(io, struct fuse_tag, io);
+    const uint32_t block = t->f->e->block_len;
+
+    if (res) {
+        change_done(io, res);
+    } else if (!t->tail) {
+        change_blocks(t);
+    } else if (t->range.end - t->range.first == block) {
+        memcpy(t->edge + block, t->edge, block);    /* one block is both ends */
+        change_blocks(t);
+    } else {
+        tail_read(t);
+    }
+}
+
+/* The range is ours. */
+static void change_go(struct exp_range *r)
+{
+    struct fuse_tag *t = container_of(r, struct fuse_tag, range);
+
+    if (t->head)
+        edge_read(t, t->range.first, t->edge, head_done);
+    else if (t->tail)
+        tail_read(t);
+    else
+        change_blocks(t);
+}
+
+static void change(struct fuse *f, fuse_req_t req, enum ini_io_op op, unsigned flags, uint64_t off,
+                   uint64_t len, const char *data)
+{
+    struct fuse_tag *t = tag_take(f, req);
+
+    t->op = op;
+    t->flags = flags;
+    t->data = data;
+    tag_range(t, off, len);
+    if (exp_guard_enter(&f->guard, &t->range))
+        change_go(&t->range);
+}
+
+static void on_write(fuse_req_t req, fuse_ino_t ino, const char *buf, size_t size, off_t off,
+                     struct fuse_file_info *fi)
+{
+    struct fuse *f = fuse_req_userdata(req);
+    const int err = exp_refuses(f->e, INI_WRITE);
+
+    if (err || off < 0 || size > IO_MAX) {
+        fuse_reply_err(req, err ? -err : EINVAL);
+    } else if (!size) {
+        fuse_reply_write(req, 0);
+    } else if ((uint64_t)off >= f->e->size) {
+        fuse_reply_err(req, ENOSPC);            /* as a block device says it */
+    } else {
+        const uint64_t room = f->e->size - (uint64_t)off;
+
+        change(f, req, INI_WRITE, fi->flags & O_DSYNC ? INI_FUA : 0, (uint64_t)off, size < room ? size : room,
+               buf);
+    }
+}
+
+static void on_fallocate(fuse_req_t req, fuse_ino_t ino, int mode, off_t off, off_t len,
+                         struct fuse_file_info *fi)
+{
+    struct fuse *f = fuse_req_userdata(req);
+    struct exp *e = f->e;
+    const bool punch = mode == (FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE);
+    const bool zero = (mode & ~FALLOC_FL_KEEP_SIZE) == FALLOC_FL_ZERO_RANGE;
+    int err = exp_refuses(e, INI_ZERO);
+
+    if (!err && (off < 0 || len <= 0 || (uint64_t)len > e->size || (uint64_t)off > e->size - (uint64_t)len))
+        err = -EINVAL;
+    /* A hole in a disk that cannot unmap would cost writing it full of zeroes: the caller may do that if it
+     * needs them. Parts of blocks likewise. */
+    if (!err && (!(punch || zero) || (punch && !mpio_disk_info(e->disk)->unmap) || off % e->block_len ||
+                 len % e->block_len))
+        err = -EOPNOTSUPP;
+    if (err)
+        fuse_reply_err(req, -err);
+    else
+        /* Not INI_UNMAP, which may leave old data: the loop device passes its "write zeroes" on as holes
+         * too. */
+        change(f, req, INI_ZERO, zero ? INI_NO_UNMAP : 0, (uint64_t)off, (uint64_t)len, NULL);
+}
+
+static void fsync_done(struct mpio_io *io, int res)
+{
+    struct fuse_tag *t = container_of(io, struct fuse_tag, io);
+
+    fuse_reply_err(t->req, -res);
+    tag_put(t);
+}
+
+static void on_fsync(fuse_req_t req, fuse_ino_t ino, int datasync, struct fuse_file_info *fi)
+{
+    struct fuse *f = fuse_req_userdata(req);
+    const int err = exp_refuses(f->e, INI_FLUSH);
+    struct fuse_tag *t;
+
+    if (err) {
+        fuse_reply_err(req, -err);
+        return;
+    }
+    t = tag_take(f, req);
+    t->io.done = fsync_done;
+    exp_submit(f->e, &t->io, INI_FLUSH, 0, 0, 0, NULL, 0);
+}
+
+/* ---- the file and its directory ---------------------------------------------------------------------- */
+
+static void on_init(void *userdata, struct fuse_conn_info *conn)
+{
+    struct fuse *f = userdata;
+
+    conn->max_write = IO_MAX;
+    conn->max_background = f->tags_nr - EXTRA_TAGS;
+    conn->congestion_threshold = conn->max_background;
+    conn->want &= ~(unsigned)(FUSE_CAP_SPLICE_READ | FUSE_CAP_SPLICE_WRITE | FUSE_CAP_SPLICE_MOVE);
+    /* Else opening with O_TRUNC makes the kernel believe in an empty file. */
+    conn->want &= ~(unsigned)FUSE_CAP_ATOMIC_O_TRUNC;
+    conn->want |= conn->capable & FUSE_CAP_ASYNC_DIO;
+}
+
+static bool attr_fill(const struct fuse *f, fuse_ino_t ino, struct stat *st)
+{
+    const struct exp *e = f->e;
+
+    *st = (struct stat){ .st_ino = ino, .st_uid = geteuid(), .st_gid = getegid() };
+    st->st_atime = st->st_mtime = st->st_ctime = (time_t)f->since_s;
+    if (ino == FUSE_ROOT_ID) {
+        st->st_mode = S_IFDIR | 0700;
+        st->st_nlink = 2;
+    } else if (ino == DISK_INO) {
+        st->st_mode = S_IFREG | (e->readonly ? 0400 : 0600);
+        st->st_nlink = 1;
+        st->st_size = (off_t)e->size;
+        st->st_blocks = (blkcnt_t)(e->size / 512);
+        st->st_blksize = 4096;
+    } else {
+        return false;
+    }
+    return true;
+}
+
+static void on_lookup(fuse_req_t req, fuse_ino_t parent, const char *name)
+{
+    struct fuse_entry_param entry = { .ino = DISK_INO, .entry_timeout = NAME_CACHE_S };
+
+    if (parent != FUSE_ROOT_ID || strcmp(name, DISK_NAME) != 0) {
+        fuse_reply_err(req, ENOENT);
+        return;
+    }
+    attr_fill(fuse_req_userdata(req), DISK_INO, &entry.attr);
+    fuse_reply_entry(req, &entry);
+}
+
+/* Attributes are never cached: a resize is seen by who looks. */
+static void on_getattr(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
+{
+    struct stat st;
+
+    if (attr_fill(fuse_req_userdata(req), ino, &st))
+        fuse_reply_attr(req, &st, 0);
+    else
+        fuse_reply_err(req, ENOENT);
+}
+
+/* As a block device: O_TRUNC has no effect, another size or owner is refused, times are not kept. */
+static void on_setattr(fuse_req_t req, fuse_ino_t ino, struct stat *attr, int to_set, struct fuse_file_info *fi)
+{
+    struct fuse *f = fuse_req_userdata(req);
+
+    if (to_set & (FUSE_SET_ATTR_MODE | FUSE_SET_ATTR_UID | FUSE_SET_ATTR_GID))
+        fuse_reply_err(req, EPERM);
+    else if ((to_set & FUSE_SET_ATTR_SIZE) && attr->st_size && (uint64_t)attr->st_size != f->e->size)
+        fuse_reply_err(req, EINVAL);
+    else
+        on_getattr(req, ino, fi);
+}
+
+static void on_open(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
+{
+    struct fuse *f = fuse_req_userdata(req);
+
+    if (ino != DISK_INO) {
+        fuse_reply_err(req, EISDIR);
+    } else if (f->e->readonly && (fi->flags & O_ACCMODE) != O_RDONLY) {
+        fuse_reply_err(req, EROFS);
+    } else {
+        fi->direct_io = 1;
+        fuse_reply_open(req, fi);
+    }
+}
+
+static void on_readdir(fuse_req_t req, fuse_ino_t ino, size_t size, off_t off, struct fuse_file_info *fi)
+{
+    static const struct {
+        const char *name;
+        fuse_ino_t ino;
+    } entries[] = { { ".", FUSE_ROOT_ID }, { "..", FUSE_ROOT_ID }, { DISK_NAME, DISK_INO } };
+    char buf[256];
+    size_t len = 0;
+
+    if (ino != FUSE_ROOT_ID) {
+        fuse_reply_err(req, ENOTDIR);
+        return;
+    }
+    if (size > sizeof(buf))
+        size = sizeof(buf);
+    for (size_t i = off < 0 ? 0 : (size_t)off; i < ARRAY_SIZE(entries); i++) {
+        struct stat st;
+        size_t n;
+
+        attr_fill(fuse_req_userdata(req), entries[i].ino, &st);
+        n = fuse_add_direntry(req, buf + len, size - len, entries[i].name, &st, (off_t)i + 1);
+        if (n > size - len)
+            break;
+        len += n;
+    }
+    fuse_reply_buf(req, buf, len);
+}
+
+/* The loop device takes its granularity of discard from the block size given here. */
+static void on_statfs(fuse_req_t req, fuse_ino_t ino)
+{
+    struct fuse *f = fuse_req_userdata(req);
+    const struct exp *e = f->e;
+    const uint32_t g = mpio_disk_info(e->disk)->unmap_granularity;
+    const uint32_t unit = g > e->block_len && !(g & (g - 1)) && g % e->block_len == 0 ? g : e->block_len;
+    const struct statvfs st = {
+        .f_bsize = unit, .f_frsize = e->block_len, .f_blocks = e->size / e->block_len, .f_files = 1,
+        .f_namemax = sizeof(DISK_NAME) - 1,
+    };
+
+    fuse_reply_statfs(req, &st);
+}
+
+static const struct fuse_lowlevel_ops disk_ops = {
+    .init = on_init,
+    .lookup = on_lookup,
+    .getattr = on_getattr,
+    .setattr = on_setattr,
+    .open = on_open,
+    .read = on_read,
+    .write = on_write,
+    .fsync = on_fsync,
+    .fallocate = on_fallocate,
+    .readdir = on_readdir,
+    .statfs = on_statfs,
+};
+
+/* ---- the kernel's requests --------------------------------------------------------------------------- */
+
+static void end_step(struct fuse *f);
+static void pump(struct rt_op *op, int res);
+
+static void pump_later(struct fuse *f)
+{
+    if (f->stopped || f->unmounted || f->fd < 0)
+        return;
+    f->armed = true;
+    f->polling = false;
+    f->op.done = pump;
+    rt_defer(f->e->rt, &f->op);
+}
+
+static void pump_poll(struct fuse *f)
+{
+    f->armed = true;
+    f->polling = true;
+    f->op.done = pump;
+    rt_fd_poll(f->e->rt, &f->op, f->fd, POLLIN);
+}
+
+/* Return: whether there may be more. */
+static bool pump_one(struct fuse *f)
+{
+    struct fuse_tag *t = rt_list_entry(f->free.next, struct fuse_tag, link);
+    const ssize_t n = read(f->fd, t->mem, BUF_LEN);
+    struct fuse_buf buf = { .mem = t->mem };
+
+    if (n < 0) {
+        switch (errno) {
+        case EINTR:
+        case ENOENT:                            /* a request was interrupted before we had it */
+            return true;
+        case EAGAIN:
+            pump_poll(f);
+            return false;
+        default:                                /* ENODEV: unmounted */
+            f->unmounted = true;
+            exp_lost(f->e);
+            return false;
+        }
+    }
+    f->cur = t;
+    buf.size = (size_t)n;
+    fuse_session_process_buf(f->se, &buf);
+    f->cur = NULL;
+    return true;
+}
+
+static void pump(struct rt_op *op, int res)
+{
+    struct fuse *f = container_of(op, struct fuse, op);
+
+    f->armed = false;
+    if (f->stopped) {
+        end_step(f);
+        return;
+    }
+    for (int i = 0; i < PER_PASS; i++) {
+        if (rt_list_empty(&f->free))
+            return;                             /* tag_put() goes on */
+        if (!pump_one(f))
+            return;
+    }
+    pump_later(f);
+}
+
+/* ---- mounting ---------------------------------------------------------------------------------------- */
+
+__attribute__((format(printf, 2, 0))) static void log_line(enum fuse_log_level level, const char *fmt,
+                                                           va_list ap)
+{
+    char line[512];
+
+    vsnprintf(line, sizeof(line), fmt, ap);
+    line[strcspn(line, "\n")] = '\0';
+    rt_log(level <= FUSE_LOG_ERR ? RT_WARN : RT_DEBUG, "%s", line);
+}
+
+static int mount_job(struct exp *e)
+{
+    struct fuse *f = e->priv;
+    char options[EXP_NAME_LEN_MAX + 64];
+    char *argv[] = { (char *)"corelaned", (char *)"-o", options, NULL };
+    struct fuse_args args = FUSE_ARGS_INIT(3, argv);
+    struct stat st;
+    int err;
+
+    if ((err = exp_record_clash(e)))
+        return err;
+    if (stat(f->dir, &st) && errno == ENOTCONN)
+        (void)fuse_unmount(f->dir, true);            /* of a daemon that died */
+    if ((err = rt_mkdirs(f->dir, 0700))) {
+        exp_note(e, "%s: %s", f->dir, strerror(-err));
+        return err;
+    }
+    if (access("/dev/fuse", F_OK))
+        exp_module("fuse");
+    if (access("/dev/fuse", R_OK | W_OK)) {
+        err = -errno;
+        exp_note(e, "/dev/fuse: %s: the fuse module is needed, in a container the device too", strerror(-err));
+        return err;
+    }
+    snprintf(options, sizeof(options), "fsname=%s,subtype=" FUSE_MOUNT_SUBTYPE, e->name);
+    fuse_set_log_func(log_line);
+    f->se = fuse_session_new(&args, &disk_ops, sizeof(disk_ops), f);
+    fuse_opt_free_args(&args);
+    if (!f->se) {
+        exp_note(e, "libfuse made no session");
+        return -ENOMEM;
+    }
+    if ((err = fuse_mount(e, f->se, f->dir))) {
+        (void)rmdir(f->dir);
+        return err;
+    }
+    f->fd = fuse_session_fd(f->se);
+    if (fcntl(f->fd, F_SETFL, fcntl(f->fd, F_GETFL) | O_NONBLOCK))
+        return -errno;
+    return 0;
+}
+
+/* The core serves the mount by now. */
+static int device_job(struct exp *e)
+{
+    struct fuse *f = e->priv;
+    char note[EXP_NOTE_MAX];
+    struct stat st;
+
+    if (stat(f->file, &st) || (uint64_t)st.st_size != e->size) {
+        exp_note(e, "%s does not answer with the disk's size", f->file);
+        return -EIO;
+    }
+    if (!loop_attach(e, &f->loop, f->file))
+        return 0;
+    memcpy(note, e->note, sizeof(note));
+    exp_note(e, "the file alone, no loop device: %.200s", note);
+    if (strlen(f->file) >= sizeof(e->path))
+        return -ENAMETOOLONG;
+    memcpy(e->path, f->file, strlen(f->file) + 1);
+    return 0;
+}
+
+static int tags_make(struct fuse *f)
+{
+    const unsigned nr = f->e->queue_depth + EXTRA_TAGS;
+    const size_t edge_len = 2u * f->e->block_len;
+
+    f->edges_len = nr * edge_len;
+    f->tags = calloc(nr, sizeof(*f->tags));
+    f->edges = rt_mem_alloc(f->edges_len);
+    if (!f->tags || !f->edges)
+        return -ENOMEM;
+    for (; f->tags_nr < nr; f->tags_nr++) {
+        struct fuse_tag *t = &f->tags[f->tags_nr];
+
+        /* One by one, below the size of a huge page: what a tag never used is never touched. */
+        if (!(t->mem = rt_mem_alloc(BUF_LEN)))
+            return -ENOMEM;
+        t->f = f;
+        t->edge = f->edges + f->tags_nr * edge_len;
+        rt_list_push(&f->free, &t->link);
+    }
+    return 0;
+}
+
+/* ---- the end ----------------------------------------------------------------------------------------- */
+
+/* Closing the session's descriptor ends what is left of the connection. */
+static int end_job(struct exp *e)
+{
+    struct fuse *f = e->priv;
+
+    fuse_session_unmount(f->se);
+    fuse_session_destroy(f->se);
+    f->se = NULL;
+    f->fd = -1;
+    (void)rmdir(f->dir);
+    return 0;
+}
+
+static void end_step(struct fuse *f)
+{
+    if (!f->armed && !f->used)
+        exp_job(f->e, end_job, f->e->then);
+}
+
+/* Nothing is read any more; what is in flight is waited for; then comes then(). */
+static void end_begin(struct exp *e, void (*then)(struct exp *e, int err))
+{
+    struct fuse *f = e->priv;
+
+    f->stopped = true;
+    f->drained = end_step;
+    e->then = then;
+    if (f->armed && f->polling)
+        rt_cancel(&f->op);
+    end_step(f);
+}
+
+static void open_end(struct exp *e, int err)
+{
+    exp_opened(e, -EIO);
+}
+
+static void device_done(struct exp *e, int err)
+{
+    if (err)
+        end_begin(e, open_end);
+    else
+        exp_opened(e, 0);
+}
+
+static void mount_done(struct exp *e, int err)
+{
+    struct fuse *f = e->priv;
+
+    if (err) {
+        exp_opened(e, err);
+        return;
+    }
+    pump_later(f);
+    exp_job(e, device_job, device_done);
+}
+
+static void fuse_open(struct exp *e)
+{
+    struct fuse *f;
+    int n;
+
+    if (!(e->priv = f = calloc(1, sizeof(*f)))) {
+        exp_later(e, -ENOMEM, exp_opened);
+        return;
+    }
+    f->e = e;
+    f->fd = -1;
+    f->since_s = rt_wall_s(e->rt);
+    rt_list_init(&f->free);
+    exp_guard_init(&f->guard);
+    n = snprintf(f->file, sizeof(f->file), "%s/disks/%s/" DISK_NAME, e->run_dir, e->name);
+    if (n < 0 || (size_t)n >= sizeof(f->file)) {
+        exp_later(e, -ENAMETOOLONG, exp_opened);
+        return;
+    }
+    memcpy(f->dir, f->file, (size_t)n - sizeof(DISK_NAME));
+    if (tags_make(f))
+        exp_later(e, -ENOMEM, exp_opened);
+    else
+        exp_job(e, mount_job, mount_done);
+}
+
+static int resize_job(struct exp *e)
+{
+    struct fuse *f = e->priv;
+    struct stat st;
+
+    if (stat(f->file, &st))                     /* renews the size that the kernel keeps */
+        return -errno;
+    return f->loop.file[0] ? loop_resize(e) : 0;
+}
+
+static void fuse_resize(struct exp *e)
+{
+    exp_job(e, resize_job, exp_resize_done);
+}
+
+static int close_job(struct exp *e)
+{
+    struct fuse *f = e->priv;
+    bool lazy = e->force;
+    char holder[128];
+    int err;
+
+    if (!e->force && exp_find_holder(f->file, holder, sizeof(holder))) {
+        exp_note(e, "%s is held open by %s", f->file, holder);
+        return -EBUSY;
+    }
+    if (f->loop.file[0]) {
+        if ((err = loop_detach(e, &f->loop)))
+            return err;
+        lazy = true;                            /* what the loop device leaves behind is nobody's */
+    }
+    if ((err = fuse_unmount(f->dir, lazy)))
+        exp_note(e, err == -EBUSY ? "%s is in use: `fuser -vm` on it shows by whom" : "%s cannot be unmounted",
+                 f->dir);
+    return err;
+}
+
+static void close_done(struct exp *e, int err)
+{
+    if (err)
+        exp_closed(e, err);
+    else
+        end_begin(e, exp_closed);
+}
+
+static void fuse_close(struct exp *e)
+{
+    exp_job(e, close_job, close_done);
+}
+
+static void fuse_free(struct exp *e)
+{
+    struct fuse *f = e->priv;
+
+    if (!f)
+        return;
+    if (f->se)
+        fuse_session_destroy(f->se);
+    for (unsigned i = 0; i < f->tags_nr; i++)
+        rt_mem_free(f->tags[i].mem, BUF_LEN);
+    rt_mem_free(f->edges, f->edges_len);
+    free(f->tags);
+    free(f);
+}
+
+const struct exp_ops exp_fuse = {
+    .kind = EXP_FUSE,
+    .best = "works on any kernel",
+    .open = fuse_open,
+    .resize = fuse_resize,
+    .close = fuse_close,
+    .free = fuse_free,
+    .cleanup = fuse_mounts_cleanup,
+};
