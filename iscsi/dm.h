@@ -115,7 +115,7 @@ enum dm_trouble {                           /* how it ended */
     DM_OK,
     DM_TOO_MUCH_UNSOLICITED,                /* sense 0B/0C/0C: more than FirstBurstLength, or none was allowed */
     DM_TOO_LITTLE_UNSOLICITED,              /* 0B/0C/0D: F came before the data that was due */
-    DM_BAD_DATA_PDU,                        /* 0B/4B/00: DataSN, offset or length not as solicited */
+    DM_BAD_DATA_PDU,                        /* 0B/4B/00: tag, DataSN, offset or length not as solicited */
 };
 
 /* What the iSCSI layer is told. Any of these may call operations of the same datamover; none may free it

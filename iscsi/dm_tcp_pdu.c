@@ -33,10 +33,20 @@ static void rx_into_task(struct dm_tcp *c, struct dm_task *task, const struct dm
     dm_cursor_seek(&task->own.rx_cur, buf, pos);
 }
 
+/* Initiator: tags can be guessed, but nobody can answer a command that is still here. */
+static bool answers_unsent(const struct dm_task *task)
+{
+    return task && task->own.cmd;
+}
+
 /* ---- PDUs that are only handed up ---------------------------------------------------------------------- */
 
 static void control_open(struct dm_tcp *c, const uint8_t *header)
 {
+    if (c->rx.pdu.opcode == ISCSI_OP_SCSI_RESP && answers_unsent(dm_tcp_task_find(c, c->rx.pdu.itt))) {
+        dm_tcp_fail(c, -EPROTO);            /* else a write would count as done that never left */
+        return;
+    }
     if (c->rx.pdu.data_len > DM_CTL_DATA_MAX) {
         dm_tcp_pdu_reject(c, header, ISCSI_REJECT_LONG_OPERATION);
         return;
@@ -135,20 +145,19 @@ static void data_out_open(struct dm_tcp *c, const uint8_t *header)
     struct dm_task *task = dm_tcp_task_find(c, pdu->itt);
     enum dm_trouble trouble = DM_OK;
 
-    (void)header;
-    /* What nobody waits for is the rest of a task that was aborted or refused, and is skipped. */
+    /* The rest of a task that was aborted, answered or refused: skipped. */
     if (!task || task->own.discard)
         return;
+    if (task->own.awaiting == DM_AWAIT_NOTHING) {           /* all is in, or it is a read */
+        dm_tcp_pdu_reject(c, header, ISCSI_REJECT_PROTOCOL_ERROR);
+        return;
+    }
+    /* Under a tag that does not fit, what was asked for may never come: told, so that nobody waits for it. */
     if (pdu->ttt == ISCSI_TAG_RESERVED) {
         if (task->own.awaiting != DM_AWAIT_UNSOLICITED)
-            return;
-    } else {
-        const uint32_t ahead = pdu->ttt - task->own.ttt;
-
-        if (task->own.awaiting != DM_AWAIT_SOLICITED || ahead >= task->own.r2t_nr)
-            return;
-        if (ahead)                          /* DataSequenceInOrder */
-            trouble = DM_BAD_DATA_PDU;
+            trouble = DM_TOO_MUCH_UNSOLICITED;
+    } else if (task->own.awaiting != DM_AWAIT_SOLICITED || !task->own.r2t_nr || pdu->ttt != task->own.ttt) {
+        trouble = DM_BAD_DATA_PDU;          /* also an R2T's out of turn: DataSequenceInOrder */
     }
     rx_into_task(c, task, &task->out, task->own.rx_pos, trouble ? trouble : data_out_judge(task, pdu));
 }
@@ -204,7 +213,8 @@ static void data_in_open(struct dm_tcp *c, const uint8_t *header)
     (void)header;
     if (!task)
         return;                             /* aborted: skipped, though a status in it goes up */
-    if (pdu->resp.data_sn != task->own.sn || (pdu->data_len && pdu->resp.offset != task->in_done) ||
+    if (answers_unsent(task) || pdu->resp.data_sn != task->own.sn ||
+        (pdu->data_len && pdu->resp.offset != task->in_done) ||
         pdu->data_len > task->own.in_max - task->in_done) {
         dm_tcp_fail(c, -EPROTO);
         return;
@@ -238,7 +248,8 @@ static void r2t_open(struct dm_tcp *c, const uint8_t *header)
         return;                             /* aborted: it waits for a task management response, not for data */
     own = &task->own;
     waiting = own->r2t_nr + (own->streaming && own->ttt != ISCSI_TAG_RESERVED);
-    if (!own->out_max || pdu->r2t.r2t_sn != own->sn || pdu->r2t.length > c->params.burst_max ||
+    if (answers_unsent(task) || !own->out_max || pdu->r2t.r2t_sn != own->sn ||
+        pdu->r2t.length > c->params.burst_max ||
         pdu->r2t.offset > own->out_max || pdu->r2t.length > own->out_max - pdu->r2t.offset ||
         waiting >= c->r2t_max) {
         dm_tcp_fail(c, -EPROTO);

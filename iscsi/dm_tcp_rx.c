@@ -349,7 +349,7 @@ void dm_tcp_rx_done(struct rt_op *op, int res)
             rx_consume(c, op->buf, (uint32_t)res);
         else if (!(res == -ECANCELED && held))              /* cancelled by ourselves */
             dm_tcp_fail(c, res ? res : -ECONNRESET);
-    } else if (c->state == DM_DRAINING && res <= 0) {
+    } else if (c->state == DM_DRAINING && res <= 0 && !(res == -ECANCELED && held)) {
         /* The peer wants no more: sending tells whether it still takes what is queued. */
         rx->held = NULL;
         dm_tcp_event_end(c);

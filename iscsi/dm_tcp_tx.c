@@ -120,7 +120,7 @@ static uint32_t batch_fit(const struct dm_tcp *c, const struct dm_task *task, co
 {
     struct dm_cursor cur = task->own.tx_cur;
     uint32_t got = 0;
-    const unsigned room = DM_TX_IOV - c->tx.iov_nr - 2;     /* header and trailer */
+    const unsigned room = DM_TX_IOV - c->tx.iov_nr - (DM_TX_PDU_IOV - 2);   /* header, AHS, digest, trailer */
 
     for (unsigned n = 0; n < room && got < want; n++) {
         uint32_t len;

@@ -5,10 +5,6 @@
 
 #include "reactor/rt_internal.h"
 
-static void nothing_release(struct rt_op *op)
-{
-}
-
 static enum rt_op_next plain_finish(struct rt_op *op, int res, unsigned cqe_flags)
 {
     op->res = res;
@@ -20,9 +16,7 @@ static void poll_prep(struct rt_op *op, struct io_uring_sqe *sqe, struct msghdr 
     io_uring_prep_poll_add(sqe, op->fd, op->n);
 }
 
-static const struct rt_op_type poll_type = {
-    .prep = poll_prep, .finish = plain_finish, .release = nothing_release,
-};
+static const struct rt_op_type poll_type = { .prep = poll_prep, .finish = plain_finish };
 
 void rt_fd_poll(struct rt *rt, struct rt_op *op, int fd, short events)
 {
@@ -38,9 +32,7 @@ static void cmd_prep(struct rt_op *op, struct io_uring_sqe *sqe, struct msghdr *
     memcpy(sqe->cmd, op->u.cmd, sizeof(op->u.cmd));
 }
 
-static const struct rt_op_type cmd_type = {
-    .prep = cmd_prep, .finish = plain_finish, .release = nothing_release,
-};
+static const struct rt_op_type cmd_type = { .prep = cmd_prep, .finish = plain_finish };
 
 void rt_fd_uring_cmd(struct rt *rt, struct rt_op *op, int fd, uint32_t cmd_op, const void *cmd16)
 {

@@ -68,6 +68,8 @@ struct rt_shared {                          /* buffers of rt_recv_shared() */
 struct rt {
     struct io_uring ring;
     struct rt_ops queue;                    /* to be submitted */
+    struct rt_ops starved;                  /* likewise, but first: there was no buffer for them the last time,
+                                             * and behind those that had one there would be none for ever */
     struct rt_ops ready;                    /* to be completed */
     struct rt_ops late;                     /* to be completed at the end of this turn */
     struct rt_op *cancels;                  /* in flight, to be cancelled; doubly linked */
@@ -104,7 +106,7 @@ struct rt_workers {
     pthread_mutex_t lock;
     pthread_cond_t more;
     struct rt_work *head, *tail;
-    unsigned idle, threads_nr;
+    unsigned queued, idle, threads_nr;
     bool stop;
     pthread_t threads[RT_WORKERS_MAX];
 };

@@ -359,7 +359,7 @@ static void connect_release(struct rt_op *op)
 static const struct rt_op_type connect_type = {
     .prep = connect_prep, .finish = connect_finish, .release = connect_release,
 };
-static const struct rt_op_type failed_type;
+static const struct rt_op_type failed_type = { 0 };    /* there is no socket */
 
 void rt_connect(struct rt *rt, struct rt_op *op, const struct rt_addr *to, struct rt_sock **out)
 {
@@ -381,12 +381,6 @@ void rt_connect(struct rt *rt, struct rt_op *op, const struct rt_addr *to, struc
     op->u.conn.out = out;
     rt_op_start(rt, op, &connect_type);
 }
-
-static void nothing_release(struct rt_op *op)
-{
-}
-
-static const struct rt_op_type failed_type = { .release = nothing_release };
 
 int rt_socketpair(struct rt *rt, struct rt_sock **ours, int *theirs)
 {

@@ -262,11 +262,7 @@ void rt_cancel(struct rt_op *op)
     }
 }
 
-static void defer_release(struct rt_op *op)
-{
-}
-
-static const struct rt_op_type defer_type = { .release = defer_release };
+static const struct rt_op_type defer_type = { 0 };
 
 void rt_defer(struct rt *rt, struct rt_op *op)
 {
@@ -298,7 +294,8 @@ static void op_end(struct rt *rt, struct rt_op *op)
 
 static void op_release(struct rt_op *op)
 {
-    op->type->release(op);
+    if (op->type->release)
+        op->type->release(op);
 }
 
 /* An operation that the kernel is through with for now. */
@@ -316,7 +313,8 @@ static void op_finish(struct rt *rt, struct rt_op *op, int res, unsigned cqe_fla
             shared_give(rt, op->buf_id);
             op->flags &= (uint16_t)~RT_OP_BUF;
         }
-        rt_op_requeue(op);                      /* a cancelled one is found out there */
+        op->stage = RT_OP_QUEUED;               /* a cancelled one is found out there */
+        ops_push(res == -ENOBUFS ? &rt->starved : &rt->queue, op);
         break;
     case RT_OP_HELD:
         op->stage = RT_OP_PAUSED;
@@ -329,6 +327,31 @@ static void op_finish(struct rt *rt, struct rt_op *op, int res, unsigned cqe_fla
 }
 
 /* ---- one pass ---------------------------------------------------------------------------------------- */
+
+/* Writes a list into the submission ring, as far as there is room: true when all went in. */
+static bool list_fill(struct rt *rt, struct rt_ops *list)
+{
+    struct io_uring_sqe *sqe;
+
+    while (list->head) {
+        struct rt_op *op = list->head;
+
+        if (op->flags & RT_OP_CANCEL) {
+            ops_pop(list);
+            op->stage = RT_OP_READY;
+            op->res = -ECANCELED;
+            ops_push(&rt->ready, op);
+            continue;
+        }
+        if (!(sqe = io_uring_get_sqe(&rt->ring)))
+            return false;
+        ops_pop(list);
+        op->type->prep(op, sqe, &rt->msgs[sqe - rt->ring.sq.sqes]);
+        io_uring_sqe_set_data(sqe, op);
+        op->stage = RT_OP_FLIGHT;
+    }
+    return true;
+}
 
 /* Writes what is queued into the submission ring, as far as there is room: true when all went in. */
 static bool queue_fill(struct rt *rt)
@@ -346,24 +369,7 @@ static bool queue_fill(struct rt *rt)
         io_uring_prep_cancel64(sqe, (uintptr_t)op, 0);
         io_uring_sqe_set_data64(sqe, NO_OP);
     }
-    while (rt->queue.head) {
-        struct rt_op *op = rt->queue.head;
-
-        if (op->flags & RT_OP_CANCEL) {
-            ops_pop(&rt->queue);
-            op->stage = RT_OP_READY;
-            op->res = -ECANCELED;
-            ops_push(&rt->ready, op);
-            continue;
-        }
-        if (!(sqe = io_uring_get_sqe(&rt->ring)))
-            return false;
-        ops_pop(&rt->queue);
-        op->type->prep(op, sqe, &rt->msgs[sqe - rt->ring.sq.sqes]);
-        io_uring_sqe_set_data(sqe, op);
-        op->stage = RT_OP_FLIGHT;
-    }
-    return true;
+    return list_fill(rt, &rt->starved) && list_fill(rt, &rt->queue);
 }
 
 static unsigned ops_run(struct rt *rt, struct rt_ops *list)

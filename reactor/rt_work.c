@@ -14,8 +14,10 @@ static struct rt_work *work_pop(struct rt_workers *p)
 {
     struct rt_work *w = p->head;
 
-    if (w)
+    if (w) {
         p->head = w->next;
+        p->queued--;
+    }
     return w;
 }
 
@@ -93,7 +95,9 @@ void rt_work(struct rt *rt, struct rt_work *w)
     else
         p->head = w;
     p->tail = w;
-    taken = p->idle || (p->threads_nr == RT_WORKERS_MAX) || worker_start(rt->host);
+    p->queued++;
+    /* An idle helper may have been woken for what was queued before and not run yet: one for each. */
+    taken = p->queued <= p->idle || (p->threads_nr == RT_WORKERS_MAX) || worker_start(rt->host);
     if (!taken)
         work_pop(p);                            /* with no helper at all nothing else can be queued */
     pthread_cond_signal(&p->more);

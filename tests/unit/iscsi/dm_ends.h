@@ -31,6 +31,7 @@ struct xtask {
     uint8_t *mem;
     struct iovec iov[8192];
     bool busy, released, done, write;
+    bool ctl_out;                           /* given to dm_send_control(), sent() has not come */
     int status;                             /* initiator: SAM status; -1: none yet */
     enum dm_trouble how;
     unsigned unsolicited, gets, puts;
@@ -50,6 +51,8 @@ struct end {
     uint8_t *data;                          /* its data, MEM_MAX */
     bool passive;                           /* target: only notes commands; initiator: does not release */
     bool refuse;                            /* target: command_notify() returns NULL */
+    bool fuzz;                              /* target: any command may come at any time */
+    unsigned responses;                     /* target: given to dm_send_control() */
     uint32_t step;                          /* target: puts and gets at most so many bytes at a time; 0: all */
 };
 
@@ -103,6 +106,7 @@ static void end_sent(struct dm_ctl *ctl, int err)
 {
     struct xtask *x = container_of(ctl, struct xtask, ctl);
 
+    x->ctl_out = false;
     if (err)
         x->end->cancelled++;
     else
@@ -121,6 +125,8 @@ static void target_respond(struct xtask *x, uint8_t status)
     x->ctl.pdu.resp.status = status;
     x->ctl.pdu.resp.has_status = true;
     x->ctl.sent = end_sent;
+    e->responses++;
+    x->ctl_out = true;
     dm_send_control(e->dm, &x->ctl);
 }
 
@@ -159,6 +165,9 @@ static struct dm_task *end_command(void *user, const struct iscsi_pdu *pdu, cons
         return NULL;
     if (x->t.own.known)                     /* the tag is in use again before we know that it is free */
         x = xtask_at(e, pdu->itt + TASKS / 2);
+    if (e->fuzz && (x->t.own.known || x->ctl_out || pdu->cmd.edtl > MEM_MAX ||
+                    (pdu->cmd.read && pdu->cmd.write)))
+        return NULL;
     assert_false(x->t.own.known);
     x->t.itt = pdu->itt;
     x->t.lun = pdu->lun;
@@ -298,6 +307,7 @@ static inline struct xtask *end_submit(struct end *e, uint32_t itt, bool write, 
     x->ctl.pdu.cmd.cdb[0] = write ? 0x2a : 0x28;
     x->ctl.task = &x->t;
     x->ctl.sent = end_sent;
+    x->ctl_out = true;
     dm_send_control(e->dm, &x->ctl);
     return x;
 }

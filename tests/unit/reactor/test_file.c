@@ -1,6 +1,8 @@
 /* test_file.c - files of data: what may be opened, and what reads, writes, syncs and holes do */
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/loop.h>
+#include <sys/ioctl.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -277,6 +279,82 @@ static void test_many_operations_at_once(void **state)
     teardown(&f);
 }
 
+/* A loop device over f->path that goes away with its last user. Return: its descriptor, or -1 without the
+ * privilege or the driver. */
+static int loop_make(struct files *f, uint64_t size, char name[static 64])
+{
+    const int control = open("/dev/loop-control", O_RDWR | O_CLOEXEC);
+    struct loop_config conf = { .info = { .lo_flags = LO_FLAGS_AUTOCLEAR } };
+    int number, back, loop = -1;
+
+    if (control < 0)
+        return -1;
+    assert_true((back = open(f->path, O_RDWR | O_CREAT | O_CLOEXEC, 0600)) >= 0);
+    assert_int_equal(ftruncate(back, (off_t)size), 0);
+    for (unsigned tries = 0; tries < 5 && loop < 0; tries++) {
+        if ((number = ioctl(control, LOOP_CTL_GET_FREE)) < 0)
+            break;
+        snprintf(name, 64, "/dev/loop%d", number);
+        if ((loop = open(name, O_RDWR | O_CLOEXEC)) < 0)
+            break;
+        conf.fd = (uint32_t)back;
+        if (ioctl(loop, LOOP_CONFIGURE, &conf)) {   /* somebody else was quicker */
+            close(loop);
+            loop = -1;
+        }
+    }
+    close(back);
+    close(control);
+    return loop;
+}
+
+static void test_block_device_opens_by_a_link_too_and_does_it_all(void **state)
+{
+    enum { SIZE = 4 << 20, LEN = 64 << 10 };
+    struct files f = setup();
+    struct rt_file *file = NULL, *second = NULL;
+    uint8_t *mem = rt_mem_alloc(LEN);
+    struct rt_file_info info;
+    struct noted n = { 0 };
+    char name[64], link[160];
+    const int loop = loop_make(&f, SIZE, name);
+
+    if (loop < 0) {
+        teardown(&f);
+        rt_mem_free(mem, LEN);
+        skip();
+    }
+    snprintf(link, sizeof(link), "%s/by-id", f.dir);
+    assert_int_equal(symlink(name, link), 0);
+    assert_int_equal(rt_file_open(link, RT_FILE_WRITE | RT_FILE_DIRECT | RT_FILE_EXCL, &file), 0);
+    assert_int_equal(rt_file_open(name, RT_FILE_WRITE | RT_FILE_EXCL, &second), -EBUSY);
+    assert_int_equal(rt_file_stat(file, &info), 0);
+    assert_true(info.block_dev && !info.regular);
+    assert_int_equal(info.size, SIZE);
+    assert_true(info.block_len >= 512 && info.phys_len >= info.block_len && info.dio_align >= 1);
+    assert_int_equal(rt_file_set_size(file, 2 * SIZE), -EINVAL);
+    memset(mem, 'x', LEN);
+    assert_int_equal(do_rw(&f, file, mem, LEN, SIZE - LEN, true), LEN);
+    assert_int_equal(do_rw(&f, file, mem, LEN, 0, true), LEN);
+    rt_file_sync(f.rt, file, noted_op(&n));
+    assert_int_equal(turn_for(f.rt, &n), 0);
+    rt_file_falloc(f.rt, file, noted_op(&n), RT_FALLOC_ZERO, 4096, 4096);
+    assert_int_equal(turn_for(f.rt, &n), 0);
+    if (info.discard) {
+        rt_file_falloc(f.rt, file, noted_op(&n), RT_FALLOC_PUNCH, 16384, 4096);
+        assert_int_equal(turn_for(f.rt, &n), 0);
+    }
+    assert_int_equal(do_rw(&f, file, mem, LEN, 0, false), LEN);
+    assert_true(mem[4095] == 'x' && !mem[4096] && !mem[8191] && mem[8192] == 'x');
+    assert_true(!info.discard || (!mem[16384] && !mem[20479] && mem[20480] == 'x'));
+    assert_int_equal(do_rw(&f, file, mem, LEN, SIZE - 4096, false), 4096);      /* the end */
+    assert_int_equal(do_rw(&f, file, mem, LEN, SIZE, true), -ENOSPC);
+    rt_file_close(file);
+    close(loop);
+    rt_mem_free(mem, LEN);
+    teardown(&f);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -290,6 +368,7 @@ int main(void)
         cmocka_unit_test(test_open_refuses_what_is_no_disk),
         cmocka_unit_test(test_open_follows_no_link_to_a_file),
         cmocka_unit_test(test_set_size_grows_with_zeroes_and_shrinks),
+        cmocka_unit_test(test_block_device_opens_by_a_link_too_and_does_it_all),
         cmocka_unit_test(test_many_operations_at_once),
     };
 

@@ -1,0 +1,48 @@
+#!/bin/bash
+# Instructions that a 4 KiB random read at depth 32 costs in user space, for each side, by callgrind: the totals of
+# two runs with different counts, subtracted, so that start and login cancel out.
+#   bench/instructions.sh DIR          DIR: scratch
+set -u
+dir=$1
+A=4000 B=12000
+# shellcheck source=tests/e2e/harness.sh
+. tests/e2e/harness.sh
+unset CORELANE_RUN_DIR
+scratch=$(mktemp -d "$dir/instr.XXXXXX")
+iqn=iqn.2026-11.test.corelane:instr
+pid=''
+trap '[ -z "$pid" ] || kill "$pid" 2>/dev/null; wait' EXIT
+total() { awk '/^summary:|^totals:/ {print $2; exit}' "$1"; }
+serve() { # [callgrind options]: starts the target, sets url
+    export CORELANE_RUN_DIR=$scratch/run.$RANDOM
+    mkdir -p "$CORELANE_RUN_DIR"
+    "$@" "$BUILD/corelane-targetd" -f --config "$CORELANE_RUN_DIR/t.json" --portal "127.0.0.1:$(e2e_port)" --cores 1 \
+        --mode interrupt >"$scratch/targetd.log" 2>&1 &
+    pid=$!
+    e2e_wait 60 "$BUILD/corelane" target list || return 1
+    "$BUILD/corelane" target create $iqn >/dev/null && "$BUILD/corelane" lun create $iqn --ram 64M >/dev/null || return 1
+    url=iscsi://$("$BUILD/corelane" portal list --json | jq -r '.[0].addr')/$iqn/0
+}
+stop() { kill "$pid"; wait "$pid" 2>/dev/null; pid=''; }
+load() { # COUNT [prefix]
+    local n=$1
+    shift
+    "$@" "$BUILD/corelane" bench "$url" --rw randread --bs 4k --qd 32 --count "$n" --cores 0 --mode interrupt --json >/dev/null 2>&1
+}
+cg() { echo valgrind --tool=callgrind --callgrind-out-file="$1"; }
+
+serve || { echo "  the target does not start"; exit 1; }
+for n in $A $B; do
+    # shellcheck disable=SC2046
+    load $n $(cg "$scratch/i.$n")
+done
+stop
+i=$((($(total "$scratch/i.$B") - $(total "$scratch/i.$A")) / (B - A)))
+for n in $A $B; do
+    # shellcheck disable=SC2046
+    serve $(cg "$scratch/t.$n") || { echo "  the target does not start under valgrind"; exit 1; }
+    load $n
+    stop
+done
+t=$((($(total "$scratch/t.$B") - $(total "$scratch/t.$A")) / (B - A)))
+printf '  %-34s %10d\n' "initiator" "$i" "target" "$t"

@@ -1,0 +1,301 @@
+/*
+ * list.c - what is known of sessions and disks, as JSON
+ *
+ * Counters live with what they count. A listing sends somebody to each core concerned, who copies them; when the
+ * last has come back the answer is put together at home.
+ */
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "manager/mgr_internal.h"
+
+struct visit {
+    struct hop hop;
+    struct gather *gather;
+    struct sess *sess;
+    struct att *att;                        /* NULL: the session itself is what is looked at */
+    bool known;                             /* what follows was filled */
+    struct ini_sess_info info;
+    struct mpio_stats stats;
+    uint64_t size;
+};
+
+struct gather {
+    struct mgr *mgr;
+    struct rpc_call *call;
+    json_t *(*json)(const struct visit *v);
+    unsigned left, nr;
+    struct visit visits[];
+};
+
+/* ---- gathering -------------------------------------------------------------------------------------------------- */
+
+static struct gather *gather_new(struct mgr *m, struct rpc_call *call, unsigned nr,
+                                 json_t *(*json)(const struct visit *v))
+{
+    struct gather *g = calloc(1, sizeof(*g) + nr * sizeof(g->visits[0]));
+
+    if (!g) {
+        rpc_fail(call, RPC_INTERNAL, "no memory for the listing");
+        return NULL;
+    }
+    g->mgr = m;
+    g->call = call;
+    g->json = json;
+    return g;
+}
+
+static void gather_over(struct gather *g)
+{
+    json_t *list = json_array();
+
+    for (unsigned i = 0; i < g->nr; i++) {
+        struct visit *v = &g->visits[i];
+
+        json_array_append_new(list, g->json(v));
+        if (v->att)
+            att_put(v->att);
+        if (v->sess)
+            sess_put(v->sess);
+    }
+    rpc_reply(g->call, list);
+    free(g);
+}
+
+static void visit_back(struct hop *h)
+{
+    struct visit *v = container_of(h, struct visit, hop);
+
+    if (!--v->gather->left)
+        gather_over(v->gather);
+}
+
+/* On the session's core: all there is is read in one instant of it. */
+static void visit_run(struct hop *h)
+{
+    struct visit *v = container_of(h, struct visit, hop);
+
+    if (v->sess->ini) {
+        ini_sess_info(v->sess->ini, &v->info);
+        v->known = true;
+    }
+    if (v->att && v->att->disk) {
+        mpio_stats(v->att->disk, &v->stats);
+        v->size = mpio_disk_info(v->att->disk)->size;
+    }
+    hop_back(h);
+}
+
+static void gather_go(struct gather *g)
+{
+    g->left = 1;
+    for (unsigned i = 0; i < g->nr; i++) {
+        struct visit *v = &g->visits[i];
+
+        v->gather = g;
+        if (v->att)
+            att_hold(v->att);
+        if (!v->sess)
+            continue;                       /* waits for one: there is no core to go to */
+        sess_hold(v->sess);
+        g->left++;
+        hop_go(&v->hop, g->mgr->rt, v->sess->rt, visit_run, visit_back);
+    }
+    if (!--g->left)
+        gather_over(g);
+}
+
+/* ---- sessions --------------------------------------------------------------------------------------------------- */
+
+static void set_int(json_t *o, const char *key, uint64_t v)
+{
+    json_object_set_new(o, key, json_integer((json_int_t)v));
+}
+
+/* Words that a peer had a part in may be no UTF-8. */
+static void set_text(json_t *o, const char *key, const char *text)
+{
+    char plain[1024];
+    json_t *v = json_string(text);
+
+    if (!v) {
+        snprintf(plain, sizeof(plain), "%s", text);
+        for (char *p = plain; *p; p++)
+            *p = (unsigned char)*p < 0x80 ? *p : '?';
+        v = json_string(plain);
+    }
+    json_object_set_new(o, key, v);
+}
+
+static void set_isid(json_t *o, const uint8_t isid[static 6])
+{
+    char text[13];
+
+    snprintf(text, sizeof(text), "%02x%02x%02x%02x%02x%02x", isid[0], isid[1], isid[2], isid[3], isid[4], isid[5]);
+    set_text(o, "isid", text);
+}
+
+enum key_kind { KEY_NUM, KEY_BOOL, KEY_DIGEST };
+
+static json_t *key_value(enum key_kind kind, uint32_t v)
+{
+    switch (kind) {
+    case KEY_BOOL:
+        return json_string(v ? "Yes" : "No");
+    case KEY_DIGEST:
+        return json_string(v ? "CRC32C" : "None");
+    default:
+        return json_integer(v);
+    }
+}
+
+static void negotiated_set(json_t *o, const struct iscsi_params *p)
+{
+    json_object_set_new(o, "header_digest", key_value(KEY_DIGEST, p->header_digest));
+    json_object_set_new(o, "data_digest", key_value(KEY_DIGEST, p->data_digest));
+#define X(key, field, kind, def, lo, hi, rule) json_object_set_new(o, #key, key_value(KEY_##kind, p->field));
+    ISCSI_KEYS(X)
+#undef X
+    set_int(o, "MaxXmitDataSegmentLength", p->peer_recv_data_max);
+}
+
+static void counters_set(json_t *o, const struct ini_sess_info *i)
+{
+    const struct { const char *key; uint64_t v; } rows[] = {
+        { "commands", i->commands },         { "read_bytes", i->read_bytes }, { "write_bytes", i->write_bytes },
+        { "in_flight", i->in_flight },       { "queued", i->queued },         { "window", i->window },
+        { "reconnects", i->reconnects },     { "digest_errors", i->digest_errors },
+        { "timeouts", i->timeouts },         { "aborts", i->aborts },         { "nop_rtt_us", i->nop_rtt_us },
+    };
+
+    for (size_t n = 0; n < ARRAY_SIZE(rows); n++)
+        set_int(o, rows[n].key, rows[n].v);
+}
+
+static const char *state_word(const struct visit *v)
+{
+    if (v->known)
+        return ini_state_name(v->info.state);
+    return v->sess->state == SESS_FAILED ? "FAILED" : v->sess->state == SESS_ENDING ? "LOGOUT" : "LOGIN";
+}
+
+static json_t *sess_json(const struct visit *v)
+{
+    const struct sess *s = v->sess;
+    json_t *o = json_object();
+
+    set_int(o, "id", s->id);
+    set_text(o, "name", s->name);
+    set_text(o, "target", s->wish.iqn);
+    set_text(o, "portal", s->portal);
+    set_text(o, "peer", v->known ? v->info.peer : "");
+    set_isid(o, v->known ? v->info.isid : s->conf.isid);
+    set_int(o, "tsih", v->info.tsih);
+    set_int(o, "tpgt", v->info.tpgt);
+    json_object_set_new(o, "core", json_integer(s->core));
+    set_text(o, "state", state_word(v));
+    set_text(o, "transport", v->known && v->info.transport ? v->info.transport : "");
+    set_text(o, "why", s->why_core);
+    set_int(o, "disks", s->users);
+    if (v->known && v->info.tsih)
+        negotiated_set(o, &v->info.params);
+    counters_set(o, &v->info);
+    set_text(o, "last_error", v->known ? v->info.why : s->why_failed);
+    return o;
+}
+
+void list_sessions(struct mgr *m, struct rpc_call *call, bool (*keep)(const struct sess *s, const void *arg),
+                   const void *arg)
+{
+    struct gather *g;
+    unsigned nr = 0;
+
+    rt_list_for(l, &m->sessions)
+        nr++;
+    if (!(g = gather_new(m, call, nr, sess_json)))
+        return;
+    rt_list_for(l, &m->sessions) {
+        struct sess *s = rt_list_entry(l, struct sess, link);
+
+        if (!keep || keep(s, arg))
+            g->visits[g->nr++].sess = s;
+    }
+    gather_go(g);
+}
+
+/* ---- disks ------------------------------------------------------------------------------------------------------ */
+
+json_t *att_json(const struct att *a)
+{
+    json_t *o = json_object();
+
+    set_text(o, "name", a->spec.name);
+    set_text(o, "path", a->state >= ATT_UP ? a->result.path : "");
+    set_text(o, "export", exp_kind_name(a->state >= ATT_UP && !a->restored ? a->result.kind : a->spec.kind));
+    set_text(o, "why", a->state >= ATT_UP ? a->result.why : "");
+    set_int(o, "size", a->info.size);
+    set_int(o, "block_size", a->info.block_len);
+    set_text(o, "wwid", a->info.wwid);
+    set_text(o, "iqn", a->spec.wish.iqn);
+    set_text(o, "portal", a->portal);
+    set_int(o, "lun", a->spec.lun);
+    json_object_set_new(o, "readonly", json_boolean(a->spec.readonly || a->info.readonly));
+    set_text(o, "session", a->sess ? a->sess->name : "");
+    json_object_set_new(o, "core", a->sess ? json_integer(a->sess->core) : json_null());
+    return o;
+}
+
+static const char *disk_state(const struct visit *v)
+{
+    switch (v->att->state) {
+    case ATT_LOGIN:
+    case ATT_OPENING:
+    case ATT_EXPORTING:
+        return "attaching";
+    case ATT_CLOSING:
+        return "detaching";
+    case ATT_WAITING:
+        return "waiting";
+    case ATT_UP:
+        break;
+    }
+    if (!v->known || v->info.state == INI_FAILED)
+        return "failed";
+    return v->info.state == INI_UP ? "up" : "paused";
+}
+
+static json_t *disk_json(const struct visit *v)
+{
+    json_t *o = att_json(v->att);
+
+    set_text(o, "state", disk_state(v));
+    if (v->size)
+        set_int(o, "size", v->size);
+    set_int(o, "in_flight", v->stats.in_flight);
+    set_int(o, "reads", v->stats.reads);
+    set_int(o, "writes", v->stats.writes);
+    set_int(o, "read_bytes", v->stats.read_bytes);
+    set_int(o, "write_bytes", v->stats.write_bytes);
+    set_int(o, "errors", v->stats.errors);
+    return o;
+}
+
+void list_atts(struct mgr *m, struct rpc_call *call)
+{
+    struct gather *g;
+    unsigned nr = 0;
+
+    rt_list_for(l, &m->atts)
+        nr++;
+    if (!(g = gather_new(m, call, nr, disk_json)))
+        return;
+    rt_list_for(l, &m->atts) {
+        struct att *a = rt_list_entry(l, struct att, link);
+
+        g->visits[g->nr].att = a;
+        g->visits[g->nr++].sess = a->sess;
+    }
+    gather_go(g);
+}

@@ -1,0 +1,258 @@
+/*
+ * mgr.c - life of the manager: start, taking over what a daemon that died left, stop; and trips between cores
+ */
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "manager/mgr_internal.h"
+
+/* ---- hops ------------------------------------------------------------------------------------------------------- */
+
+static void hop_arrived(struct rt_msg *m)
+{
+    struct hop *h = container_of(m, struct hop, msg);
+
+    h->run(h);
+}
+
+static void hop_returned(struct rt_msg *m)
+{
+    struct hop *h = container_of(m, struct hop, msg);
+
+    h->back(h);
+}
+
+void hop_go(struct hop *h, struct rt *home, struct rt *away, void (*run)(struct hop *h), void (*back)(struct hop *h))
+{
+    h->home = home;
+    h->run = run;
+    h->back = back;
+    h->msg.fn = hop_arrived;
+    rt_post(away, &h->msg);
+}
+
+void hop_back(struct hop *h)
+{
+    h->msg.fn = hop_returned;
+    rt_post(h->home, &h->msg);
+}
+
+/* ---- start ------------------------------------------------------------------------------------------------------ */
+
+/* From the configuration directory, else as kept in the run directory, else made up and kept where that works. */
+static int name_find(struct mgr *m)
+{
+    char why[256];
+    int err = ini_name_load(m->config_dir, m->initiator, why);
+
+    if (!err)
+        return 0;
+    if (err != -ENOENT && err != -ENOTDIR) {
+        rt_log(RT_ERR, "%s", why);
+        return err;
+    }
+    if (!ini_name_load(m->run_dir, m->initiator, why))
+        return 0;
+    ini_name_make(m->rt, m->initiator);
+    if (!(err = ini_name_save(m->config_dir, m->initiator))) {
+        rt_log(RT_NOTICE, "this host is %s from now on: made up, and kept in %s/initiatorname.iscsi", m->initiator,
+               m->config_dir);
+        return 0;
+    }
+    rt_log(RT_WARN, "this host's name, %s, is made up and cannot be kept in %s (%s): targets that know it by name "
+           "will not know it after a restart of the host", m->initiator, m->config_dir, strerror(-err));
+    if ((err = ini_name_save(m->run_dir, m->initiator)))
+        rt_log(RT_WARN, "nor can it be kept in %s: %s", m->run_dir, strerror(-err));
+    return 0;
+}
+
+/* So that a mistake is told at start and not with the first login. */
+static int settings_check(struct mgr *m)
+{
+    struct ini_settings set;
+    char why[512] = "";
+    int err;
+
+    ini_settings_default(&set);
+    err = ini_iscsid_conf_load(m->config_dir, &set, why);
+    if (err)
+        rt_log(RT_ERR, "%s", *why ? why : strerror(-err));
+    else if (*why)
+        rt_log(RT_NOTICE, "%s", why);
+    explicit_bzero(&set, sizeof(set));
+    return err;
+}
+
+static void restored(struct att *a, int err, const char *why, void *user)
+{
+    if (err)
+        rt_log(RT_ERR, "%s: not taken over: %s", a->spec.name, why);
+    else
+        rt_log(RT_NOTICE, "%s: %s is served again, from session %s", a->spec.name, a->result.path, a->sess->name);
+}
+
+static void restore_entry(struct mgr *m, const json_t *entry)
+{
+    struct att_spec spec;
+    char why[MGR_WHY_MAX];
+    bool takes_over = false;
+    uint8_t isid[6];
+    const char *wrong = store_entry(entry, &spec, isid, &takes_over);
+
+    if (wrong)
+        rt_log(RT_ERR, "%s/attachments.json: an entry is passed over: %s", m->run_dir, wrong);
+    else if (!takes_over)
+        rt_log(RT_WARN, "%s: its device ended with the corelaned of before: attach it again", spec.name);
+    else if (!att_open(m, &spec, isid, restored, NULL, why))
+        rt_log(RT_ERR, "%s: not taken over: %s", spec.name, why);
+    explicit_bzero(&spec, sizeof(spec));
+}
+
+/* In the first turn. */
+static void restore(struct rt_op *op, int res)
+{
+    struct mgr *m = container_of(op, struct mgr, restore_op);
+    json_t *entry;
+    size_t i;
+
+    json_array_foreach(m->restore, i, entry)
+        restore_entry(m, entry);
+    if (m->restore)
+        store_save(m, NULL);
+    json_decref(m->restore);
+    m->restore = NULL;
+}
+
+int mgr_new(struct mgr **out, struct rt_host *host, const struct mgr_conf *conf)
+{
+    struct mgr *m = calloc(1, sizeof(*m));
+    int err;
+
+    if (!m)
+        return -ENOMEM;
+    m->host = host;
+    m->rt = rt_host_at(host, 0);
+    m->run_dir = conf->run_dir;
+    m->config_dir = conf->config_dir;
+    m->start_s = rt_wall_s(m->rt);
+    rt_list_init(&m->sessions);
+    rt_list_init(&m->atts);
+    rt_list_init(&m->save_waits);
+    if ((err = name_find(m)) || (err = settings_check(m)) || (err = bal_load_new(&m->load, host))) {
+        mgr_free(m);
+        return err;
+    }
+    m->restore = store_load(m);
+    exp_cleanup(m->run_dir);
+    m->restore_op.done = restore;
+    rt_defer(m->rt, &m->restore_op);
+    *out = m;
+    return 0;
+}
+
+/* ---- stop ------------------------------------------------------------------------------------------------------- */
+
+struct stopper {                            /* one for each thing that is waited for */
+    struct mgr *mgr;
+    struct att *att;
+    struct att_wait att_wait;
+    struct sess_wait sess_wait;
+};
+
+static void stop_saved(struct store_wait *w)
+{
+    struct mgr *m = container_of(w, struct mgr, stop_save);
+
+    m->stopped(m->stopped_arg);
+}
+
+static void stop_over(struct mgr *m)
+{
+    m->stop_save.fn = stop_saved;
+    store_save(m, &m->stop_save);
+}
+
+static void stop_sess_gone(struct sess_wait *w, int err, const char *why)
+{
+    struct stopper *st = container_of(w, struct stopper, sess_wait);
+    struct mgr *m = st->mgr;
+
+    free(st);
+    if (!--m->stop_left)
+        stop_over(m);
+}
+
+/* Sessions on which no disk stands are logged out. */
+static void stop_sessions(struct mgr *m)
+{
+    m->stop_left = 1;
+    rt_list_for_safe(l, &m->sessions) {
+        struct sess *s = rt_list_entry(l, struct sess, link);
+        struct stopper *st = s->users ? NULL : calloc(1, sizeof(*st));
+
+        if (!st)
+            continue;
+        st->mgr = m;
+        st->sess_wait.fn = stop_sess_gone;
+        m->stop_left++;
+        sess_end(s, &st->sess_wait);
+    }
+    if (!--m->stop_left)
+        stop_over(m);
+}
+
+static void stop_att_closed(struct att_wait *w, int err, const char *why)
+{
+    struct stopper *st = container_of(w, struct stopper, att_wait);
+    struct mgr *m = st->mgr;
+
+    if (err && st->att->result.kind == EXP_UBLK)
+        rt_log(RT_WARN, "%s: %s stays, and waits for the next corelaned: %s", st->att->spec.name,
+               st->att->result.path, why);
+    else if (err)
+        rt_log(RT_WARN, "%s: %s ends with this daemon though it is in use: %s", st->att->spec.name,
+               st->att->result.path, why);
+    att_put(st->att);
+    free(st);
+    if (!--m->stop_left)
+        stop_sessions(m);
+}
+
+void mgr_stop(struct mgr *m, void (*done)(void *arg), void *arg)
+{
+    assert(!m->stopping);
+    m->stopping = true;
+    m->stopped = done;
+    m->stopped_arg = arg;
+    m->stop_left = 1;
+    rt_list_for_safe(l, &m->atts) {
+        struct att *a = rt_list_entry(l, struct att, link);
+        struct stopper *st;
+
+        rt_timer_disarm(m->rt, &a->retry);
+        if ((a->state != ATT_UP && a->state != ATT_CLOSING) || !(st = calloc(1, sizeof(*st))))
+            continue;
+        st->mgr = m;
+        st->att = a;
+        st->att_wait.fn = stop_att_closed;
+        m->stop_left++;
+        att_hold(a);
+        att_close(a, false, &st->att_wait);
+    }
+    if (!--m->stop_left)
+        stop_sessions(m);
+}
+
+/* What is left on other cores when the host has stopped (sessions under disks that were in use) ends with the
+ * process: their connections close, and nobody turns their reactors any more. */
+void mgr_free(struct mgr *m)
+{
+    if (!m)
+        return;
+    bal_load_free(m->load);
+    json_decref(m->restore);
+    free(m->save_text);
+    free(m);
+}

@@ -1,0 +1,251 @@
+/*
+ * mgr_internal.h - what the manager's files share; nobody else includes it
+ *
+ * mgr.c       life: start, taking over, stop; hops between cores
+ * settings.c  what a session is to be like: iscsid.conf, node record, parameters
+ * sess.c      sessions: made, shared by disks, ended
+ * attach.c    attachments: a LUN, a disk, a device, in that order, and back
+ * list.c      what is known of them, gathered from their cores as JSON
+ * discover.c  SendTargets, and keeping what was found
+ * store.c     attachments.json
+ * rpc.c       the methods: parameters in, answers out
+ */
+#ifndef CORELANE_MANAGER_MGR_INTERNAL_H
+#define CORELANE_MANAGER_MGR_INTERNAL_H
+
+#include <jansson.h>
+#include "balancer/load.h"
+#include "balancer/place.h"
+#include "export/export.h"
+#include "initiator/ini.h"
+#include "initiator/record.h"
+#include "manager/mgr.h"
+#include "mpio/disk.h"
+#include "reactor/rt_list.h"
+#include "reactor/rt_log.h"
+
+#define MGR_NAME_MAX 64u                    /* of an attachment, bytes */
+#define MGR_WHY_MAX 768
+
+/* ---- to another core and back --------------------------------------------------------------------------- */
+
+/* run() on @away; when what it began is over, hop_back() there, which calls back() at home. One trip at a time. */
+struct hop {
+    struct rt_msg msg;
+    struct rt *home;
+    void (*run)(struct hop *h);
+    void (*back)(struct hop *h);
+};
+void hop_go(struct hop *h, struct rt *home, struct rt *away, void (*run)(struct hop *h), void (*back)(struct hop *h));
+void hop_back(struct hop *h);
+
+/* ---- settings ---------------------------------------------------------------------------------------------- */
+
+/* What a caller asked for beyond files: empty where nothing was said. */
+struct mgr_wish {
+    char iqn[ISCSI_NAME_LEN_MAX + 1];
+    struct iscsi_portal portal;
+    struct chap_cred user, user_in;
+    char header_digest[32], data_digest[32];
+};
+
+struct settings_load {                      /* filled by the caller but for the results */
+    struct rt_work work;                    /* the loader's */
+    struct mgr *mgr;
+    const struct mgr_wish *wish;            /* borrowed until done */
+    void (*done)(struct settings_load *l);
+    int err;                                /* results */
+    char why[MGR_WHY_MAX];
+    struct ini_settings set;
+};
+/* Defaults, iscsid.conf, the node record, the wish: each over what came before. */
+void settings_load(struct settings_load *l);
+
+/* ---- sessions ---------------------------------------------------------------------------------------------- */
+
+enum sess_state {
+    SESS_LOGIN,                             /* settings are read, login is tried */
+    SESS_UP,                                /* logged in once; recovery from then on is the session's own affair */
+    SESS_FAILED,                            /* for good */
+    SESS_ENDING,                            /* logs out */
+};
+
+/* Waits for a session to be up (or not), or to be gone. */
+struct sess_wait {
+    struct rt_link link;
+    void (*fn)(struct sess_wait *w, int err, const char *why);
+};
+
+struct sess {
+    /* Home's. */
+    struct rt_link link;                    /* in mgr->sessions until it is gone */
+    struct mgr *mgr;
+    struct mgr_wish wish;
+    unsigned id;
+    char name[16];                          /* "s1" */
+    char portal[ISCSI_PORTAL_STR_MAX];
+    enum sess_state state;
+    bool keep;                              /* asked for by login: stays when no disk uses it */
+    unsigned users;                         /* attachments that stand on it or wait for it */
+    unsigned holds;                         /* in the list, on a trip, looked at by a listing */
+    int core;
+    char why_core[BAL_WHY_MAX];
+    char why_failed[MGR_WHY_MAX];
+    int err;
+    struct rt_link up_waits, end_waits;
+    struct settings_load load;
+    bool loading;
+    struct hop start, stop;
+
+    /* Set before the start, read by both from then on. */
+    struct rt *rt;
+    struct ini_conf conf;
+
+    /* Its core's, from the start on. */
+    struct ini_sess *ini;                   /* NULL: never started, or gone */
+    struct rt_msg up_msg, failed_msg;       /* to home, each once */
+    bool up_told, failed_told;
+    int core_err;
+    char core_why[256];
+    struct rt_op free_op;
+};
+
+/* The session to that portal that a disk may share, or NULL. */
+struct sess *sess_shared(struct mgr *m, const struct mgr_wish *wish);
+/* A new one, placed on a core; its login begins. isid: NULL makes one up. Return: NULL: no memory. */
+struct sess *sess_new(struct mgr *m, const struct mgr_wish *wish, const uint8_t *isid, bool keep);
+/* w->fn is called in a coming turn or later, once; 0: it is up. */
+void sess_wait_up(struct sess *s, struct sess_wait *w);
+/* Ends it (if it does not end already) and calls w->fn when it is gone; w may be NULL. */
+void sess_end(struct sess *s, struct sess_wait *w);
+void sess_use(struct sess *s);
+/* The last user of a session that nobody asked to keep ends it. */
+void sess_unuse(struct sess *s);
+void sess_hold(struct sess *s);
+void sess_put(struct sess *s);
+bool sess_matches(const struct sess *s, const char *iqn, const struct iscsi_portal *portal /* NULL: any */);
+unsigned sess_count_on(const struct mgr *m, const struct rt *rt);
+struct sess *sess_find(struct mgr *m, unsigned id);
+
+/* ---- attachments ------------------------------------------------------------------------------------------- */
+
+enum att_state {
+    ATT_LOGIN,                              /* waits for its session */
+    ATT_OPENING,                            /* the LUN is looked over */
+    ATT_EXPORTING,                          /* the device is made */
+    ATT_UP,
+    ATT_CLOSING,
+    ATT_WAITING,                            /* to be taken over; its target cannot be reached yet */
+};
+
+/* Waits until what the books say now is in attachments.json. */
+struct store_wait {
+    struct rt_link link;
+    void (*fn)(struct store_wait *w);
+};
+
+struct att_spec {
+    struct mgr_wish wish;
+    uint16_t lun;
+    enum exp_kind kind;
+    bool readonly;
+    char name[MGR_NAME_MAX + 1];            /* empty: made up */
+};
+struct att_wait {
+    struct rt_link link;
+    void (*fn)(struct att_wait *w, int err, const char *why);
+};
+
+struct att {
+    /* Home's. */
+    struct rt_link link;                    /* in mgr->atts until it is gone */
+    struct mgr *mgr;
+    struct att_spec spec;
+    char portal[ISCSI_PORTAL_STR_MAX];
+    enum att_state state;
+    bool restored;                          /* a device of before waits for it: it is not given up */
+    bool has_isid;
+    uint8_t isid[6];                        /* of the session it stood on before, to be reinstated */
+    unsigned holds;
+    struct sess *sess;
+    struct sess_wait sess_wait;
+    struct store_wait store_wait;
+    struct rt_timer retry;
+    struct hop hop;
+    struct rt_link close_waits;
+    void (*opened)(struct att *a, int err, const char *why, void *user);
+    void *opened_user;
+
+    /* Written on the session's core while a trip is under way, read at home when it is over. */
+    int err;
+    char why[MGR_WHY_MAX];
+    struct ini_lun_info info;
+    struct exp_result result;
+    bool force;
+
+    /* The session's core's. */
+    struct ini_lun *lun;
+    struct mpio_disk *disk;
+    struct exp *exp;
+    struct rt_op core_op;
+    struct rt_msg lost_msg;                 /* to home, once */
+    bool lost_told;
+};
+
+/* opened() is called once, later; on failure the attachment is gone on its return. Return: NULL with @why when it is
+ * refused out of hand. @isid: that of the session it stood on before, to be taken over; or NULL. */
+struct att *att_open(struct mgr *m, const struct att_spec *spec, const uint8_t *isid,
+                     void (*opened)(struct att *a, int err, const char *why, void *user), void *user,
+                     char why[static MGR_WHY_MAX]);
+/* w->fn follows; with an error all is as before. */
+void att_close(struct att *a, bool force, struct att_wait *w);
+struct att *att_find(struct mgr *m, const char *name_or_path);
+void att_hold(struct att *a);               /* as a listing does that has sent somebody to look at it */
+void att_put(struct att *a);
+/* Whether a name may be given to an attachment. Return: NULL or what is wrong. */
+const char *att_name_refusal(const char *name);
+/* A name from IQN and LUN, not the same as one in use. */
+void att_name_make(const struct mgr *m, const char *iqn, unsigned lun, char out[static MGR_NAME_MAX + 1]);
+
+/* ---- the rest ---------------------------------------------------------------------------------------------- */
+
+struct mgr {
+    struct rt_host *host;
+    struct rt *rt;                          /* home */
+    const char *run_dir, *config_dir;
+    char initiator[ISCSI_NAME_LEN_MAX + 1];
+    struct bal_load *load;
+    struct rt_link sessions, atts;
+    unsigned sess_last;
+    uint64_t start_s;
+    bool stopping;
+    struct rt_op restore_op;
+    json_t *restore;                        /* what attachments.json said at start */
+
+    struct rt_work save_work;               /* attachments.json */
+    char *save_text;
+    int save_err;
+    bool saving, save_again;
+    struct rt_link save_waits;
+
+    unsigned stop_left;
+    struct store_wait stop_save;
+    void (*stopped)(void *arg);
+    void *stopped_arg;
+};
+
+void store_save(struct mgr *m, struct store_wait *w /* may be NULL */);
+json_t *store_load(struct mgr *m);          /* blocks; NULL: nothing to take over */
+/* One entry of it. Return: NULL or what is wrong with it. */
+const char *store_entry(const json_t *entry, struct att_spec *spec, uint8_t isid[static 6], bool *takes_over);
+
+/* Answers call with the sessions of which keep(s, arg) is true; NULL: all. */
+void list_sessions(struct mgr *m, struct rpc_call *call, bool (*keep)(const struct sess *s, const void *arg),
+                   const void *arg);
+void list_atts(struct mgr *m, struct rpc_call *call);
+json_t *att_json(const struct att *a);
+
+/* Answers call. */
+void mgr_discover(struct mgr *m, struct rpc_call *call, const struct mgr_wish *wish);
+
+#endif

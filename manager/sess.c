@@ -1,0 +1,328 @@
+/*
+ * sess.c - sessions: placed on a core, shared by the disks that stand on them, ended when nobody needs them
+ *
+ * The object belongs to home; the struct ini_sess in it to the session's core. Messages from one core to another
+ * arrive in order, so what the core told before it let go of a session has been read when its last word comes.
+ */
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "manager/mgr_internal.h"
+
+/* ---- holding on -------------------------------------------------------------------------------------------- */
+
+void sess_hold(struct sess *s)
+{
+    s->holds++;
+}
+
+void sess_put(struct sess *s)
+{
+    assert(s->holds);
+    if (--s->holds)
+        return;
+    assert(!s->ini && !s->users);
+    explicit_bzero(&s->wish, sizeof(s->wish));
+    explicit_bzero(&s->conf, sizeof(s->conf));
+    explicit_bzero(&s->load, sizeof(s->load));
+    free(s);
+}
+
+static void waits_call(struct rt_link *list, int err, const char *why)
+{
+    struct rt_link *l, mine;
+
+    /* Those that are told now: fn may wait anew, on this session or another. */
+    rt_list_init(&mine);
+    while ((l = rt_list_pop(list)))
+        rt_list_push(&mine, l);
+    while ((l = rt_list_pop(&mine))) {
+        struct sess_wait *w = rt_list_entry(l, struct sess_wait, link);
+
+        w->fn(w, err, why);
+    }
+}
+
+/* ---- what its core tells home ------------------------------------------------------------------------------- */
+
+static void told_up(struct rt_msg *m)
+{
+    struct sess *s = container_of(m, struct sess, up_msg);
+
+    if (s->state != SESS_LOGIN)
+        return;
+    s->state = SESS_UP;
+    rt_log(RT_INFO, "%s: session %s to %s is up; %s", s->wish.iqn, s->name, s->portal, s->why_core);
+    waits_call(&s->up_waits, 0, NULL);
+}
+
+/* Never came up: nobody has anything on it. Was up: its disks fail, and stay to be looked at and detached. */
+static void sess_failed(struct sess *s, int err, const char *why)
+{
+    const bool first = s->state == SESS_LOGIN;
+
+    if (s->state == SESS_ENDING)
+        return;
+    s->state = SESS_FAILED;
+    s->err = err;
+    snprintf(s->why_failed, sizeof(s->why_failed), "%s", why);
+    if (!first)
+        return;
+    sess_hold(s);
+    waits_call(&s->up_waits, err, s->why_failed);
+    sess_end(s, NULL);
+    sess_put(s);
+}
+
+static void told_failed(struct rt_msg *m)
+{
+    struct sess *s = container_of(m, struct sess, failed_msg);
+
+    sess_failed(s, s->core_err, s->core_why);
+}
+
+/* ---- on its core ------------------------------------------------------------------------------------------- */
+
+static void core_up(void *user)
+{
+    struct sess *s = user;
+
+    if (s->up_told)
+        return;
+    s->up_told = true;
+    s->up_msg.fn = told_up;
+    rt_post(s->mgr->rt, &s->up_msg);
+}
+
+static void core_failed(void *user, int err, const char *why)
+{
+    struct sess *s = user;
+
+    if (s->failed_told)
+        return;
+    s->failed_told = true;
+    s->core_err = err;
+    snprintf(s->core_why, sizeof(s->core_why), "%s", why);
+    s->failed_msg.fn = told_failed;
+    rt_post(s->mgr->rt, &s->failed_msg);
+}
+
+static void core_luns_changed(void *user)
+{
+    struct sess *s = user;
+
+    rt_log(RT_INFO, "%s: the target's LUNs have changed: 'corelane attach' reaches new ones", s->conf.target);
+}
+
+static const struct ini_sess_events core_events = {
+    .up = core_up, .failed = core_failed, .luns_changed = core_luns_changed,
+};
+
+static void core_start(struct hop *h)
+{
+    struct sess *s = container_of(h, struct sess, start);
+    const int err = ini_sess_new(&s->ini, s->rt, &s->conf, &core_events, s);
+
+    if (err) {
+        s->ini = NULL;
+        core_failed(s, err, "no memory for a session");
+    } else {
+        ini_sess_start(s->ini);
+    }
+    hop_back(h);
+}
+
+static void core_free(struct rt_op *op, int res)
+{
+    struct sess *s = container_of(op, struct sess, free_op);
+
+    ini_sess_free(s->ini);
+    s->ini = NULL;
+    hop_back(&s->stop);
+}
+
+static void core_stopped(void *user)
+{
+    struct sess *s = user;
+
+    s->free_op.done = core_free;            /* not from inside a call of the session's own */
+    rt_defer(s->rt, &s->free_op);
+}
+
+static void core_stop(struct hop *h)
+{
+    struct sess *s = container_of(h, struct sess, stop);
+
+    if (s->ini)
+        ini_sess_stop(s->ini, true, core_stopped, s);
+    else
+        hop_back(h);
+}
+
+/* ---- at home ----------------------------------------------------------------------------------------------- */
+
+static void started(struct hop *h)
+{
+    sess_put(container_of(h, struct sess, start));
+}
+
+static void ended(struct hop *h)
+{
+    struct sess *s = container_of(h, struct sess, stop);
+
+    rt_list_del(&s->link);
+    waits_call(&s->end_waits, 0, NULL);
+    sess_put(s);
+}
+
+static void loaded(struct settings_load *l)
+{
+    struct sess *s = container_of(l, struct sess, load);
+
+    s->loading = false;
+    if (s->state == SESS_ENDING) {          /* was ended meanwhile, and waits for us */
+        hop_go(&s->stop, s->mgr->rt, s->rt, core_stop, ended);
+        return;
+    }
+    if (l->err) {
+        sess_failed(s, l->err, l->why);
+        return;
+    }
+    s->conf.set = l->set;
+    sess_hold(s);
+    hop_go(&s->start, s->mgr->rt, s->rt, core_start, started);
+}
+
+unsigned sess_count_on(const struct mgr *m, const struct rt *rt)
+{
+    unsigned n = 0;
+
+    rt_list_for(l, &m->sessions) {
+        const struct sess *s = rt_list_entry(l, struct sess, link);
+
+        n += s->rt == rt && s->state != SESS_ENDING;
+    }
+    return n;
+}
+
+static void sess_place(struct mgr *m, struct sess *s)
+{
+    struct bal_core cores[RT_CORES_MAX];
+    const unsigned nr = rt_host_count(m->host);
+    unsigned at;
+
+    for (unsigned i = 0; i < nr; i++) {
+        struct bal_share share;
+
+        bal_load_share(m->load, i, &share);
+        cores[i].core = rt_core(rt_host_at(m->host, i));
+        cores[i].sessions = sess_count_on(m, rt_host_at(m->host, i));
+        cores[i].busy_pct = (unsigned)(share.busy * 100 + 0.5);
+    }
+    at = bal_place(cores, nr, s->why_core);
+    s->rt = rt_host_at(m->host, at);
+    s->core = cores[at].core;
+}
+
+struct sess *sess_new(struct mgr *m, const struct mgr_wish *wish, const uint8_t *isid, bool keep)
+{
+    struct sess *s = calloc(1, sizeof(*s));
+
+    if (!s)
+        return NULL;
+    s->mgr = m;
+    s->wish = *wish;
+    s->keep = keep;
+    s->holds = 1;
+    s->id = ++m->sess_last;
+    snprintf(s->name, sizeof(s->name), "s%u", s->id);
+    iscsi_portal_format(&wish->portal, s->portal);
+    snprintf(s->conf.initiator, sizeof(s->conf.initiator), "%s", m->initiator);
+    snprintf(s->conf.target, sizeof(s->conf.target), "%s", wish->iqn);
+    s->conf.portal = wish->portal;
+    if (isid)
+        memcpy(s->conf.isid, isid, sizeof(s->conf.isid));
+    else {                                  /* made here and not by the session, so that the books know it */
+        rt_random(m->rt, s->conf.isid, sizeof(s->conf.isid));
+        s->conf.isid[0] = 0x80;             /* random, RFC 7143 11.12.5 */
+    }
+    rt_list_init(&s->up_waits);
+    rt_list_init(&s->end_waits);
+    sess_place(m, s);
+    rt_list_push(&m->sessions, &s->link);
+    s->load.mgr = m;
+    s->load.wish = &s->wish;
+    s->load.done = loaded;
+    s->loading = true;
+    settings_load(&s->load);
+    return s;
+}
+
+bool sess_matches(const struct sess *s, const char *iqn, const struct iscsi_portal *portal)
+{
+    return !strcmp(s->wish.iqn, iqn) &&
+           (!portal || (!strcmp(s->wish.portal.host, portal->host) && s->wish.portal.port == portal->port));
+}
+
+struct sess *sess_shared(struct mgr *m, const struct mgr_wish *wish)
+{
+    struct sess *best = NULL;
+
+    rt_list_for(l, &m->sessions) {
+        struct sess *s = rt_list_entry(l, struct sess, link);
+
+        if (s->state > SESS_UP || !sess_matches(s, wish->iqn, &wish->portal))
+            continue;
+        /* Who proves to be somebody else may be shown other units. */
+        if (*wish->user.name && strcmp(wish->user.name, s->wish.user.name))
+            continue;
+        if (!best || s->users < best->users)
+            best = s;
+    }
+    return best;
+}
+
+struct sess *sess_find(struct mgr *m, unsigned id)
+{
+    rt_list_for(l, &m->sessions) {
+        struct sess *s = rt_list_entry(l, struct sess, link);
+
+        if (s->id == id)
+            return s;
+    }
+    return NULL;
+}
+
+void sess_wait_up(struct sess *s, struct sess_wait *w)
+{
+    assert(s->state == SESS_LOGIN);
+    rt_list_push(&s->up_waits, &w->link);
+}
+
+void sess_end(struct sess *s, struct sess_wait *w)
+{
+    if (w)
+        rt_list_push(&s->end_waits, &w->link);
+    if (s->state == SESS_ENDING)
+        return;
+    s->state = SESS_ENDING;
+    sess_hold(s);
+    waits_call(&s->up_waits, -ECANCELED, "the session was logged out meanwhile");
+    if (!s->loading)
+        hop_go(&s->stop, s->mgr->rt, s->rt, core_stop, ended);
+    sess_put(s);
+}
+
+void sess_use(struct sess *s)
+{
+    s->users++;
+}
+
+void sess_unuse(struct sess *s)
+{
+    assert(s->users);
+    if (!--s->users && !s->keep && s->state != SESS_ENDING)
+        sess_end(s, NULL);
+}

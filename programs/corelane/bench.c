@@ -1,0 +1,529 @@
+/*
+ * bench.c - corelane bench: measures a LUN from this very process, through libcorelane and nothing else
+ *
+ * It is a program of a user's, as it were: a thread a job, pinned to a core, each with a session of its own; threads
+ * and clocks are its own for that reason. A thread touches nothing of another while it measures.
+ */
+#include <errno.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdatomic.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "corelane.h"
+#include "iscsi/name.h"
+#include "programs/common/text.h"
+#include "programs/corelane/call.h"
+#include "programs/corelane/commands.h"
+#include "programs/corelane/hist.h"
+
+#define JOBS_MAX 1024u
+#define QD_MAX 1024u
+#define BS_MAX (64ull << 20)
+#define MEMORY_MAX (4ull << 30)
+#define ERRORS_MAX 1000u                    /* then a job gives up */
+#define POLL_US 100000                      /* so that an interrupt is noticed */
+#define DRAIN_NS 30000000000ull             /* how long answers are waited for after the end */
+
+struct rw {
+    const char *name, *words;
+    bool random;
+    unsigned read_pct;                      /* of randrw: as --rwmixread says */
+};
+static const struct rw rws[] = {
+    { "randread", "random reads", true, 100 }, { "randwrite", "random writes", true, 0 },
+    { "randrw", "random reads and writes", true, 50 }, { "read", "sequential reads", false, 100 },
+    { "write", "sequential writes", false, 0 },
+};
+
+struct bench {                              /* what all jobs share and none changes, but for the atomics */
+    const char *url;
+    struct corelane_disk_options disk;
+    enum corelane_mode mode;
+    const struct rw *rw;
+    unsigned read_pct, qd, jobs_nr, time_s;
+    uint64_t bs, seed;
+    struct cores cores;
+    pthread_barrier_t ready;
+    _Atomic bool stop, failed;
+};
+
+struct slot {
+    struct corelane_io io;
+    struct job *job;
+    struct iovec iov;
+    uint64_t start_ns;
+};
+
+struct job {
+    struct bench *b;
+    pthread_t thread;
+    unsigned index;
+    int core, err, first_error;
+    char why[512], transport[16];
+    struct corelane *c;
+    struct corelane_disk *d;
+    struct slot *slots;
+    uint8_t *mem;
+    uint64_t rng[2], blocks, next, end_ns;  /* blocks: of bs bytes */
+    unsigned in_flight, errors;
+    uint64_t elapsed_ns, user_us, sys_us, busy_ns;
+    struct hist hist;
+    _Alignas(64) _Atomic uint64_t ios;      /* read by the thread that shows progress */
+};
+
+static _Atomic(struct bench *) running;     /* for the handler of SIGINT, which gets no argument */
+
+static uint64_t clock_ns(void)
+{
+    struct timespec ts;
+
+    clock_gettime(CLOCK_MONOTONIC, &ts);
+    return (uint64_t)ts.tv_sec * 1000000000u + (uint64_t)ts.tv_nsec;
+}
+
+/* ---- random numbers: xoroshiro128+, seeded by splitmix64 ------------------------------------------------------- */
+
+static uint64_t splitmix(uint64_t *x)
+{
+    uint64_t z = *x += 0x9e3779b97f4a7c15u;
+
+    z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9u;
+    z = (z ^ (z >> 27)) * 0x94d049bb133111ebu;
+    return z ^ (z >> 31);
+}
+
+static inline uint64_t rotl(uint64_t x, int k)
+{
+    return x << k | x >> (64 - k);
+}
+
+static inline uint64_t rng_next(uint64_t s[static 2])
+{
+    const uint64_t a = s[0], b = s[1] ^ a, out = a + s[1];
+
+    s[0] = rotl(a, 24) ^ b ^ (b << 16);
+    s[1] = rotl(b, 37);
+    return out;
+}
+
+static inline uint64_t rng_below(uint64_t s[static 2], uint64_t n)
+{
+    return (uint64_t)(((unsigned __int128)rng_next(s) * n) >> 64);
+}
+
+/* ---- one job, on its thread -------------------------------------------------------------------------------------- */
+
+static void slot_go(struct slot *s, uint64_t now);
+
+static void slot_done(struct corelane_io *io, int res)
+{
+    struct slot *s = io->user;
+    struct job *j = s->job;
+    const uint64_t now = clock_ns();
+
+    j->in_flight--;
+    if (res) {
+        if (!j->errors++)
+            j->first_error = res;
+    } else if (now <= j->end_ns) {
+        hist_add(&j->hist, now - s->start_ns);
+        atomic_store_explicit(&j->ios, j->hist.count, memory_order_relaxed);
+    }
+    if (now < j->end_ns && j->errors < ERRORS_MAX && !atomic_load_explicit(&j->b->stop, memory_order_relaxed))
+        slot_go(s, now);
+}
+
+static void slot_go(struct slot *s, uint64_t now)
+{
+    struct job *j = s->job;
+    const struct bench *b = j->b;
+    const bool read = b->read_pct == 100 || (b->read_pct && rng_below(j->rng, 100) < b->read_pct);
+    uint64_t at;
+    int err;
+
+    if (b->rw->random) {
+        at = rng_below(j->rng, j->blocks);
+    } else {
+        at = j->next;
+        j->next = at + 1 < j->blocks ? at + 1 : 0;
+    }
+    s->io.op = read ? CORELANE_READ : CORELANE_WRITE;
+    s->io.offset = at * b->bs;
+    s->io.length = b->bs;
+    s->start_ns = now;
+    j->in_flight++;
+    if ((err = corelane_submit(j->d, &s->io))) {
+        j->in_flight--;
+        j->first_error = j->errors ? j->first_error : err;
+        j->errors = ERRORS_MAX;
+    }
+}
+
+static int job_slots(struct job *j)
+{
+    const struct bench *b = j->b;
+
+    j->slots = calloc(b->qd, sizeof(*j->slots));
+    j->mem = aligned_alloc(4096, (b->qd * b->bs + 4095) & ~4095ull);
+    if (!j->slots || !j->mem)
+        return -ENOMEM;
+    for (uint64_t i = 0; i < b->qd * b->bs / 8; i++)
+        ((uint64_t *)(void *)j->mem)[i] = rng_next(j->rng);  /* so that nothing in between can squeeze or skip it */
+    for (unsigned i = 0; i < b->qd; i++) {
+        struct slot *s = &j->slots[i];
+
+        s->job = j;
+        s->iov = (struct iovec){ j->mem + i * b->bs, b->bs };
+        s->io.iov = &s->iov;
+        s->io.iov_nr = 1;
+        s->io.done = slot_done;
+        s->io.user = s;
+    }
+    return 0;
+}
+
+/* Return: whether the LUN can be measured as asked; else j->why says why not. */
+static bool job_open(struct job *j)
+{
+    const struct bench *b = j->b;
+    const struct corelane_options options = { .core = j->core, .mode = b->mode };
+    struct corelane_disk_info info;
+
+    if ((j->err = corelane_new(&j->c, &options))) {
+        snprintf(j->why, sizeof(j->why), "core %d: %s", j->core, strerror(-j->err));
+        return false;
+    }
+    if ((j->err = corelane_disk_open(j->c, b->url, &b->disk, &j->d))) {
+        snprintf(j->why, sizeof(j->why), "%s", corelane_error(j->c));
+        return false;
+    }
+    corelane_disk_info(j->d, &info);
+    snprintf(j->transport, sizeof(j->transport), "%s", info.transport);
+    j->core = info.core;
+    j->blocks = info.size / b->bs;
+    j->next = j->blocks * j->index / b->jobs_nr;
+    if (!j->blocks)
+        snprintf(j->why, sizeof(j->why), "--bs is larger than the LUN, which has %llu bytes", (unsigned long long)info.size);
+    else if (b->bs % info.block_len)
+        snprintf(j->why, sizeof(j->why), "--bs is not a multiple of the LUN's block of %u bytes", info.block_len);
+    else if (info.readonly && b->read_pct < 100)
+        snprintf(j->why, sizeof(j->why), "the LUN is read-only: measure it with --rw randread or read");
+    else if ((j->err = job_slots(j)))
+        snprintf(j->why, sizeof(j->why), "no memory for %u buffers of %llu bytes", b->qd, (unsigned long long)b->bs);
+    return !*j->why;
+}
+
+static void usage_take(uint64_t *user_us, uint64_t *sys_us)
+{
+    struct rusage ru;
+
+    getrusage(RUSAGE_THREAD, &ru);
+    *user_us = (uint64_t)ru.ru_utime.tv_sec * 1000000u + (uint64_t)ru.ru_utime.tv_usec;
+    *sys_us = (uint64_t)ru.ru_stime.tv_sec * 1000000u + (uint64_t)ru.ru_stime.tv_usec;
+}
+
+static void job_measure(struct job *j)
+{
+    uint64_t user, sys, busy, poll, sleep, start, now;
+
+    usage_take(&user, &sys);
+    corelane_cpu(j->c, &busy, &poll, &sleep);
+    start = clock_ns();
+    j->end_ns = start + (uint64_t)j->b->time_s * 1000000000u;
+    for (unsigned i = 0; i < j->b->qd; i++)
+        slot_go(&j->slots[i], clock_ns());
+    while (j->in_flight && (now = clock_ns()) < j->end_ns)
+        corelane_poll(j->c, now + POLL_US * 1000u < j->end_ns ? POLL_US : (int64_t)((j->end_ns - now) / 1000 + 1));
+    now = clock_ns();
+    j->elapsed_ns = (now < j->end_ns ? now : j->end_ns) - start;
+    usage_take(&j->user_us, &j->sys_us);
+    j->user_us -= user;
+    j->sys_us -= sys;
+    corelane_cpu(j->c, &j->busy_ns, &poll, &sleep);
+    j->busy_ns -= busy;
+    while (j->in_flight && clock_ns() < j->end_ns + DRAIN_NS)
+        corelane_poll(j->c, POLL_US);
+    if (j->in_flight)
+        snprintf(j->why, sizeof(j->why), "%u requests were not answered within %llu s after the end", j->in_flight,
+                 DRAIN_NS / 1000000000u);
+}
+
+static void *job_run(void *arg)
+{
+    struct job *j = arg;
+
+    if (!job_open(j))
+        atomic_store(&j->b->failed, true);
+    pthread_barrier_wait(&j->b->ready);     /* all log in first, so that none measures while another does that */
+    pthread_barrier_wait(&j->b->ready);     /* and who shows progress has begun to look */
+    if (!atomic_load(&j->b->failed))
+        job_measure(j);
+    if (!j->in_flight) {                    /* else the library still owns what it was given */
+        corelane_disk_close(j->d);
+        corelane_free(j->c);
+        free(j->slots);
+        free(j->mem);
+    }
+    return NULL;
+}
+
+/* ---- all jobs ------------------------------------------------------------------------------------------------------ */
+
+static void interrupted(int signo)
+{
+    struct bench *b = atomic_load(&running);
+
+    if (b)
+        atomic_store(&b->stop, true);
+}
+
+static uint64_t ios_now(const struct bench *b, struct job *jobs)
+{
+    uint64_t n = 0;
+
+    for (unsigned i = 0; i < b->jobs_nr; i++)
+        n += atomic_load_explicit(&jobs[i].ios, memory_order_relaxed);
+    return n;
+}
+
+static void progress_show(const struct bench *b, struct job *jobs)
+{
+    const bool tty = isatty(STDERR_FILENO);
+    const uint64_t start = clock_ns();
+    uint64_t last = 0, last_ns = start;
+
+    for (unsigned s = 1; s <= b->time_s && !atomic_load(&b->stop); s++) {
+        uint64_t now, ios;
+        double rate;
+
+        while ((now = clock_ns()) < start + s * 1000000000ull && !atomic_load(&b->stop))
+            nanosleep(&(struct timespec){ 0, 20000000 }, NULL);
+        ios = ios_now(b, jobs);
+        rate = (double)(ios - last) * 1e9 / (double)(now - last_ns);
+        fprintf(stderr, "%s%3u s  %9.0f IO/s  %8.1f MB/s%s", tty ? "\r" : "", s, rate, rate * (double)b->bs / 1e6,
+                tty ? "" : "\n");
+        last = ios;
+        last_ns = now;
+    }
+    if (tty)
+        fputs("\n", stderr);
+}
+
+struct total {
+    struct hist hist;
+    double seconds, iops, user, sys, busy;  /* the last three: shares of a core, the mean over jobs */
+    unsigned errors;
+    int first_error;
+};
+
+static void totals_add(const struct bench *b, const struct job *jobs, struct total *t)
+{
+    for (unsigned i = 0; i < b->jobs_nr; i++) {
+        const struct job *j = &jobs[i];
+        const double seconds = (double)j->elapsed_ns / 1e9;
+
+        hist_merge(&t->hist, &j->hist);
+        t->errors += j->errors;
+        t->first_error = t->first_error ? t->first_error : j->first_error;
+        if (seconds <= 0)
+            continue;
+        t->seconds = seconds > t->seconds ? seconds : t->seconds;
+        t->iops += (double)j->hist.count / seconds;
+        t->user += (double)j->user_us / 1e6 / seconds / b->jobs_nr;
+        t->sys += (double)j->sys_us / 1e6 / seconds / b->jobs_nr;
+        t->busy += (double)j->busy_ns / 1e9 / seconds / b->jobs_nr;
+    }
+}
+
+static void result_json(const struct bench *b, const struct job *jobs, const struct total *t)
+{
+    json_t *cores = json_array(), *o;
+
+    for (unsigned i = 0; i < b->jobs_nr; i++)
+        json_array_append_new(cores, json_integer(jobs[i].core));
+    o = json_pack("{s:f, s:f, s:{s:f, s:f, s:f, s:f, s:f}, s:i, s:o, s:s, s:{s:f, s:f, s:f}, s:s, s:i, s:I, s:i, s:i, s:f, "
+                  "s:I, s:i}", "iops", t->iops, "bytes_per_s", t->iops * (double)b->bs, "lat_us", "mean",
+                  hist_mean(&t->hist) / 1e3, "p50", (double)hist_quantile(&t->hist, .5) / 1e3, "p99",
+                  (double)hist_quantile(&t->hist, .99) / 1e3, "p999", (double)hist_quantile(&t->hist, .999) / 1e3, "max",
+                  (double)t->hist.max / 1e3, "core", jobs[0].core, "cores", cores, "transport", jobs[0].transport, "cpu", "user",
+                  t->user, "sys", t->sys, "busy", t->busy, "rw", b->rw->name, "rwmixread", (int)b->read_pct, "bs",
+                  (json_int_t)b->bs, "qd", (int)b->qd, "jobs", (int)b->jobs_nr, "time_s", t->seconds, "ios",
+                  (json_int_t)t->hist.count, "errors", (int)t->errors);
+    json_print(o);
+    json_decref(o);
+}
+
+static void result_print(const struct bench *b, const struct job *jobs, const struct total *t)
+{
+    char bs[SIZE_STR_MAX];
+
+    size_format(b->bs, bs);
+    printf("%s %s, depth %u, %u job%s, %.1f s over %s; core", bs, b->rw->words, b->qd, b->jobs_nr,
+           b->jobs_nr == 1 ? "" : "s", t->seconds, jobs[0].transport);
+    for (unsigned i = 0; i < b->jobs_nr; i++)
+        printf("%s%d", i ? "," : " ", jobs[i].core);
+    printf("\n  %.0f IO/s, %.1f MB/s, %u errors\n", t->iops, t->iops * (double)b->bs / 1e6, t->errors);
+    printf("  latency us: mean %.1f, p50 %.1f, p99 %.1f, p99.9 %.1f, max %.1f\n", hist_mean(&t->hist) / 1e3,
+           (double)hist_quantile(&t->hist, .5) / 1e3, (double)hist_quantile(&t->hist, .99) / 1e3,
+           (double)hist_quantile(&t->hist, .999) / 1e3, (double)t->hist.max / 1e3);
+    printf("  of a core: user %.0f%%, system %.0f%%; busy %.0f%%\n", t->user * 100, t->sys * 100, t->busy * 100);
+    hist_print(&t->hist, stdout);
+}
+
+/* Return: the exit status. */
+static int jobs_report(const struct opts *o, const struct bench *b, const struct job *jobs)
+{
+    struct total *t;
+
+    for (unsigned i = 0; i < b->jobs_nr; i++) {
+        if (*jobs[i].why) {
+            fprintf(stderr, "%s: %s\n", o->prog, jobs[i].why);
+            return 1;
+        }
+    }
+    if (!(t = calloc(1, sizeof(*t))))
+        return 1;
+    totals_add(b, jobs, t);
+    if (opt_has(o, "json"))
+        result_json(b, jobs, t);
+    else
+        result_print(b, jobs, t);
+    if (t->errors)
+        fprintf(stderr, "%s: %u requests failed, the first: %s\n", o->prog, t->errors, strerror(-t->first_error));
+    const int status = t->errors ? 1 : 0;
+    free(t);
+    return status;
+}
+
+static void job_init(struct bench *b, struct job *j, unsigned index)
+{
+    uint64_t seed = b->seed + index * 0x632be59bd9b4e019u;
+
+    j->b = b;
+    j->index = index;
+    j->core = b->cores.core[index % b->cores.nr];
+    j->rng[0] = splitmix(&seed);
+    j->rng[1] = splitmix(&seed);
+}
+
+static int jobs_run(const struct opts *o, struct bench *b, struct job *jobs)
+{
+    int err;
+
+    pthread_barrier_init(&b->ready, NULL, b->jobs_nr + 1);
+    for (unsigned i = 0; i < b->jobs_nr; i++) {
+        job_init(b, &jobs[i], i);
+        if ((err = pthread_create(&jobs[i].thread, NULL, job_run, &jobs[i]))) {
+            fprintf(stderr, "%s: job %u cannot have a thread: %s\n", o->prog, i, strerror(err));
+            exit(1);                        /* the others wait for it */
+        }
+    }
+    atomic_store(&running, b);
+    signal(SIGINT, interrupted);
+    signal(SIGTERM, interrupted);
+    pthread_barrier_wait(&b->ready);
+    pthread_barrier_wait(&b->ready);
+    if (!atomic_load(&b->failed) && !opt_has(o, "json"))
+        progress_show(b, jobs);
+    for (unsigned i = 0; i < b->jobs_nr; i++)
+        pthread_join(jobs[i].thread, NULL);
+    atomic_store(&running, NULL);
+    pthread_barrier_destroy(&b->ready);
+    return jobs_report(o, b, jobs);
+}
+
+/* ---- the command --------------------------------------------------------------------------------------------------- */
+
+/* Return: -1 to go on, else the exit status. */
+static int bench_options(const struct opts *o, struct bench *b)
+{
+    const char *rw = opt_text(o, "rw", "randread"), *mode = opt_text(o, "mode", "adaptive"), *wrong;
+    struct iscsi_url url;
+    char why[256];
+
+    if ((wrong = iscsi_url_parse(&url, o->operand[0])))
+        return opt_usage(o->prog, o->cmd, "'%s': %s", o->operand[0], wrong);
+    for (size_t i = 0; i < sizeof(rws) / sizeof(rws[0]); i++)
+        if (!strcmp(rws[i].name, rw))
+            b->rw = &rws[i];
+    if (opt_has(o, "rwmixread") && strcmp(rw, "randrw"))
+        return opt_usage(o->prog, o->cmd, "--rwmixread is for --rw randrw");
+    b->url = o->operand[0];
+    b->read_pct = (unsigned)opt_num(o, "rwmixread", b->rw->read_pct);
+    b->bs = opt_num(o, "bs", 4096);
+    b->qd = (unsigned)opt_num(o, "qd", 32);
+    b->jobs_nr = (unsigned)opt_num(o, "jobs", 1);
+    b->time_s = (unsigned)opt_num(o, "time", 5);
+    b->seed = opt_num(o, "seed", 1);
+    b->mode = *mode == 'p' ? CORELANE_POLLING : *mode == 'i' ? CORELANE_INTERRUPT : CORELANE_ADAPTIVE;
+    b->disk.queue_depth = b->qd < 2 ? 2 : b->qd;
+    b->disk.header_digest = opt_has(o, "header-digest");
+    b->disk.data_digest = opt_has(o, "data-digest");
+    if (b->bs % 512)
+        return opt_usage(o->prog, o->cmd, "--bs %s: not a multiple of 512", opt_text(o, "bs", ""));
+    if (b->bs * b->qd * b->jobs_nr > MEMORY_MAX)
+        return opt_usage(o->prog, o->cmd, "--bs times --qd times --jobs is more than 4G of buffers: make one of them smaller");
+    if (!opt_has(o, "cores"))
+        cores_allowed(&b->cores);
+    else if (!cores_parse(opt_text(o, "cores", ""), &b->cores, why))
+        return EXIT_USAGE;
+    return -1;
+}
+
+static int bench_run(const struct cmd *cmd, const struct opts *o)
+{
+    struct bench *b = calloc(1, sizeof(*b));
+    json_t *secret = json_object();
+    struct job *jobs = NULL;
+    int status = b ? bench_options(o, b) : 1;
+
+    if (status < 0 && opt_has(o, "user"))
+        status = secret_param(o, "secret-file", "CORELANE_SECRET", "secret", secret);
+    if (status < 0 && opt_has(o, "user") && !json_object_get(secret, "secret"))
+        status = opt_usage(o->prog, o->cmd, "--user needs a secret: give --secret-file, or set CORELANE_SECRET");
+    if (status < 0) {
+        b->disk.user = opt_text(o, "user", NULL);
+        b->disk.secret = json_string_value(json_object_get(secret, "secret"));
+        jobs = aligned_alloc(64, b->jobs_nr * sizeof(*jobs));
+        status = jobs ? -1 : 1;
+    }
+    if (status < 0) {
+        memset(jobs, 0, b->jobs_nr * sizeof(*jobs));
+        status = jobs_run(o, b, jobs);
+    }
+    free(jobs);
+    json_decref(secret);
+    free(b);
+    return status;
+}
+
+static const struct opt bench_opts[] = {
+    { "rw", 0, OPT_WORD, .arg = "randread|randwrite|randrw|read|write", .help = "what to do (default: randread)" },
+    { "rwmixread", 0, OPT_NUM, .arg = "P", .lo = 0, .hi = 100, .help = "percent of reads in randrw (default: 50)" },
+    { "bs", 0, OPT_SIZE, .arg = "SIZE", .lo = 512, .hi = BS_MAX, .help = "bytes of a request (default: 4k)" },
+    { "qd", 0, OPT_NUM, .arg = "N", .lo = 1, .hi = QD_MAX, .help = "requests in flight of each job (default: 32)" },
+    { "jobs", 0, OPT_NUM, .arg = "N", .lo = 1, .hi = JOBS_MAX, .help = "sessions, each on a thread and core of its own (default: 1)" },
+    { "time", 0, OPT_NUM, .arg = "S", .lo = 1, .hi = 86400, .help = "seconds (default: 5)" },
+    { "cores", 0, OPT_CORES, .arg = "LIST", .help = "cores for the jobs, like 0,2-5 (default: all allowed, in order)" },
+    { "mode", 0, OPT_WORD, .arg = "poll|adaptive|interrupt", .help = "how cores wait for answers (default: adaptive)" },
+    { "seed", 0, OPT_NUM, .arg = "N", .lo = 0, .hi = UINT64_MAX, .help = "of the random offsets (default: 1)" },
+    { "header-digest", 0, OPT_FLAG, .help = "CRC32C over headers, if the target has it" },
+    { "data-digest", 0, OPT_FLAG, .help = "CRC32C over data, if the target has it" },
+    { "user", 0, OPT_TEXT, .arg = "NAME", .help = "CHAP name, if the URL has none" },
+    { "secret-file", 0, OPT_TEXT, .arg = "FILE", .help = "its first line is the secret; - is standard input" },
+    { "json", 0, OPT_FLAG, .help = "print the result as JSON, and no progress" },
+    { 0 },
+};
+
+const struct cmd cmds_bench[] = {
+    { "bench", "URL", "measure a LUN from this process: no daemon, no block device in between",
+      .more = "URL is iscsi://[USER%SECRET@]ADDR[:PORT]/IQN/LUN. randwrite, randrw and write WRITE TO THE LUN and destroy\n"
+              "what is on it. Progress goes to standard error, the result to standard output.",
+      .sets = { bench_opts, opt_common }, .run = bench_run },
+    { 0 },
+};
