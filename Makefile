@@ -86,12 +86,15 @@ demo: deps-build
 	$(Q)$(MAKE) --no-print-directory all
 	$(Q)BUILD=$(B) tests/e2e/demo.sh
 
+# What tests/kernel runs beside the programs: each export alone, with a disk in memory
+PROBE := $(B)/unit/export/exp_probe
+
 check: deps
-	$(Q)$(MAKE) --no-print-directory -j$$(nproc) all tests
+	$(Q)$(MAKE) --no-print-directory -j$$(nproc) all tests $(if $(KERNEL),$(PROBE))
 	$(Q)BUILD=$(B) SAN=$(SAN) KERNEL=$(KERNEL) tests/run.sh $(ONLY)
 
 check-kernel: deps
-	$(Q)$(MAKE) --no-print-directory -j$$(nproc) all
+	$(Q)$(MAKE) --no-print-directory -j$$(nproc) all $(PROBE)
 	$(Q)BUILD=$(B) tests/kernel/run.sh
 
 conformance: deps

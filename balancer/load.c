@@ -1,9 +1,9 @@
 /*
  * load.c - samples the reactors' counters once a second
  *
- * A reactor counts a stretch of sleep or polling when it ends: one that slept through the whole second has counted
- * nothing. So shares are of the wall time between samples, what is missing is what the reactor was last seen
- * doing, and that is sleep unless it polls.
+ * A reactor counts a stretch of sleep or polling when it ends: one that slept through the whole second has
+ * counted nothing. So shares are of the wall time between samples, what is missing is what the reactor was
+ * last seen doing, and that is sleep unless it polls.
  */
 #include <errno.h>
 #include <stdlib.h>
@@ -44,7 +44,7 @@ static void sample(struct bal_load *l)
         s->share.busy = part(st.busy_ns, s->last.busy_ns, span);
         s->share.poll = part(st.poll_ns, s->last.poll_ns, span);
         rest = 1 - s->share.busy - s->share.poll;
-        if (rest < 0) {                     /* a longer stretch that ended in this second */
+        if (rest < 0) { /* a longer stretch that ended in this second */
             s->share.poll = 1 - s->share.busy;
             rest = 0;
         }

@@ -42,10 +42,12 @@ unsigned bal_place(const struct bal_core *cores, unsigned nr, char why[static BA
         snprintf(why, BAL_WHY_MAX, "core %d: the only core of the set, %u session%s there, %u%% busy", c->core,
                  c->sessions, c->sessions == 1 ? "" : "s", c->busy_pct);
     else if (!c->sessions)
-        snprintf(why, BAL_WHY_MAX, "core %d: free, one of %u free among %u cores, %u%% busy", c->core, peers, nr,
-                 c->busy_pct);
+        snprintf(why, BAL_WHY_MAX, "core %d: free, one of %u free among %u cores, %u%% busy", c->core, peers,
+                 nr, c->busy_pct);
     else
-        snprintf(why, BAL_WHY_MAX, "core %d: none of %u cores is free; fewest sessions (%u, as on %u of them), "
-                 "%u%% busy", c->core, nr, c->sessions, peers, c->busy_pct);
+        snprintf(why, BAL_WHY_MAX,
+                 "core %d: none of %u cores is free; fewest sessions (%u, as on %u of them), "
+                 "%u%% busy",
+                 c->core, nr, c->sessions, peers, c->busy_pct);
     return best;
 }

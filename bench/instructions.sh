@@ -13,15 +13,15 @@ iqn=iqn.2026-11.test.corelane:instr
 pid=''
 trap '[ -z "$pid" ] || kill "$pid" 2>/dev/null; wait' EXIT
 total() { awk '/^summary:|^totals:/ {print $2; exit}' "$1"; }
-serve() { # [callgrind options]: starts the target, sets url
-    export CORELANE_RUN_DIR=$scratch/run.$RANDOM
+export CORELANE_RUN_DIR=$scratch/run
+port=$(e2e_port)
+url=iscsi://127.0.0.1:$port/$iqn/0
+serve() { # [command prefix]: starts the target
     mkdir -p "$CORELANE_RUN_DIR"
-    "$@" "$BUILD/corelane-targetd" -f --config "$CORELANE_RUN_DIR/t.json" --portal "127.0.0.1:$(e2e_port)" --cores 1 \
+    "$@" "$BUILD/corelane-targetd" -f --config "$scratch/t.json" --portal "127.0.0.1:$port" --cores 1 \
         --mode interrupt >"$scratch/targetd.log" 2>&1 &
     pid=$!
-    e2e_wait 60 "$BUILD/corelane" target list || return 1
-    "$BUILD/corelane" target create $iqn >/dev/null && "$BUILD/corelane" lun create $iqn --ram 64M >/dev/null || return 1
-    url=iscsi://$("$BUILD/corelane" portal list --json | jq -r '.[0].addr')/$iqn/0
+    e2e_wait 60 "$BUILD/corelane" target list
 }
 stop() { kill "$pid"; wait "$pid" 2>/dev/null; pid=''; }
 load() { # COUNT [prefix]
@@ -31,7 +31,9 @@ load() { # COUNT [prefix]
 }
 cg() { echo valgrind --tool=callgrind --callgrind-out-file="$1"; }
 
-serve || { echo "  the target does not start"; exit 1; }
+# The LUN is configured natively: valgrind runs one thread at a time, and saving needs a second.
+serve && "$BUILD/corelane" target create $iqn >/dev/null && "$BUILD/corelane" lun create $iqn --ram 64M >/dev/null ||
+    { echo "  the target does not start"; exit 1; }
 for n in $A $B; do
     # shellcheck disable=SC2046
     load $n $(cg "$scratch/i.$n")

@@ -5,15 +5,15 @@ declare -A MED=()
 BENCH_PORT=''
 pin0() { taskset -c 0 "$@"; }
 
-# Corelane's own initiator, polling on core 0
+# Corelane's own initiator, polling on core 0; options replace the defaults
 cl_bench() { # URL [options]
-    local url=$1 core=(--cores 0) key=.iops
+    local url=$1 key=.iops o args=()
+    local -A set=([--rw]=randread [--bs]=4k [--qd]=32 [--time]=$secs [--mode]=poll [--cores]=0)
     shift
+    while [ $# -gt 1 ]; do set[$1]=$2; shift 2; done
+    for o in "${!set[@]}"; do args+=("$o" "${set[$o]}"); done
     [ "${UNIT:-}" != bytes ] || key='.bytes_per_s / 1000000'
-    case " $* " in *" --cores "*) core=() ;; esac
-    # shellcheck disable=SC2046
-    "$BUILD/corelane" bench "$url" --rw randread --bs 4k --qd 32 --time "$secs" --mode poll "${core[@]}" --json "$@" 2>"$E2E_DIR/bench.err" |
-        jq -r "$key | floor"
+    "$BUILD/corelane" bench "$url" "${args[@]}" --json 2>"$E2E_DIR/bench.err" | jq -r "$key | floor"
 }
 # libiscsi's own load generator
 li_perf() { # URL [DEPTH]
@@ -66,7 +66,7 @@ ratio() { # A B [AT_LEAST]
         r = b ? a / b : 0; printf "  %-50s %6.2f%s\n", n, r, g == "" ? "" : sprintf("   (asked: %s, %s)", g, r >= g ? "met" : "not met")}'
 }
 goal() { # A NUMBER
-    awk -v a="${MED[$1]}" -v n="$1" -v g="$2" 'BEGIN {printf "  %-34s %10d   (asked: %d, %s)\n", n, a, g, a >= g ? "met" : "not met"}'
+    awk -v a="${MED[$1]}" -v n="$1" -v g="$2" 'BEGIN {printf "  %-34s %10d   (asked: %d, %s)\n", n, a, g, (a >= g ? "met" : "not met")}'
 }
 
 # Instructions a 4 KiB read costs on each side, in user space, by callgrind: the difference of two runs of

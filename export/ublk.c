@@ -252,7 +252,7 @@ static int recovery_fits(struct ublk *u, struct ublk_ctl *c, const struct exp_re
     struct exp *e = u->e;
     int err;
 
-    if (!e->wwid[0] || strcmp(e->wwid, r->wwid)) {
+    if (!e->wwid[0] || strcmp(e->wwid, r->wwid) != 0) {
         exp_note(e, "/dev/ublkb%d waits for disk %s, and this is %s: attach that, or use another name", r->id,
                  r->wwid[0] ? r->wwid : "without an identity",
                  e->wwid[0] ? e->wwid : "a disk without an identity");

@@ -2,8 +2,8 @@
  * ini.h - the initiator: sessions, what runs on them, logical units and discovery
  *
  * A session lives whole on one reactor. It logs in, keeps itself alive, and when its connection breaks logs in
- * again with the same ISID and sends again what was in flight, in the order in which it was submitted: by
- * then the target has ended the old session's tasks (RFC 7143 6.3.5, session reinstatement), so nothing is written
+ * again with the same ISID and sends again what was in flight, in the order in which it was submitted: by then
+ * the target has ended the old session's tasks (RFC 7143 6.3.5, session reinstatement), so nothing is written
  * late by a ghost. Until replacement_timeout is over nobody above notices but by the wait.
  */
 #ifndef CORELANE_INI_H
@@ -20,8 +20,8 @@
 
 /* ---- settings, by the names of open-iscsi's node records ------------------------------------------------ */
 
-/* One row a setting: key of node record and iscsid.conf, field, kind, default, min, max. Kinds: NUM, BOOL (Yes, No),
- * DIGEST (lists of None and CRC32C). Times in seconds. */
+/* One row a setting: key of node record and iscsid.conf, field, kind, default, min, max. Kinds: NUM, BOOL
+ * (Yes, No), DIGEST (lists of None and CRC32C). Times in seconds. */
 #define INI_SETTINGS(X)                                                                                       \
     X("node.session.timeo.replacement_timeout",      replacement_timeout_s, NUM,    120, -1, 86400)           \
     X("node.session.err_timeo.abort_timeout",        abort_timeout_s,       NUM,     15,  1, 3600)            \
@@ -51,7 +51,7 @@ struct ini_settings {
 #define X(key, field, kind, def, lo, hi) int32_t field;
     INI_SETTINGS(X)
 #undef X
-    uint32_t cmd_timeout_s;                 /* a command without an answer: abort, LUN reset, session; default 30 */
+    uint32_t cmd_timeout_s;                 /* unanswered commands: abort, LUN reset, session; default 30 */
     unsigned chap_algs;                     /* bits of 1 << enum chap_alg; default all */
     struct chap_cred user;                  /* node.session.auth.username, password; name empty: no CHAP */
     struct chap_cred user_in;               /* ...username_in, password_in: what the target must prove */
@@ -62,13 +62,14 @@ void ini_settings_default(struct ini_settings *out);
 extern const char INI_KEY_UNKNOWN[];
 const char *ini_settings_set(struct ini_settings *s, const char *key, const char *value);
 
-/* ---- sessions --------------------------------------------------------------------------------------------- */
+/* ---- sessions ------------------------------------------------------------------------------------------- */
 
 struct ini_sess;
 struct ini_task;
 
 enum ini_state { INI_FREE, INI_LOGIN, INI_UP, INI_RECOVERY, INI_LOGOUT, INI_FAILED };
-const char *ini_state_name(enum ini_state st);      /* "FREE", "LOGIN", "LOGGED_IN", "RECOVERY", "LOGOUT", "FAILED" */
+/* "FREE", "LOGIN", "LOGGED_IN", "RECOVERY", "LOGOUT", "FAILED" */
+const char *ini_state_name(enum ini_state st);
 
 struct ini_conf {
     char initiator[ISCSI_NAME_LEN_MAX + 1];
@@ -83,7 +84,8 @@ struct ini_conf {
 struct ini_sess_events {                    /* any may be NULL; on the session's core */
     void (*up)(void *user);                 /* logged in, the first time and after each recovery */
     void (*down)(void *user, int err, const char *why);   /* the connection broke; recovery begins */
-    /* For good: login refused, retries or replacement_timeout over. Tasks fail from here on; the session is INI_FAILED. */
+    /* For good: login refused, retries or replacement_timeout over. Tasks fail from here on; the session is
+     * INI_FAILED. */
     void (*failed)(void *user, int err, const char *why);
     void (*luns_changed)(void *user);       /* 3F/0E arrived */
 };
@@ -117,16 +119,16 @@ struct ini_task {
     uint16_t lun;
     uint8_t cdb[16];
     uint8_t cdb_len;
-    bool once;                              /* must not be sent a second time: it may have been executed (RESERVE, COMPARE AND
+    bool once;  /* must not be sent a second time: it may have been executed (RESERVE, COMPARE AND
                                              * WRITE...). A broken connection ends it with -ECONNRESET */
-    bool probe;                             /* asks what the unit is: sent even while the unit is looked over anew */
+    bool probe;                             /* asks what the unit is: sent even while the gate is shut */
     uint32_t edtl;                          /* bytes */
     struct dm_buf out, in;                  /* at most one of them has a length */
     uint32_t timeout_s;                     /* 0: the session's cmd_timeout_s */
     void (*done)(struct ini_task *t);
 
     /* Results. */
-    int err;                                /* 0: the target answered, status says what; else -errno: it did not */
+    int err;                                /* 0: the target answered, see status; -errno: it did not */
     uint8_t status;                         /* enum scsi_status */
     struct scsi_sense sense;
     uint32_t in_len;                        /* bytes of in that are valid */
@@ -144,14 +146,14 @@ struct ini_task {
     bool dm_knows, ctl_out, on_wire;
     struct ini_sess *sess;
 };
-/* On the session's core. Always ends in done, never from inside. The command goes out when the target's window and
- * cmds_max admit it, in the order of submission. */
+/* On the session's core. Always ends in done, never from inside. The command goes out when the target's window
+ * and cmds_max admit it, in the order of submission. */
 void ini_submit(struct ini_sess *s, struct ini_task *t);
 
 /* Task management from above (the session does its own escalation). done(user, resp, err). */
 void ini_lun_reset(struct ini_sess *s, uint16_t lun, void (*done)(void *user, int resp, int err), void *user);
 
-/* ---- discovery -------------------------------------------------------------------------------------------- */
+/* ---- discovery ------------------------------------------------------------------------------------------ */
 
 #define INI_DISCOVER_MAX 16384              /* target-portal pairs kept; more is said to be cut */
 struct ini_found {
@@ -171,7 +173,7 @@ struct ini_discovery {                      /* filled by the caller; kept until 
 };
 void ini_discover(struct rt *rt, struct ini_discovery *d);
 
-/* ---- a logical unit on a session: bytes in, bytes out -------------------------------------------------------- */
+/* ---- a logical unit on a session: bytes in, bytes out --------------------------------------------------- */
 
 struct ini_lun;
 
@@ -188,11 +190,11 @@ struct ini_lun_info {
 enum ini_event {
     INI_LUN_RESIZED,                        /* info has the new size */
     INI_LUN_GONE,                           /* 05/25/00 or the session failed: requests fail from here on */
-    INI_LUN_CHANGED,                        /* another unit answers by this number now (VPD 83): nothing is sent to it any more */
+    INI_LUN_CHANGED,                        /* another unit has this number now (VPD 83): it gets nothing */
     INI_LUN_PAUSED, INI_LUN_RESUMED,        /* the session recovers, is back */
 };
-/* Looks the unit over: INQUIRY, VPD 00 83 80 B0 B1 B2, READ CAPACITY, MODE SENSE. done(user, err, why): err 0 and *out set, or
- * -errno. *out may be used from then until ini_lun_close(). event may be NULL. */
+/* Looks the unit over: INQUIRY, VPD 00 83 80 B0 B1 B2, READ CAPACITY, MODE SENSE. done(user, err, why): err 0
+ * and *out set, or -errno. *out may be used from then until ini_lun_close(). event may be NULL. */
 int ini_lun_open(struct ini_sess *s, uint16_t lun, struct ini_lun **out,
                  void (*done)(void *user, int err, const char *why),
                  void (*event)(void *user, enum ini_event ev), void *user);
@@ -203,7 +205,7 @@ struct ini_sess *ini_lun_sess(const struct ini_lun *l);
 uint16_t ini_lun_number(const struct ini_lun *l);
 
 enum ini_io_op { INI_READ, INI_WRITE, INI_FLUSH, INI_UNMAP, INI_ZERO };
-#define INI_FUA 1u                          /* a write is stable when done; done by a flush where the unit has no FUA */
+#define INI_FUA 1u                          /* a write is stable when done, if need be by a flush */
 #define INI_NO_UNMAP 2u                     /* INI_ZERO: keep the space allocated */
 
 struct ini_io;
@@ -229,8 +231,9 @@ struct ini_io {
     uint64_t off, len;                      /* bytes, multiples of block_len; both 0 for flush */
     const struct iovec *iov;                /* kept until done; len bytes */
     unsigned iov_nr;
-    void (*done)(struct ini_io *io, int res);   /* 0 or -errno: -EIO, -ENOSPC, -EROFS, -EREMOTEIO, -ENODATA (medium),
-                                                 * -EBADE (reservation conflict), -ENODEV, -ETIMEDOUT, -EINVAL, -EOPNOTSUPP */
+    /* 0 or -errno: -EIO, -ENOSPC, -EROFS, -EREMOTEIO, -ENODATA (medium), -EBADE (reservation conflict),
+     * -ENODEV, -ETIMEDOUT, -EINVAL, -EOPNOTSUPP */
+    void (*done)(struct ini_io *io, int res);
     /* The rest is the unit's. */
     struct ini_lun *lun;
     struct rt_link link;
@@ -243,11 +246,13 @@ struct ini_io {
     bool queued;
     struct ini_piece first;                 /* the first, or only, piece */
 };
-/* On the session's core; done is never called from inside. BUSY, TASK SET FULL and unit attentions are handled here, short answers
- * are errors, requests larger than io_max are split (pieces come from a pool, waiting when it is empty). */
+/* On the session's core; done is never called from inside. BUSY, TASK SET FULL and unit attentions are handled
+ * here, short answers are errors, requests larger than io_max are split (pieces come from a pool, waiting when
+ * it is empty). */
 void ini_io_submit(struct ini_lun *l, struct ini_io *io);
 
 /* REPORT LUNS on a session: done(user, err, luns, nr), luns borrowed for the call. */
-void ini_report_luns(struct ini_sess *s, void (*done)(void *user, int err, const uint16_t *luns, unsigned nr), void *user);
+void ini_report_luns(struct ini_sess *s, void (*done)(void *user, int err, const uint16_t *luns, unsigned nr),
+                     void *user);
 
 #endif

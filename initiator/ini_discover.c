@@ -1,8 +1,8 @@
 /*
  * ini_discover.c - SendTargets: which targets a portal has, and where (RFC 7143 appendix C)
  *
- * A discovery session logs in, asks once, reads an answer of any number of PDUs pair by pair as they come, and logs
- * out. However much a portal answers, what is kept is bounded, and so is the time that it takes.
+ * A discovery session logs in, asks once, reads an answer of any number of PDUs pair by pair as they come, and
+ * logs out. However much a portal answers, what is kept is bounded, and so is the time that it takes.
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -22,7 +22,8 @@ struct discover {
     uint32_t total;
     uint32_t pair_len;
     char pair[PAIR_MAX];
-    char target[ISCSI_NAME_LEN_MAX + 1];    /* the one that addresses belong to; empty: none, or one with a bad name */
+    char target[ISCSI_NAME_LEN_MAX +
+                1]; /* the one that addresses belong to; empty: none, or one with a bad name */
     bool addressed;
     size_t room;
     bool over;
@@ -91,8 +92,8 @@ static int target_over(struct discover *x)
     return found_add(x, &x->sess->portal);
 }
 
-/* More names are in use than RFC 3722 allows; what matters is that one cannot be taken for something else where it
- * becomes a word, a line or a path. */
+/* More names are in use than RFC 3722 allows; what matters is that one cannot be taken for something else
+ * where it becomes a word, a line or a path. */
 static bool name_usable(const char *name)
 {
     const size_t n = strlen(name);
@@ -178,7 +179,8 @@ static void answered(struct ini_sess *s, const struct iscsi_pdu *pdu, const uint
     if (!err)
         err = text_take(x, data, pdu->data_len);
     if (err) {
-        discover_end(x, err, err == -ENOMEM ? "no memory for the list" : "the portal's list of targets cannot be read");
+        discover_end(x, err,
+                     err == -ENOMEM ? "no memory for the list" : "the portal's list of targets cannot be read");
         return;
     }
     if (!pdu->final || pdu->text.cont) {

@@ -1,9 +1,9 @@
 /*
  * ini_err.c - what does not answer: pings, late commands, and task management
  *
- * A command that is late is aborted, then its unit is reset, then the session is dropped and made anew. One step is
- * under way at a time; a command that was aborted goes back into the queue, so to whoever submitted it a slow target is
- * a wait, until its deadline.
+ * A command that is late is aborted, then its unit is reset, then the session is dropped and made anew. One
+ * step is under way at a time; a command that was aborted goes back into the queue, so to whoever submitted it
+ * a slow target is a wait, until its deadline.
  */
 #include <string.h>
 #include "initiator/ini_internal.h"
@@ -23,8 +23,8 @@ void ini_tick_soon(struct ini_sess *s)
     tick_arm(s, INI_TICK_NS);
 }
 
-/* A program that was stopped, or a library's caller who did not poll for a while, wakes with answers unread: the time
- * that nobody listened is not the target's. */
+/* A program that was stopped, or a library's caller who did not poll for a while, wakes with answers unread:
+ * the time that nobody listened is not the target's. */
 static bool was_asleep(struct ini_sess *s, uint64_t now)
 {
     const uint64_t gap = now - s->tick_due_ns;
@@ -53,7 +53,7 @@ void ini_err_reset(struct ini_sess *s)
         done(user, -1, -ECONNRESET);
 }
 
-/* ---- pings ---------------------------------------------------------------------------------------------------- */
+/* ---- pings ---------------------------------------------------------------------------------------------- */
 
 static void ping_send(struct ini_sess *s)
 {
@@ -99,7 +99,8 @@ static bool ping_check(struct ini_sess *s, uint64_t now)
             ping_send(s);
         return true;
     }
-    /* Anything that comes is a sign of life; so are bytes that leave while a long write keeps the ping waiting. */
+    /* Anything that comes is a sign of life; so are bytes that leave while a long write keeps the ping
+     * waiting. */
     if (nop->sent_ns > heard)
         heard = nop->sent_ns;
     if (st.tx_waiting && st.tx_at_ns > heard)
@@ -111,7 +112,7 @@ static bool ping_check(struct ini_sess *s, uint64_t now)
     return false;
 }
 
-/* ---- task management --------------------------------------------------------------------------------------------- */
+/* ---- task management ------------------------------------------------------------------------------------ */
 
 static void tmf_send(struct ini_sess *s, enum iscsi_tmf function, uint16_t lun, const struct ini_task *t)
 {
@@ -128,14 +129,16 @@ static void tmf_send(struct ini_sess *s, enum iscsi_tmf function, uint16_t lun, 
 
     s->eh.lun = lun;
     s->eh.cmd_sn = s->cmd_sn;
-    s->eh.limit_s = function == ISCSI_TMF_ABORT_TASK ? s->conf.set.abort_timeout_s : s->conf.set.lu_reset_timeout_s;
+    s->eh.limit_s =
+        function == ISCSI_TMF_ABORT_TASK ? s->conf.set.abort_timeout_s : s->conf.set.lu_reset_timeout_s;
     ini_ctl_send(s, INI_TAG_TMF, &pdu, NULL);
 }
 
 static void lun_reset_begin(struct ini_sess *s)
 {
     s->eh.step = EH_LUN_RESET;
-    rt_log(RT_WARN, "%s: lun %u: the target does not abort a command; resetting the unit", s->conf.target, s->eh.lun);
+    rt_log(RT_WARN, "%s: lun %u: the target does not abort a command; resetting the unit", s->conf.target,
+           s->eh.lun);
     tmf_send(s, ISCSI_TMF_LUN_RESET, s->eh.lun, NULL);
 }
 
@@ -175,7 +178,8 @@ static void tmf_ended(struct ini_sess *s, uint8_t resp)
         if (ok)
             lun_was_reset(s);
         else
-            ini_conn_lost(s, -ETIMEDOUT, "commands to lun %u get no answer, and the target does not reset it", s->eh.lun);
+            ini_conn_lost(s, -ETIMEDOUT, "commands to lun %u get no answer, and the target does not reset it",
+                          s->eh.lun);
         return;
     case EH_CALLER:
         s->eh.step = EH_IDLE;
@@ -265,7 +269,8 @@ static void window_check(struct ini_sess *s, uint64_t now)
         ini_task_end_later(s, t, -ETIMEDOUT);
     }
     if (now >= s->shut_ns + s->conf.set.cmd_timeout_s * RT_S)
-        ini_conn_lost(s, -ETIMEDOUT, "the target admits no commands (MaxCmdSN %u, next is %u)", s->max_cmd_sn, s->cmd_sn);
+        ini_conn_lost(s, -ETIMEDOUT, "the target admits no commands (MaxCmdSN %u, next is %u)", s->max_cmd_sn,
+                      s->cmd_sn);
 }
 
 void ini_tick(struct rt_timer *timer)
@@ -288,7 +293,8 @@ void ini_tick(struct rt_timer *timer)
         window_check(s, now);
     if (s->conn != CONN_FULL)
         return;
-    if (s->leaving || s->eh.step || s->ctl[INI_TAG_NOP].waits || !rt_list_empty(&s->flight) || !rt_list_empty(&s->queue))
+    if (s->leaving || s->eh.step || s->ctl[INI_TAG_NOP].waits || !rt_list_empty(&s->flight) ||
+        !rt_list_empty(&s->queue))
         ini_tick_soon(s);
     else                                    /* idle: as often as pings need */
         tick_arm(s, s->conf.set.noop_interval_s ? (uint64_t)s->conf.set.noop_interval_s * RT_S / 2 : RT_S);

@@ -1,7 +1,8 @@
 /*
  * ini_internal.h - what the files of the initiator share; nobody else includes it
  *
- * ini_sess.c      life of a session: its state table, its connection, recovery, stop
+ * ini_sess.c      life of a session: its state table, recovery, stop
+ * ini_conn.c      its connection: addresses, attempts, what comes that is no command's answer
  * ini_login.c     the login phase: stages, CHAP, keys, redirection, what a refusal means
  * ini_task.c      commands: window, numbering, answers, replay
  * ini_err.c       keep-alive, command timeouts and their escalation, task management
@@ -28,7 +29,7 @@
 #define INI_CMD_TRIES_MAX 8u
 #define INI_LUN_TRIES_MAX 60u               /* times half a second for a unit that becomes ready */
 
-/* ---- tags: slot | generation << 16, so that the answer to a tag long gone is recognised ------------------ */
+/* ---- tags: slot | generation << 16, so that the answer to a tag long gone is recognised ----------------- */
 
 enum ini_tag {                              /* PDUs of the session's own, in slots beyond those of commands */
     INI_TAG_LOGIN,
@@ -72,7 +73,7 @@ struct ini_ctl {
     const void *next_data;
 };
 
-/* ---- a session ------------------------------------------------------------------------------------------- */
+/* ---- a session ------------------------------------------------------------------------------------------ */
 
 enum ini_sess_event {
     EV_START, EV_LOGGED_IN, EV_LOST, EV_GIVE_UP, EV_STOP, EV_STOPPED,
@@ -143,7 +144,7 @@ struct ini_sess {
     bool tick_soon;
     uint64_t tick_due_ns;
     unsigned attempts;                      /* failed ones in a row */
-    uint64_t wait_ns;                       /* before the next attempt at least: Time2Wait as the target asked */
+    uint64_t wait_ns; /* before the next attempt at least: Time2Wait as the target asked */
     bool again;                             /* the next attempt is not a retry: redirect, other CHAP list */
     bool ever_up;
     bool hopeless;                          /* the refusal is one that a retry does not change */
@@ -161,7 +162,7 @@ struct ini_sess {
 
     /* Numbers. */
     uint32_t cmd_sn, exp_cmd_sn, max_cmd_sn, exp_stat_sn;
-    uint64_t shut_ns;                       /* since when the window admits nothing though something waits; 0: open */
+    uint64_t shut_ns; /* since when the window admits nothing though something waits; 0: open */
     unsigned rejects;
 
     /* Commands. */
@@ -208,15 +209,24 @@ struct ini_sess {
 
 /* ini_sess.c */
 void ini_sess_step(struct ini_sess *s, enum ini_sess_event ev);
+void ini_logout_send(struct ini_sess *s);
+/* Something ended: whoever waits for the last command (a stop, a logout that the target asked for) goes on. */
+void ini_drain_check(struct ini_sess *s);
+
+/* ini_conn.c */
+void ini_conn_init(struct ini_sess *s);
+void ini_conn_open(struct ini_sess *s);     /* a new attempt, from the portal where logins start */
+void ini_phase_arm(struct ini_sess *s, int32_t seconds);
 void ini_why(struct ini_sess *s, int err, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
-/* The connection is of no use any more; s->why and s->err say why. Nothing is told to it again; recovery, a retry or
- * the end of a stop follow when it is closed. */
+/* The connection is of no use any more; s->why and s->err say why. Nothing is told to it again; recovery, a
+ * retry or the end of a stop follow when it is closed. */
 void ini_conn_end(struct ini_sess *s);
-/* The same for a session that was up, or an attempt that failed, with the reason: 0 when the target asked for it. */
+/* The same for a session that was up, or an attempt that failed, with the reason: 0 when the target asked for
+ * it. */
 void ini_conn_lost(struct ini_sess *s, int err, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
 void ini_logged_in(struct ini_sess *s);
-void ini_logout_send(struct ini_sess *s);
-/* One of a kind at a time. Fills numbers, the immediate bit, and itt where that is 0; @data: kept until the answer. */
+/* One of a kind at a time. Fills numbers, the immediate bit, and itt where that is 0; @data: kept until the
+ * answer. */
 void ini_ctl_send(struct ini_sess *s, enum ini_tag tag, const struct iscsi_pdu *pdu, const void *data);
 static inline bool ini_ctl_free(const struct ini_sess *s, enum ini_tag tag)
 {
@@ -224,8 +234,6 @@ static inline bool ini_ctl_free(const struct ini_sess *s, enum ini_tag tag)
 }
 /* Whether @pdu answers the one that is out; it does not wait any more then. */
 bool ini_ctl_answered(struct ini_sess *s, enum ini_tag tag, uint32_t itt);
-/* Something ended: whoever waits for the last command (a stop, a logout that the target asked for) goes on. */
-void ini_drain_check(struct ini_sess *s);
 
 /* ini_login.c */
 int ini_login_begin(struct ini_sess *s);
@@ -238,12 +246,13 @@ void ini_task_released(struct ini_sess *s, struct dm_task *dt);
 void ini_tasks_window(struct ini_sess *s, const struct iscsi_pdu *pdu);
 void ini_tasks_pump(struct ini_sess *s);
 struct ini_task *ini_task_find(struct ini_sess *s, uint32_t itt);   /* sent and not answered; NULL: none */
-/* Takes a command back from a living connection: aborted by the target. It goes back into the queue, or ends. */
+/* Takes a command back that the target has aborted: into the queue again, or to its end. */
 void ini_task_return(struct ini_sess *s, struct ini_task *t);
 void ini_task_fail(struct ini_sess *s, struct ini_task *t, int err);    /* sent: ends when let go */
 /* The connection is closed: what was sent goes back into the queue. */
 void ini_tasks_hold(struct ini_sess *s);
-void ini_tasks_fail_all(struct ini_sess *s, int err);    /* those in the queue; done later in this turn or the next */
+/* Those in the queue; told later in this turn or in the next. */
+void ini_tasks_fail_all(struct ini_sess *s, int err);
 void ini_task_end_later(struct ini_sess *s, struct ini_task *t, int err);
 void ini_queue_insert(struct rt_link *queue, struct ini_task *t);
 
@@ -258,7 +267,7 @@ void ini_nop_in(struct ini_sess *s, const struct iscsi_pdu *pdu, const uint8_t *
 /* ini_discover.c */
 void ini_text_response(struct ini_sess *s, const struct iscsi_pdu *pdu, const uint8_t *data);
 
-/* ---- a small command with its answer in memory, retried where that is right ------------------------------- */
+/* ---- a small command with its answer in memory, retried where that is right ----------------------------- */
 
 struct ini_cmd {
     struct ini_task task;                   /* cdb, cdb_len and lun filled by the caller */
@@ -274,7 +283,7 @@ void ini_cmd_start(struct ini_sess *s, struct ini_cmd *c);
 /* 0: the target said GOOD; else -errno. */
 int ini_cmd_result(const struct ini_cmd *c);
 
-/* ---- a logical unit ----------------------------------------------------------------------------------------- */
+/* ---- a logical unit ------------------------------------------------------------------------------------- */
 
 #define INI_PROBE_LEN 4096u
 #define INI_PROBES_MAX 10u                  /* times that a unit may change while it is looked over */

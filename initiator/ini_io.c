@@ -1,9 +1,9 @@
 /*
  * ini_io.c - bytes in and out of a unit
  *
- * A request becomes one command, or several when it is larger than one may be. What a target says that is not an answer
- * yet (busy, attention, becoming ready) is waited out here; what is one becomes an errno by a table. Owns requests from
- * submit to done; whether the unit may be used at all is ini_lun.c's.
+ * A request becomes one command, or several when it is larger than one may be. What a target says that is not
+ * an answer yet (busy, attention, becoming ready) is waited out here; what is one becomes an errno by a table.
+ * Owns requests from submit to done; whether the unit may be used at all is ini_lun.c's.
  */
 #include <stdlib.h>
 #include <string.h>
@@ -11,7 +11,7 @@
 #include "reactor/rt_log.h"
 
 #define RETRIES_MAX 5u                      /* of what should not fail and may be an accident */
-#define ATTENTIONS_MAX 20u                  /* unit attentions for one command: more is a target that says nothing else */
+#define ATTENTIONS_MAX 20u                  /* unit attentions for one command: more is a fault of the target */
 #define ZERO_BUF_LEN (64u * 1024)
 #define ZERO_LEN (1024u * 1024)             /* bytes of zeroes in one write */
 
@@ -22,7 +22,7 @@ static const uint8_t zeroes[ZERO_BUF_LEN];
 
 static void piece_done(struct ini_task *t);
 
-/* ---- the end of a request ---------------------------------------------------------------------------------------- */
+/* ---- the end of a request ------------------------------------------------------------------------------- */
 
 static void ended_tell(struct rt_op *op, int res)
 {
@@ -57,7 +57,7 @@ static void end_later(struct ini_lun *l, struct ini_io *io, int res)
     rt_defer(l->rt, &l->end_op);
 }
 
-/* ---- pieces ---------------------------------------------------------------------------------------------------------- */
+/* ---- pieces --------------------------------------------------------------------------------------------- */
 
 static void piece_submit(struct ini_lun *l, struct ini_piece *p)
 {
@@ -86,9 +86,11 @@ static void piece_submit(struct ini_lun *l, struct ini_piece *p)
     case PIECE_SAME:
         p->cut = (struct iovec){ (void *)(uintptr_t)zeroes, info->block_len };
         t->out = (struct dm_buf){ &p->cut, 1, info->block_len };
-        t->cdb_len = (uint8_t)scsi_cdb_write_same_16(t->cdb, lba, blocks,
-                                                     p->io->op == INI_UNMAP || (info->unmap_zeroes && info->unmap &&
-                                                     !(p->io->flags & INI_NO_UNMAP) && !l->no_zero_unmap), false);
+        t->cdb_len = (uint8_t)scsi_cdb_write_same_16(
+            t->cdb, lba, blocks,
+            p->io->op == INI_UNMAP ||
+                (info->unmap_zeroes && info->unmap && !(p->io->flags & INI_NO_UNMAP) && !l->no_zero_unmap),
+            false);
         break;
     case PIECE_ZEROES:                      /* one chunk after the other; off and len go along */
         chunk = min_u32(p->len, min_u32(l->zero_len, info->io_max));
@@ -101,9 +103,10 @@ static void piece_submit(struct ini_lun *l, struct ini_piece *p)
     ini_submit(l->sess, t);
 }
 
-/* The iovecs of the next piece: the caller's own where the piece begins with one, else as many as needed in a copy whose
- * first is cut. Return: bytes, 0 when not even a block lies in as many iovecs as a piece has. */
-static uint32_t piece_iov(struct ini_lun *l, struct ini_io *io, struct ini_piece *p, uint32_t want, struct dm_buf *buf)
+/* The iovecs of the next piece: the caller's own where the piece begins with one, else as many as needed in a
+ * copy whose first is cut. Return: bytes, 0 when not even a block lies in as many iovecs as a piece has. */
+static uint32_t piece_iov(struct ini_lun *l, struct ini_io *io, struct ini_piece *p, uint32_t want,
+                          struct dm_buf *buf)
 {
     const struct iovec *v = io->iov + io->iov_at;
     struct iovec *own;
@@ -241,8 +244,8 @@ static bool io_hand_out(struct ini_lun *l, struct ini_io *io)
 /* All pieces are back. */
 static bool io_needs_sync(const struct ini_lun *l, const struct ini_io *io)
 {
-    return io->op >= INI_WRITE && io->op != INI_FLUSH && io->flags & INI_FUA && io->stage == IO_PIECES && !io->res &&
-           !(l->info.fua && io->op == INI_WRITE) && l->info.write_cache && !l->no_sync;
+    return io->op >= INI_WRITE && io->op != INI_FLUSH && io->flags & INI_FUA && io->stage == IO_PIECES &&
+           !io->res && !(l->info.fua && io->op == INI_WRITE) && l->info.write_cache && !l->no_sync;
 }
 
 static void delay_run(struct ini_lun *l);
@@ -274,7 +277,8 @@ static int io_refusal(const struct ini_lun *l, const struct ini_io *io)
         return l->err;
     if (io->op == INI_FLUSH)
         return io->off || io->len ? -EINVAL : 0;
-    if (!io->len || io->off % i->block_len || io->len % i->block_len || io->off > i->size || io->len > i->size - io->off)
+    if (!io->len || io->off % i->block_len || io->len % i->block_len || io->off > i->size ||
+        io->len > i->size - io->off)
         return -EINVAL;
     if (io->op != INI_READ && i->readonly)
         return -EROFS;
@@ -308,7 +312,7 @@ void ini_io_submit(struct ini_lun *l, struct ini_io *io)
     rt_list_push(&l->waiting, &io->link);
 }
 
-/* ---- answers ------------------------------------------------------------------------------------------------------------- */
+/* ---- answers -------------------------------------------------------------------------------------------- */
 
 enum verdict {
     V_OK,
@@ -327,10 +331,10 @@ static const struct sense_rule {
     int16_t asc, ascq;
     uint8_t verdict;
     int err;                                /* when it is the end */
-} sense_rules[] = {                         /* the first that fits; SPC-4 r36, "Sense key and sense code definitions" */
+} sense_rules[] = {    /* the first that fits; SPC-4 r36, "Sense key and sense code definitions" */
     { SCSI_UNIT_ATTENTION,  0x29, ANY,  V_CHANGED,   -EIO },        /* reset, power on, nexus loss */
     { SCSI_UNIT_ATTENTION,  0x2a, ANY,  V_CHANGED,   -EIO },        /* parameters or capacity changed */
-    { SCSI_UNIT_ATTENTION,  0x3f, ANY,  V_CHANGED,   -EIO },        /* INQUIRY data or the list of LUNs changed */
+    { SCSI_UNIT_ATTENTION,  0x3f, ANY,  V_CHANGED,   -EIO },        /* INQUIRY data or LUNs changed */
     { SCSI_UNIT_ATTENTION,  ANY,  ANY,  V_ATTENTION, -EIO },
     { SCSI_NOT_READY,       0x04, 0x01, V_WAIT,      -ETIMEDOUT },  /* becoming ready */
     { SCSI_NOT_READY,       0x04, 0x0a, V_WAIT,      -ETIMEDOUT },  /* ALUA transition */
@@ -614,7 +618,7 @@ static void piece_done(struct ini_task *t)
     piece_finish(l, p, 0);
 }
 
-/* ---- set-up, and the end of a unit ------------------------------------------------------------------------------------------ */
+/* ---- set-up, and the end of a unit ---------------------------------------------------------------------- */
 
 void ini_io_fail_all(struct ini_lun *l, int err)
 {

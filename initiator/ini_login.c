@@ -1,9 +1,9 @@
 /*
  * ini_login.c - the login phase (RFC 7143 6, 11.12, 11.13, 12.1)
  *
- * Security stage, operational stage, full feature phase. With credentials CHAP alone is offered, without them None
- * alone: nobody is to find out later that the other one was used. Owns the text of both directions and what a refusal
- * means; connections and retries are ini_sess.c's.
+ * Security stage, operational stage, full feature phase. With credentials CHAP alone is offered, without them
+ * None alone: nobody is to find out later that the other one was used. Owns the text of both directions and
+ * what a refusal means; connections and retries are ini_sess.c's.
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -18,7 +18,7 @@ static bool with_chap(const struct ini_sess *s)
     return s->conf.set.user.name[0];
 }
 
-/* ---- requests --------------------------------------------------------------------------------------------------- */
+/* ---- requests ------------------------------------------------------------------------------------------- */
 
 static void offer_make(const struct ini_sess *s, struct iscsi_params *out)
 {
@@ -83,8 +83,10 @@ int ini_login_begin(struct ini_sess *s)
     offer_make(s, &l->offer);
     iscsi_negotiation_init(&l->keys, ISCSI_INITIATOR, s->discovery, &l->offer);
     rt_random(s->rt, random, sizeof(random));
-    chap_initiator_init(&l->chap, &s->conf.set.user, s->conf.set.user_in.name[0] || s->conf.set.user_in.secret_len
-                                                         ? &s->conf.set.user_in : NULL, s->chap_algs, random);
+    chap_initiator_init(&l->chap, &s->conf.set.user,
+                        s->conf.set.user_in.name[0] || s->conf.set.user_in.secret_len ? &s->conf.set.user_in
+                                                                                      : NULL,
+                        s->chap_algs, random);
     rt_random(s->rt, random, 4);
     s->cmd_sn = load_be32(random);
     s->exp_stat_sn = 0;
@@ -101,7 +103,7 @@ int ini_login_begin(struct ini_sess *s)
     return 0;
 }
 
-/* ---- refusals ---------------------------------------------------------------------------------------------------- */
+/* ---- refusals ------------------------------------------------------------------------------------------- */
 
 static void refuse(struct ini_sess *s, int err, const char *what)
 {
@@ -147,7 +149,9 @@ static void redirected(struct ini_sess *s, bool for_good)
     for (unsigned i = 0; i <= s->hops; i++)
         if (same_portal(&s->hop[i], &portal)) {
             s->hopeless = true;
-            ini_conn_lost(s, -ELOOP, "the target's portals redirect logins in a circle (%s again); mend its configuration", text);
+            ini_conn_lost(s, -ELOOP,
+                          "the target's portals redirect logins in a circle (%s again); mend its configuration",
+                          text);
             return;
         }
     if (s->hops == INI_HOPS_MAX) {
@@ -200,17 +204,17 @@ static void refused(struct ini_sess *s, uint16_t status)
     if (status >> 8 == 2 && chap_fallback(s))
         return;
     s->hopeless = status >> 8 != 3;         /* class 3: the target's own trouble, which may pass */
-    ini_conn_lost(s, status_errno(status), "login refused: %s (status %04x)%s%s", text, status, advice ? "; " : "",
-                  advice ? advice : "");
+    ini_conn_lost(s, status_errno(status), "login refused: %s (status %04x)%s%s", text, status,
+                  advice ? "; " : "", advice ? advice : "");
 }
 
-/* ---- responses -------------------------------------------------------------------------------------------------- */
+/* ---- responses ------------------------------------------------------------------------------------------ */
 
 /* Keys that say something and ask nothing. */
 static bool told(struct ini_sess *s, const char *key, const char *value)
 {
-    static const char *const heard[] = { "TargetAlias", "TargetAddress", "TargetName", "InitiatorName", "InitiatorAlias",
-                                         "SessionType", "SendTargets" };
+    static const char *const heard[] = { "TargetAlias",    "TargetAddress", "TargetName", "InitiatorName",
+                                         "InitiatorAlias", "SessionType",   "SendTargets" };
     uint64_t v;
 
     if (!strcmp(key, "TargetPortalGroupTag")) {
@@ -242,9 +246,10 @@ static bool key_take(struct ini_sess *s, const char *key, const char *value, str
 
         if (!strcmp(value, want))
             return true;
-        refuse(s, -EACCES, with_chap(s) ? "it does not do CHAP; remove the user name from the settings, or set CHAP up "
-                                          "on the target"
-                                        : "it asks for CHAP; set a user name and a secret");
+        refuse(s, -EACCES,
+               with_chap(s) ? "it does not do CHAP; remove the user name from the settings, or set CHAP up "
+                              "on the target"
+                            : "it asks for CHAP; set a user name and a secret");
         return false;
     }
     if (!strncmp(key, "CHAP_", 5))
@@ -294,10 +299,11 @@ static bool chap_go_on(struct ini_sess *s, char *copy, uint32_t len, struct iscs
     if (step == CHAP_NO_ALG && chap_fallback(s))
         return false;
     if (step == CHAP_FAILED || step == CHAP_NO_ALG) {
-        refuse(s, -EACCES, step == CHAP_NO_ALG ? "it knows none of the CHAP digests that we may use"
-                           : l->stage == LOGIN_CHAP && mutual ? "it does not know the secret that it must prove "
-                                                                "(username_in, password_in)"
-                                                              : "its CHAP does not follow the rules");
+        refuse(s, -EACCES,
+               step == CHAP_NO_ALG                ? "it knows none of the CHAP digests that we may use"
+               : l->stage == LOGIN_CHAP && mutual ? "it does not know the secret that it must prove "
+                                                    "(username_in, password_in)"
+                                                  : "its CHAP does not follow the rules");
         return false;
     }
     if (l->stage == LOGIN_AUTH_METHOD) {

@@ -1,9 +1,9 @@
 /*
  * ini_lun.c - a logical unit: what it is, whether it still is the same, and small commands to ask
  *
- * A unit is looked over when it is opened, after every recovery of its session, and after unit attentions that may mean
- * another disk or another size. Until the answers are in, its gate is shut: no command but the probe's own is sent, so
- * not one write can go to a disk that took over the number. Requests are ini_io.c's.
+ * A unit is looked over when it is opened, after every recovery of its session, and after unit attentions that
+ * may mean another disk or another size. Until the answers are in, its gate is shut: no command but the
+ * probe's own is sent, so not one write can go to a disk that took over the number. Requests are ini_io.c's.
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -13,14 +13,15 @@
 
 #define IO_MAX (1024u * 1024)               /* bytes in one command at most, whatever the unit takes */
 #define UNMAP_MAX_DEFAULT (1024ull * 1024 * 1024)
-#define ZERO_MAX_DEFAULT (64ull * 1024 * 1024)  /* a target without help from its device writes this in a few seconds */
+#define ZERO_MAX_DEFAULT (64ull * 1024 * 1024)  /* written in seconds without help, too */
 
-/* ---- small commands -------------------------------------------------------------------------------------------- */
+/* ---- small commands ------------------------------------------------------------------------------------- */
 
 static bool becoming_ready(const struct scsi_sense *e)
 {
     /* 04/01 becoming ready, 04/0A changes its ALUA state, 04/1B busy with a host's internal operation */
-    return e->key == SCSI_NOT_READY && e->asc == 0x04 && (e->ascq == 0x01 || e->ascq == 0x0a || e->ascq == 0x1b);
+    return e->key == SCSI_NOT_READY && e->asc == 0x04 &&
+           (e->ascq == 0x01 || e->ascq == 0x0a || e->ascq == 0x1b);
 }
 
 static void cmd_submit(struct ini_cmd *c)
@@ -49,7 +50,8 @@ static void cmd_done(struct ini_task *t)
             cmd_submit(c);
             return;
         }
-    } else if (!t->err && (t->status == SCSI_BUSY || t->status == SCSI_TASK_SET_FULL || t->status == SCSI_TASK_ABORTED)) {
+    } else if (!t->err &&
+               (t->status == SCSI_BUSY || t->status == SCSI_TASK_SET_FULL || t->status == SCSI_TASK_ABORTED)) {
         wait = 200 * RT_MS;
     } else if (checked && becoming_ready(&t->sense)) {
         wait = 500 * RT_MS;
@@ -93,7 +95,7 @@ int ini_cmd_result(const struct ini_cmd *c)
     }
 }
 
-/* ---- REPORT LUNS -------------------------------------------------------------------------------------------------- */
+/* ---- REPORT LUNS ---------------------------------------------------------------------------------------- */
 
 #define REPORT_LEN (8u + 8u * (SCSI_LUN_MAX + 1))
 
@@ -118,7 +120,8 @@ static void report_done(struct ini_cmd *c)
     free(r);
 }
 
-void ini_report_luns(struct ini_sess *s, void (*done)(void *user, int err, const uint16_t *luns, unsigned nr), void *user)
+void ini_report_luns(struct ini_sess *s, void (*done)(void *user, int err, const uint16_t *luns, unsigned nr),
+                     void *user)
 {
     struct report *r = calloc(1, sizeof(*r));
 
@@ -135,7 +138,7 @@ void ini_report_luns(struct ini_sess *s, void (*done)(void *user, int err, const
     ini_cmd_start(s, &r->cmd);
 }
 
-/* ---- the gate -------------------------------------------------------------------------------------------------------- */
+/* ---- the gate ------------------------------------------------------------------------------------------- */
 
 struct ini_lun *ini_lun_find(struct ini_sess *s, uint16_t lun)
 {
@@ -194,7 +197,7 @@ static void gate_open(struct ini_lun *l)
     ini_tasks_pump(l->sess);
 }
 
-/* ---- the probe -------------------------------------------------------------------------------------------------------- */
+/* ---- the probe ------------------------------------------------------------------------------------------ */
 
 static unsigned probe_page(uint8_t cdb[static 16], uint8_t page)
 {
@@ -218,7 +221,8 @@ static unsigned build_mode10(uint8_t cdb[static 16]) { return scsi_cdb_mode_sens
 static int take_ready(struct ini_lun *l, int err, size_t len)
 {
     (void)l, (void)len;
-    return err == -EOPNOTSUPP || err == -EBADE ? 0 : err;   /* reserved for another: it may be looked at all the same */
+    /* Reserved for another: it may be looked at all the same. */
+    return err == -EOPNOTSUPP || err == -EBADE ? 0 : err;
 }
 
 static int take_inquiry(struct ini_lun *l, int err, size_t len)
@@ -435,10 +439,13 @@ static void probe_failed(struct ini_lun *l, int err, const char *step)
     if (!l->cmd.task.err && l->cmd.task.status == SCSI_CHECK_CONDITION)
         scsi_sense_format(&l->cmd.task.sense, sense);
     if (err == -ENODEV)
-        snprintf(why, sizeof(why), "lun %u: there is no unit by this number; see what the target has with REPORT LUNS "
-                 "and whether this initiator may see it", l->lun);
+        snprintf(why, sizeof(why),
+                 "lun %u: there is no unit by this number; see what the target has with REPORT LUNS "
+                 "and whether this initiator may see it",
+                 l->lun);
     else if (err == -EMEDIUMTYPE)
-        snprintf(why, sizeof(why), "lun %u: not a disk (device type %02xh)", l->lun, l->got.inquiry.device_type);
+        snprintf(why, sizeof(why), "lun %u: not a disk (device type %02xh)", l->lun,
+                 l->got.inquiry.device_type);
     else if (sense[0])
         snprintf(why, sizeof(why), "lun %u: %s: %s", l->lun, step, sense);
     else
@@ -495,7 +502,7 @@ static void probe_done(struct ini_cmd *c)
     probe_next(l);
 }
 
-/* ---- what it amounts to ------------------------------------------------------------------------------------------------ */
+/* ---- what it amounts to --------------------------------------------------------------------------------- */
 
 /* Some unit names itself by no page: then by what else is lasting about it. */
 static void identity_make(struct ini_lun *l)
@@ -588,14 +595,15 @@ static void probe_finished(struct ini_lun *l)
         return;
     }
     if (strcmp(now.wwid, l->info.wwid) || now.block_len != l->info.block_len) {
-        rt_log(RT_ERR, "%s: lun %u: another unit answers by this number now (%s with blocks of %u, was %s with %u): nothing "
-               "more is sent to it", l->sess->conf.target, l->lun, now.wwid, now.block_len, l->info.wwid,
-               l->info.block_len);
+        rt_log(RT_ERR,
+               "%s: lun %u: another unit answers by this number now (%s with blocks of %u, was %s with %u): "
+               "nothing more is sent to it",
+               l->sess->conf.target, l->lun, now.wwid, now.block_len, l->info.wwid, l->info.block_len);
         ini_lun_gone(l, -ENODEV, INI_LUN_CHANGED);
         return;
     }
     resized = now.size != l->info.size;
-    now.io_max = l->info.io_max < now.io_max ? l->info.io_max : now.io_max;   /* pieces were made for the old one */
+    now.io_max = min_u32(now.io_max, l->info.io_max);       /* pieces were made for the old one */
     l->info = now;
     l->paused = false;
     if (resized && l->event)
@@ -606,7 +614,7 @@ static void probe_finished(struct ini_lun *l)
         l->event(l->user, INI_LUN_RESUMED);
 }
 
-/* ---- what happens to it --------------------------------------------------------------------------------------------------- */
+/* ---- what happens to it --------------------------------------------------------------------------------- */
 
 void ini_lun_recheck(struct ini_lun *l)
 {
@@ -632,7 +640,7 @@ void ini_lun_down(struct ini_lun *l)
 void ini_lun_up(struct ini_lun *l)
 {
     l->probes = 0;
-    if (!l->err && !l->probing)             /* one that was under way begins anew by itself, see ini_lun_down() */
+    if (!l->err && !l->probing) /* one that was under way begins anew by itself, see ini_lun_down() */
         probe_start(l);
 }
 
@@ -646,7 +654,7 @@ void ini_lun_failed(struct ini_lun *l, int err)
     ini_lun_gone(l, err, INI_LUN_GONE);
 }
 
-/* ---- open and close --------------------------------------------------------------------------------------------------------- */
+/* ---- open and close ------------------------------------------------------------------------------------- */
 
 int ini_lun_open(struct ini_sess *s, uint16_t lun, struct ini_lun **out,
                  void (*done)(void *user, int err, const char *why),

@@ -1,7 +1,8 @@
 /*
  * ini_settings.c - settings of a session by the names of open-iscsi's node records
  *
- * One table, from INI_SETTINGS in ini.h, says each key's kind and bounds; credentials are the few that are no numbers.
+ * One table, from INI_SETTINGS in ini.h, says each key's kind and bounds; credentials are the few that are no
+ * numbers.
  */
 #include <errno.h>
 #include <stdlib.h>
@@ -18,7 +19,8 @@ static const struct row {
     uint8_t kind;
     int32_t def, lo, hi;
 } rows[] = {
-#define X(key, field, kind, def, lo, hi) { key, offsetof(struct ini_settings, field), KIND_##kind, def, lo, hi },
+#define X(key, field, kind, def, lo, hi)                                                                       \
+    { key, offsetof(struct ini_settings, field), KIND_##kind, def, lo, hi },
     INI_SETTINGS(X)
 #undef X
 };
@@ -79,7 +81,7 @@ static const char *digest_set(int32_t *to, const char *value)
     return "must be None, CRC32C, \"None,CRC32C\" or \"CRC32C,None\"";
 }
 
-/* ---- credentials --------------------------------------------------------------------------------------------- */
+/* ---- credentials ---------------------------------------------------------------------------------------- */
 
 static const char *name_set(struct chap_cred *c, const char *value)
 {
@@ -95,7 +97,8 @@ static const char *name_set(struct chap_cred *c, const char *value)
 static const char *secret_set(struct chap_cred *c, const struct chap_cred *other, const char *value)
 {
     const size_t n = strlen(value);
-    const char *bad = n ? chap_secret_refusal(value, n, other->secret_len ? other->secret : NULL, other->secret_len) : NULL;
+    const char *bad =
+        n ? chap_secret_refusal(value, n, other->secret_len ? other->secret : NULL, other->secret_len) : NULL;
 
     if (bad)
         return bad;

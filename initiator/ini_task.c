@@ -1,9 +1,9 @@
 /*
  * ini_task.c - commands of a session: the window, tags, answers, and what is sent again
  *
- * A command is in exactly one list: queue (not sent), flight (sent), ending (answered or aborted, the datamover may
- * still touch its memory), ended (to be told), or held by its unit's gate. It is told of its end when neither the
- * datamover knows it nor its PDU is on the way out, never earlier.
+ * A command is in exactly one list: queue (not sent), flight (sent), ending (answered or aborted, the
+ * datamover may still touch its memory), ended (to be told), or held by its unit's gate. It is told of its end
+ * when neither the datamover knows it nor its PDU is on the way out, never earlier.
  */
 #include <stdlib.h>
 #include <string.h>
@@ -28,7 +28,7 @@ int ini_tasks_init(struct ini_sess *s)
     return 0;
 }
 
-/* ---- the end of a command -------------------------------------------------------------------------------- */
+/* ---- the end of a command ------------------------------------------------------------------------------- */
 
 static void ended_tell(struct rt_op *op, int res)
 {
@@ -172,7 +172,7 @@ void ini_task_fail(struct ini_sess *s, struct ini_task *t, int err)
     task_let_go(s, t, TASK_ENDING);
 }
 
-/* ---- sending --------------------------------------------------------------------------------------------- */
+/* ---- sending -------------------------------------------------------------------------------------------- */
 
 static void task_send(struct ini_sess *s, struct ini_task *t)
 {
@@ -241,7 +241,8 @@ void ini_submit(struct ini_sess *s, struct ini_task *t)
     t->overflow = false;
     t->on_wire = t->dm_knows = t->ctl_out = false;
     t->state = TASK_QUEUED;
-    t->deadline_ns = hold_s < 0 ? UINT64_MAX : rt_now(s->rt) + (uint64_t)(hold_s > cmd_s ? hold_s : cmd_s) * RT_S;
+    t->deadline_ns =
+        hold_s < 0 ? UINT64_MAX : rt_now(s->rt) + (uint64_t)(hold_s > cmd_s ? hold_s : cmd_s) * RT_S;
     if (s->state == INI_FAILED || s->stopping) {
         ini_task_end_later(s, t, s->stopping ? -ECANCELED : s->err);
         return;
@@ -256,12 +257,12 @@ void ini_submit(struct ini_sess *s, struct ini_task *t)
     ini_tasks_pump(s);
 }
 
-/* ---- the window (RFC 7143 4.2.2.1) -------------------------------------------------------------------------- */
+/* ---- the window (RFC 7143 4.2.2.1) ---------------------------------------------------------------------- */
 
 void ini_tasks_window(struct ini_sess *s, const struct iscsi_pdu *pdu)
 {
-    /* MaxCmdSN below ExpCmdSN - 1 makes both void; and neither ever goes back. ExpCmdSN beyond what was sent would
-     * acknowledge commands that do not exist. */
+    /* MaxCmdSN below ExpCmdSN - 1 makes both void; and neither ever goes back. ExpCmdSN beyond what was sent
+     * would acknowledge commands that do not exist. */
     if (iscsi_sn_lt(pdu->max_cmd_sn, pdu->exp_cmd_sn - 1) || iscsi_sn_lt(s->cmd_sn, pdu->exp_cmd_sn))
         return;
     if (iscsi_sn_lt(s->exp_cmd_sn, pdu->exp_cmd_sn))
@@ -270,7 +271,7 @@ void ini_tasks_window(struct ini_sess *s, const struct iscsi_pdu *pdu)
         s->max_cmd_sn = pdu->max_cmd_sn;
 }
 
-/* ---- answers ------------------------------------------------------------------------------------------------ */
+/* ---- answers -------------------------------------------------------------------------------------------- */
 
 struct ini_task *ini_task_find(struct ini_sess *s, uint32_t itt)
 {
@@ -289,8 +290,8 @@ static void sense_take(struct ini_task *t, const struct iscsi_pdu *pdu, const ui
         t->sense = (struct scsi_sense){ 0 };
 }
 
-/* What moved, by the target's count and by ours: a target whose counts do not agree has lost data somewhere, and a
- * GOOD from it is worth nothing. */
+/* What moved, by the target's count and by ours: a target whose counts do not agree has lost data somewhere,
+ * and a GOOD from it is worth nothing. */
 static int moved_judge(struct ini_task *t, const struct iscsi_pdu *pdu)
 {
     const uint32_t came = t->dm.in_done;
@@ -334,16 +335,17 @@ void ini_task_notify(struct ini_sess *s, const struct iscsi_pdu *pdu, const uint
     s->read_bytes += t->in_len;
     if (t->out.len && !t->status && !t->err)
         s->write_bytes += t->edtl - (t->overflow ? 0 : t->residual);
-    if (t->sense.key == SCSI_UNIT_ATTENTION && t->sense.asc == 0x3f && t->sense.ascq == 0x0e && s->events.luns_changed)
+    if (t->sense.key == SCSI_UNIT_ATTENTION && t->sense.asc == 0x3f && t->sense.ascq == 0x0e &&
+        s->events.luns_changed)
         s->events.luns_changed(s->user);
     if (t->state == TASK_SENT && s->conn != CONN_CLOSING)   /* the event may have ended the connection */
         task_let_go(s, t, TASK_ENDING);
 }
 
-/* ---- recovery ------------------------------------------------------------------------------------------------- */
+/* ---- recovery ------------------------------------------------------------------------------------------- */
 
-/* The old session's tasks end at the target when the new one is made with the same ISID, so whatever was not answered
- * may be sent again, in the order of submission. */
+/* The old session's tasks end at the target when the new one is made with the same ISID, so whatever was not
+ * answered may be sent again, in the order of submission. */
 void ini_tasks_hold(struct ini_sess *s)
 {
     struct rt_link *l;

@@ -1,9 +1,10 @@
 /*
  * record.c - node records, iscsid.conf and the initiator's name on disk, in open-iscsi's formats
  *
- * A record is an ordered list of keys and values; those that mean something here go through ini_settings_set(), the
- * others are carried along untouched, so both tools may use one directory. A portal whose group tag is known has its
- * record at <addr>,<port>,<tpgt>/default, one without at the plain file <addr>,<port>, as open-iscsi has it.
+ * A record is an ordered list of keys and values; those that mean something here go through
+ * ini_settings_set(), the others are carried along untouched, so both tools may use one directory. A portal
+ * whose group tag is known has its record at <addr>,<port>,<tpgt>/default, one without at the plain file
+ * <addr>,<port>, as open-iscsi has it.
  */
 #include <dirent.h>
 #include <errno.h>
@@ -21,7 +22,7 @@
 #define VALUE_LEN_MAX 300
 #define KEYS_MAX 512
 
-/* ---- lines of "key = value" -------------------------------------------------------------------------------------- */
+/* ---- lines of "key = value" ----------------------------------------------------------------------------- */
 
 static char *trimmed(char *s)
 {
@@ -35,7 +36,8 @@ static char *trimmed(char *s)
     return s;
 }
 
-/* The next line that has a key; *at moves past it, *line counts. Return: 1, 0 at the end, -EINVAL for one without '='. */
+/* The next line that has a key; *at moves past it, *line counts. Return: 1, 0 at the end, -EINVAL for one
+ * without '='. */
 static int line_next(char **at, unsigned *line, char **key, char **value)
 {
     while (**at) {
@@ -71,7 +73,7 @@ static int path_make(char out[static PATH_LEN_MAX], const char *fmt, ...)
     return n < 0 || n >= PATH_LEN_MAX ? -ENAMETOOLONG : 0;
 }
 
-/* ---- the initiator's name ------------------------------------------------------------------------------------------ */
+/* ---- the initiator's name ------------------------------------------------------------------------------- */
 
 int ini_name_load(const char *dir, char out[static ISCSI_NAME_LEN_MAX + 1], char why[static 256])
 {
@@ -123,14 +125,14 @@ void ini_name_make(struct rt *rt, char out[static ISCSI_NAME_LEN_MAX + 1])
     uint8_t r[6];
 
     rt_random(rt, r, sizeof(r));
-    snprintf(out, ISCSI_NAME_LEN_MAX + 1, "iqn.2026-11.org.corelane:%02x%02x%02x%02x%02x%02x", r[0], r[1], r[2], r[3], r[4],
-             r[5]);
+    snprintf(out, ISCSI_NAME_LEN_MAX + 1, "iqn.2026-11.org.corelane:%02x%02x%02x%02x%02x%02x", r[0], r[1], r[2],
+             r[3], r[4], r[5]);
 }
 
-/* ---- what a record holds ------------------------------------------------------------------------------------------- */
+/* ---- what a record holds -------------------------------------------------------------------------------- */
 
-/* Every key that open-iscsi 2.1.8 writes for a node over TCP, in its order. A value of NULL comes from the settings, ""
- * is left out until it is set. */
+/* Every key that open-iscsi 2.1.8 writes for a node over TCP, in its order. A value of NULL comes from the
+ * settings, "" is left out until it is set. */
 static const struct {
     const char *key, *value;
 } rows[] = {
@@ -272,7 +274,7 @@ static void auth_text(const struct ini_settings *s, const char *key, char out[st
         snprintf(out, VALUE_LEN_MAX, "%.*s", (int)c->secret_len, (const char *)c->secret);
 }
 
-/* ---- a record in memory -------------------------------------------------------------------------------------------- */
+/* ---- a record in memory --------------------------------------------------------------------------------- */
 
 struct ini_record {
     char version[40];
@@ -377,7 +379,8 @@ int ini_record_set(struct ini_record *r, const char *key, const char *value)
     return pair_insert(r, at, key, value);
 }
 
-int ini_record_new(const char *iqn, const struct iscsi_portal *portal, const struct ini_settings *set, struct ini_record **out)
+int ini_record_new(const char *iqn, const struct iscsi_portal *portal, const struct ini_settings *set,
+                   struct ini_record **out)
 {
     struct ini_record *r = record_alloc();
     char value[VALUE_LEN_MAX];
@@ -432,7 +435,7 @@ int ini_record_settings(const struct ini_record *r, struct ini_settings *set, ch
     return 0;
 }
 
-/* ---- records on disk ------------------------------------------------------------------------------------------------ */
+/* ---- records on disk ------------------------------------------------------------------------------------ */
 
 /* A name or address becomes a part of a path. */
 static bool path_part(const char *s)
@@ -445,8 +448,8 @@ static int node_dir(char out[static PATH_LEN_MAX], const char *dir, const char *
     return path_part(iqn) ? path_make(out, "%s/nodes/%s", dir, iqn) : -EINVAL;
 }
 
-/* The entry of @node that belongs to a portal: "<addr>,<port>,<tpgt>", with any group tag where none is given, or
- * "<addr>,<port>". Return: 0, or -ENOENT, -errno. */
+/* The entry of @node that belongs to a portal: "<addr>,<port>,<tpgt>", with any group tag where none is given,
+ * or "<addr>,<port>". Return: 0, or -ENOENT, -errno. */
 static int entry_find(const char *node, const struct iscsi_portal *portal, char out[static PATH_LEN_MAX])
 {
     char want[300], best[300] = "";
@@ -499,7 +502,8 @@ static int entry_file(const char *entry, char out[static PATH_LEN_MAX])
     while ((e = readdir(d)) != NULL) {
         if (e->d_name[0] == '.')
             continue;
-        if (!strcmp(e->d_name, "default") || !best[0] || (strcmp(best, "default") && strcmp(e->d_name, best) < 0))
+        if (!strcmp(e->d_name, "default") || !best[0] ||
+            (strcmp(best, "default") && strcmp(e->d_name, best) < 0))
             strcpy(best, e->d_name);
     }
     closedir(d);
@@ -529,7 +533,8 @@ static int record_parse(char *data, struct ini_record **out)
     return 0;
 }
 
-int ini_record_load(const char *dir, const char *iqn, const struct iscsi_portal *portal, struct ini_record **out)
+int ini_record_load(const char *dir, const char *iqn, const struct iscsi_portal *portal,
+                    struct ini_record **out)
 {
     char node[PATH_LEN_MAX], entry[PATH_LEN_MAX], path[PATH_LEN_MAX], *data;
     size_t len;
@@ -581,7 +586,8 @@ static int record_path(const char *dir, const struct ini_record *r, char out[sta
         return -EINVAL;
     err = node_dir(node, dir, iqn);
     if (!err)
-        err = grouped ? path_make(entry, "%s/%s,%s,%s", node, host, port, tpgt) : path_make(entry, "%s/%s,%s", node, host, port);
+        err = grouped ? path_make(entry, "%s/%s,%s,%s", node, host, port, tpgt)
+                      : path_make(entry, "%s/%s,%s", node, host, port);
     if (err)
         return err;
     if (!lstat(entry, &st) ? S_ISDIR(st.st_mode) : grouped) {
@@ -626,15 +632,16 @@ int ini_record_delete(const char *dir, const char *iqn, const struct iscsi_porta
     return 0;
 }
 
-/* ---- iscsid.conf ------------------------------------------------------------------------------------------------------- */
+/* ---- iscsid.conf ---------------------------------------------------------------------------------------- */
 
 /* Keys that are right in the file and mean something to open-iscsi alone. */
 static bool known_elsewhere(const char *key)
 {
     static const char *const prefixes[] = { "iscsid.", "discovery.", "iface.", "isns.", "host." };
-    static const char *const others[] = { "node.session.sess_reopen_log_freq", "node.conn[0].tcp.congestion_control",
-                                          "node.session.auth.password_length", "node.session.auth.password_in_length",
-                                          "node.boot_lun" };
+    static const char *const others[] = { "node.session.sess_reopen_log_freq",
+                                          "node.conn[0].tcp.congestion_control",
+                                          "node.session.auth.password_length",
+                                          "node.session.auth.password_in_length", "node.boot_lun" };
 
     for (size_t i = 0; i < ARRAY_SIZE(prefixes); i++)
         if (!strncmp(key, prefixes[i], strlen(prefixes[i])))
@@ -653,7 +660,8 @@ static void unknown_note(char why[static 512], unsigned nr, const char *key, cha
 
         snprintf(names + n, room - n, "%s%.80s", nr > 1 ? ", " : "", key);
     }
-    snprintf(why, 512, "%u key%s not known and ignored: %s%s", nr, nr == 1 ? "" : "s", names, nr > 5 ? ", ..." : "");
+    snprintf(why, 512, "%u key%s not known and ignored: %s%s", nr, nr == 1 ? "" : "s", names,
+             nr > 5 ? ", ..." : "");
 }
 
 static int conf_take(const char *path, char *data, struct ini_settings *set, char why[static 512])
@@ -674,8 +682,8 @@ static int conf_take(const char *path, char *data, struct ini_settings *set, cha
             if (!known_elsewhere(key))
                 unknown_note(why, ++unknown, key, names, sizeof(names));
         } else if (bad) {
-            snprintf(why, 512, "%.200s line %u: %.80s%s%.60s: %.120s", path, line, key, strstr(key, "password") ? "" : " = ",
-                     strstr(key, "password") ? "" : value, bad);
+            snprintf(why, 512, "%.200s line %u: %.80s%s%.60s: %.120s", path, line, key,
+                     strstr(key, "password") ? "" : " = ", strstr(key, "password") ? "" : value, bad);
             return -EINVAL;
         }
     }

@@ -1,29 +1,33 @@
 /*
  * record.h - node records, iscsid.conf and the initiator's name, in open-iscsi's own formats and places
  *
- * <dir>/initiatorname.iscsi, <dir>/iscsid.conf, <dir>/nodes/<iqn>/<addr>,<port>,<tpgt>/default. All blocking: for set-up
- * and rt_work. Keys that are not ours are kept as they are, so a record survives being read and written by both.
+ * <dir>/initiatorname.iscsi, <dir>/iscsid.conf, <dir>/nodes/<iqn>/<addr>,<port>,<tpgt>/default. All blocking:
+ * for set-up and rt_work. Keys that are not ours are kept as they are, so a record survives being read and
+ * written by both.
  */
 #ifndef CORELANE_INI_RECORD_H
 #define CORELANE_INI_RECORD_H
 
 #include "initiator/ini.h"
 
-/* InitiatorName= of <dir>/initiatorname.iscsi. -ENOENT: no such file (the caller makes one up and saves it where it may). */
+/* InitiatorName= of <dir>/initiatorname.iscsi. -ENOENT: no such file (the caller makes one up and saves it
+ * where it may). */
 int ini_name_load(const char *dir, char out[static ISCSI_NAME_LEN_MAX + 1], char why[static 256]);
 int ini_name_save(const char *dir, const char *name);
 /* A fresh name, "iqn.2026-11.org.corelane:<12 hex>". */
 void ini_name_make(struct rt *rt, char out[static ISCSI_NAME_LEN_MAX + 1]);
 
-/* <dir>/iscsid.conf over *set. A file that is not there is fine. Unknown keys are counted and the first few named in @why;
- * a bad value is -EINVAL with file, line, key and rule in @why. */
+/* <dir>/iscsid.conf over *set. A file that is not there is fine. Unknown keys are counted and the first few
+ * named in @why; a bad value is -EINVAL with file, line, key and rule in @why. */
 int ini_iscsid_conf_load(const char *dir, struct ini_settings *set, char why[static 512]);
 
 struct ini_record;                          /* one node record: ordered keys and values */
 /* @tpgt may be 0 (any). -ENOENT: none. */
-int ini_record_load(const char *dir, const char *iqn, const struct iscsi_portal *portal, struct ini_record **out);
+int ini_record_load(const char *dir, const char *iqn, const struct iscsi_portal *portal,
+                    struct ini_record **out);
 /* A new one with every key that open-iscsi writes, from @set. */
-int ini_record_new(const char *iqn, const struct iscsi_portal *portal, const struct ini_settings *set, struct ini_record **out);
+int ini_record_new(const char *iqn, const struct iscsi_portal *portal, const struct ini_settings *set,
+                   struct ini_record **out);
 void ini_record_free(struct ini_record *r);
 const char *ini_record_get(const struct ini_record *r, const char *key);   /* NULL: not there */
 int ini_record_set(struct ini_record *r, const char *key, const char *value);

@@ -1,8 +1,8 @@
 /*
  * corelane.c - libcorelane: one reactor, turned by its caller, and disks on it
  *
- * Owns what the public structs hide. A disk is a session of its own with one unit and an mpio disk over it; opening and
- * closing turn the reactor until the answer is there.
+ * Owns what the public structs hide. A disk is a session of its own with one unit and an mpio disk over it;
+ * opening and closing turn the reactor until the answer is there.
  */
 #include <errno.h>
 #include <stdarg.h>
@@ -14,10 +14,12 @@
 #include "mpio/disk.h"
 #include "reactor/rt_log.h"
 
-static_assert(sizeof(struct mpio_io) <= sizeof(((struct corelane_io *)0)->reserved), "a request has room for ours");
+static_assert(sizeof(struct mpio_io) <= sizeof(((struct corelane_io *)0)->reserved),
+              "a request has room for ours");
 static_assert(_Alignof(struct mpio_io) <= _Alignof(uint64_t), "and lies right in it");
-static_assert((int)CORELANE_READ == INI_READ && (int)CORELANE_WRITE == INI_WRITE && (int)CORELANE_FLUSH == INI_FLUSH &&
-              (int)CORELANE_UNMAP == INI_UNMAP && (int)CORELANE_WRITE_ZEROES == INI_ZERO && CORELANE_FUA == INI_FUA,
+static_assert((int)CORELANE_READ == INI_READ && (int)CORELANE_WRITE == INI_WRITE &&
+                  (int)CORELANE_FLUSH == INI_FLUSH && (int)CORELANE_UNMAP == INI_UNMAP &&
+                  (int)CORELANE_WRITE_ZEROES == INI_ZERO && CORELANE_FUA == INI_FUA,
               "operations are handed through");
 
 struct corelane {
@@ -52,11 +54,13 @@ static int failed(struct corelane *c, int err, const char *fmt, ...)
     return err;
 }
 
-/* ---- the loop ---------------------------------------------------------------------------------------------------- */
+/* ---- the loop ------------------------------------------------------------------------------------------- */
 
 static enum rt_mode mode_of(enum corelane_mode m)
 {
-    return m == CORELANE_POLLING ? RT_MODE_POLL : m == CORELANE_INTERRUPT ? RT_MODE_INTERRUPT : RT_MODE_ADAPTIVE;
+    return m == CORELANE_POLLING     ? RT_MODE_POLL
+           : m == CORELANE_INTERRUPT ? RT_MODE_INTERRUPT
+                                     : RT_MODE_ADAPTIVE;
 }
 
 int corelane_new(struct corelane **out, const struct corelane_options *options)
@@ -114,7 +118,7 @@ int corelane_poll(struct corelane *c, int64_t timeout_us)
     const uint64_t wait = timeout_us < 0 ? UINT64_MAX : (uint64_t)timeout_us * RT_US;
     int n;
 
-    n = rt_turn(c->rt, c->finished ? 0 : wait);     /* some may have finished while a disk was opened or closed */
+    n = rt_turn(c->rt, c->finished ? 0 : wait); /* some may have finished while a disk was opened or closed */
     if (n < 0)
         return failed(c, n, "io_uring: %s", strerror(-n));
     n = (int)c->finished;
@@ -132,7 +136,7 @@ void corelane_cpu(const struct corelane *c, uint64_t *busy_ns, uint64_t *poll_ns
     *sleep_ns = s.sleep_ns;
 }
 
-/* ---- open and close ------------------------------------------------------------------------------------------------ */
+/* ---- open and close ------------------------------------------------------------------------------------- */
 
 static void lun_event(void *user, enum ini_event ev)
 {
@@ -155,13 +159,6 @@ static void open_answer(struct corelane_disk *d, int err, const char *why)
 static void lun_opened(void *user, int err, const char *why)
 {
     open_answer(user, err, why);
-}
-
-static void sess_up(void *user)
-{
-    struct corelane_disk *d = user;
-
-    (void)d;
 }
 
 static void sess_failed(void *user, int err, const char *why)
@@ -204,7 +201,8 @@ static int secret_take(struct corelane *c, struct chap_cred *cred, const char *n
         return 0;
     if (strlen(name) > CHAP_NAME_LEN_MAX)
         return failed(c, -EINVAL, "the CHAP user name is longer than %u bytes", CHAP_NAME_LEN_MAX);
-    bad = chap_secret_refusal(secret ? secret : "", n, other ? other->secret : NULL, other ? other->secret_len : 0);
+    bad = chap_secret_refusal(secret ? secret : "", n, other ? other->secret : NULL,
+                              other ? other->secret_len : 0);
     if (bad)
         return failed(c, -EINVAL, "the CHAP secret of \"%s\" cannot be used: %s", name, bad);
     snprintf(cred->name, sizeof(cred->name), "%s", name);
@@ -213,8 +211,8 @@ static int secret_take(struct corelane *c, struct chap_cred *cred, const char *n
     return 0;
 }
 
-static int conf_make(struct corelane *c, struct ini_conf *conf, const char *url, const struct corelane_disk_options *o,
-                     uint16_t *lun)
+static int conf_make(struct corelane *c, struct ini_conf *conf, const char *url,
+                     const struct corelane_disk_options *o, uint16_t *lun)
 {
     static const struct corelane_disk_options none;
     struct iscsi_url u;
@@ -253,7 +251,7 @@ static int conf_make(struct corelane *c, struct ini_conf *conf, const char *url,
 int corelane_disk_open(struct corelane *c, const char *url, const struct corelane_disk_options *options,
                        struct corelane_disk **out)
 {
-    static const struct ini_sess_events events = { .up = sess_up, .failed = sess_failed };
+    static const struct ini_sess_events events = { .failed = sess_failed };
     struct corelane_disk *d;
     struct ini_conf conf;
     uint16_t lun = 0;
@@ -327,7 +325,7 @@ void corelane_disk_info(const struct corelane_disk *d, struct corelane_disk_info
     memcpy(out->product, i->product, sizeof(out->product));
 }
 
-/* ---- requests -------------------------------------------------------------------------------------------------------- */
+/* ---- requests ------------------------------------------------------------------------------------------- */
 
 static struct mpio_io *io_of(struct corelane_io *io)
 {
@@ -336,8 +334,8 @@ static struct mpio_io *io_of(struct corelane_io *io)
 
 static void io_done(struct mpio_io *m, int res)
 {
-    struct corelane_io *io = container_of((uint64_t (*)[ARRAY_SIZE(((struct corelane_io *)0)->reserved)])(void *)m,
-                                          struct corelane_io, reserved);
+    struct corelane_io *io = container_of(
+        (uint64_t(*)[ARRAY_SIZE(((struct corelane_io *)0)->reserved)])(void *)m, struct corelane_io, reserved);
     struct corelane_disk *d = m->disk_user;
 
     d->in_flight--;
@@ -352,8 +350,9 @@ static int io_refusal(const struct corelane_disk *d, const struct corelane_io *i
 
     if (io->op == CORELANE_FLUSH)
         return 0;
-    if ((unsigned)io->op > CORELANE_WRITE_ZEROES || !io->length || (io->offset | io->length) & (i->block_len - 1) ||
-        io->offset > i->size || io->length > i->size - io->offset)
+    if ((unsigned)io->op > CORELANE_WRITE_ZEROES || !io->length ||
+        (io->offset | io->length) & (i->block_len - 1) || io->offset > i->size ||
+        io->length > i->size - io->offset)
         return -EINVAL;
     if (io->op != CORELANE_READ && i->readonly)
         return -EINVAL;

@@ -1,9 +1,9 @@
 /*
  * attach.c - attachments: a LUN, a disk over it, a device over that
  *
- * Home decides; each step is a trip to the session's core and back: look the unit over, make the device, take it
- * away. What is taken over from a daemon that died is written down before its device can be used, and not given up
- * while its target cannot be reached: a file system waits behind it.
+ * Home decides; each step is a trip to the session's core and back: look the unit over, make the device, take
+ * it away. What is taken over from a daemon that died is written down before its device can be used, and not
+ * given up while its target cannot be reached: a file system waits behind it.
  */
 #include <errno.h>
 #include <stdio.h>
@@ -14,7 +14,7 @@
 
 #define RETRY_NS (5 * RT_S)
 
-/* ---- names and finding --------------------------------------------------------------------------------------- */
+/* ---- names and finding ----------------------------------------------------------------------------------- */
 
 static const char name_chars[] = "abcdefghijklmnopqrstuvwxyz0123456789.:-";
 
@@ -35,7 +35,7 @@ const char *att_name_refusal(const char *name)
 
 static struct att *find_name(const struct mgr *m, const char *name)
 {
-    rt_list_for(l, &m->atts) {
+    rt_list_for (l, &m->atts) {
         struct att *a = rt_list_entry(l, struct att, link);
 
         if (!strcmp(a->spec.name, name))
@@ -48,7 +48,7 @@ struct att *att_find(struct mgr *m, const char *name_or_path)
 {
     if (*name_or_path != '/')
         return find_name(m, name_or_path);
-    rt_list_for(l, &m->atts) {
+    rt_list_for (l, &m->atts) {
         struct att *a = rt_list_entry(l, struct att, link);
 
         if (a->state >= ATT_UP && !strcmp(a->result.path, name_or_path))
@@ -76,7 +76,7 @@ void att_name_make(const struct mgr *m, const char *iqn, unsigned lun, char out[
         snprintf(out, MGR_NAME_MAX + 1, "%s-%u.%u", n ? base : "disk", lun, i);
 }
 
-/* ---- life ---------------------------------------------------------------------------------------------------- */
+/* ---- life ------------------------------------------------------------------------------------------------ */
 
 void att_hold(struct att *a)
 {
@@ -134,7 +134,7 @@ static void att_gone(struct att *a)
     store_save(a->mgr, NULL);
 }
 
-/* ---- on the session's core ------------------------------------------------------------------------------------- */
+/* ---- on the session's core ------------------------------------------------------------------------------- */
 
 static void core_lun_event(void *user, enum ini_event ev)
 {
@@ -235,7 +235,7 @@ static void core_exported(void *user, const struct exp_result *r)
     }
     a->result = *r;
     a->err = 0;
-    a->info = *mpio_disk_info(a->disk);     /* it may have grown meanwhile */
+    a->info = *mpio_disk_info(a->disk); /* it may have grown meanwhile */
     hop_back(&a->hop);
 }
 
@@ -284,7 +284,7 @@ static void core_close(struct hop *h)
     }
 }
 
-/* ---- opening, at home ------------------------------------------------------------------------------------------- */
+/* ---- opening, at home ------------------------------------------------------------------------------------ */
 
 static void att_start(struct att *a);
 
@@ -295,8 +295,8 @@ static void retry_fired(struct rt_timer *t)
     att_start(a);
 }
 
-/* Nothing of it is left on any core. A device that waits for its disk goes on waiting; for what will not mend by
- * itself (another unit answers there now) it is left to whoever reads the log. */
+/* Nothing of it is left on any core. A device that waits for its disk goes on waiting; for what will not mend
+ * by itself (another unit answers there now) it is left to whoever reads the log. */
 static void att_failed(struct att *a, int err, const char *why)
 {
     if (a->restored && err != -ESTALE && err != -ECANCELED) {
@@ -356,7 +356,8 @@ static void stored(struct store_wait *w)
     struct att *a = container_of(w, struct att, store_wait);
 
     if (a->mgr->save_err && a->spec.kind != EXP_NONE)
-        rt_log(RT_WARN, "%s: %s/attachments.json cannot be written (%s): its disk could not be taken over after a crash",
+        rt_log(RT_WARN,
+               "%s: %s/attachments.json cannot be written (%s): its disk could not be taken over after a crash",
                a->spec.name, a->mgr->run_dir, strerror(-a->mgr->save_err));
     hop_go(&a->hop, a->mgr->rt, a->sess->rt, core_export, exported);
 }
@@ -364,11 +365,11 @@ static void stored(struct store_wait *w)
 /* Two disks over one unit would each cache blocks that the other changes. */
 static const struct att *same_unit(const struct att *a)
 {
-    rt_list_for(l, &a->mgr->atts) {
+    rt_list_for (l, &a->mgr->atts) {
         const struct att *b = rt_list_entry(l, struct att, link);
 
-        if (b != a && (b->state == ATT_UP || b->state == ATT_EXPORTING || b->state == ATT_CLOSING) && *b->info.wwid &&
-            !strcmp(b->info.wwid, a->info.wwid))
+        if (b != a && (b->state == ATT_UP || b->state == ATT_EXPORTING || b->state == ATT_CLOSING) &&
+            *b->info.wwid && !strcmp(b->info.wwid, a->info.wwid))
             return b;
     }
     return NULL;
@@ -389,9 +390,10 @@ static void looked(struct hop *h)
         return;
     }
     if ((other = same_unit(a))) {
-        snprintf(why, sizeof(why), "LUN %u of %s is the unit %.80s, which is attached as %s already: two disks over one unit "
-                 "would lose writes; use %s, or detach it first", a->spec.lun, a->spec.wish.iqn, a->info.wwid,
-                 other->spec.name, other->spec.name);
+        snprintf(why, sizeof(why),
+                 "LUN %u of %s is the unit %.80s, which is attached as %s already: two disks over one unit "
+                 "would lose writes; use %s, or detach it first",
+                 a->spec.lun, a->spec.wish.iqn, a->info.wwid, other->spec.name, other->spec.name);
         att_undo(a, -EEXIST, why);
         return;
     }
@@ -419,7 +421,7 @@ static void sess_ready(struct sess_wait *w, int err, const char *why)
 
 static struct sess *sess_of_isid(struct mgr *m, const uint8_t isid[static 6])
 {
-    rt_list_for(l, &m->sessions) {
+    rt_list_for (l, &m->sessions) {
         struct sess *s = rt_list_entry(l, struct sess, link);
 
         if (s->state <= SESS_UP && !memcmp(s->conf.isid, isid, 6))
@@ -456,17 +458,18 @@ static bool spec_refused(struct mgr *m, const struct att_spec *spec, char why[st
     const struct att *a = find_name(m, spec->name);
 
     if (a) {
-        snprintf(why, MGR_WHY_MAX, "the name '%s' is in use, for LUN %u of %s: choose another with --name", spec->name,
-                 a->spec.lun, a->spec.wish.iqn);
+        snprintf(why, MGR_WHY_MAX, "the name '%s' is in use, for LUN %u of %s: choose another with --name",
+                 spec->name, a->spec.lun, a->spec.wish.iqn);
         return true;
     }
-    rt_list_for(l, &m->atts) {
+    rt_list_for (l, &m->atts) {
         a = rt_list_entry(l, struct att, link);
         if (a->spec.lun == spec->lun && !strcmp(a->spec.wish.iqn, spec->wish.iqn) &&
             a->spec.wish.portal.port == spec->wish.portal.port &&
             !strcmp(a->spec.wish.portal.host, spec->wish.portal.host)) {
-            snprintf(why, MGR_WHY_MAX, "LUN %u of %s is attached already, as %s%s%s: use that, or detach it first",
-                     spec->lun, spec->wish.iqn, a->spec.name, a->result.path[0] ? " at " : "", a->result.path);
+            snprintf(why, MGR_WHY_MAX,
+                     "LUN %u of %s is attached already, as %s%s%s: use that, or detach it first", spec->lun,
+                     spec->wish.iqn, a->spec.name, a->result.path[0] ? " at " : "", a->result.path);
             return true;
         }
     }
@@ -505,12 +508,12 @@ struct att *att_open(struct mgr *m, const struct att_spec *spec, const uint8_t *
         memcpy(a->isid, isid, sizeof(a->isid));
     }
     rt_list_push(&m->atts, &a->link);
-    a->core_op.done = start_later;          /* so that opened() never comes from inside */
+    a->core_op.done = start_later; /* so that opened() never comes from inside */
     rt_defer(m->rt, &a->core_op);
     return a;
 }
 
-/* ---- closing, at home ------------------------------------------------------------------------------------------- */
+/* ---- closing, at home ------------------------------------------------------------------------------------ */
 
 static void closed(struct hop *h)
 {
@@ -530,7 +533,8 @@ static void closed(struct hop *h)
 /* The device stays as it is, without a disk: only who owns it may say so. */
 static void waiting_drop(struct att *a)
 {
-    rt_log(RT_WARN, "%s: given up before it could be taken over: its device is left without a disk", a->spec.name);
+    rt_log(RT_WARN, "%s: given up before it could be taken over: its device is left without a disk",
+           a->spec.name);
     att_hold(a);
     if (a->sess)
         rt_list_del(&a->sess_wait.link);
@@ -555,8 +559,9 @@ void att_close(struct att *a, bool force, struct att_wait *w)
     } else if (dropped) {
         waiting_drop(a);
     } else if (w && !taken) {
-        w->fn(w, -EBUSY, a->state == ATT_WAITING ?
-              "its device waits for a target that cannot be reached: --force gives it up" :
-              "it is still being attached: wait until that is over");
+        w->fn(w, -EBUSY,
+              a->state == ATT_WAITING
+                  ? "its device waits for a target that cannot be reached: --force gives it up"
+                  : "it is still being attached: wait until that is over");
     }
 }

@@ -28,7 +28,7 @@ static void discover_free(struct discover *d)
     free(d);
 }
 
-/* ---- the answer ------------------------------------------------------------------------------------------------- */
+/* ---- the answer ------------------------------------------------------------------------------------------ */
 
 static json_t *entry_of(json_t *list, json_t *by_name, const char *iqn)
 {
@@ -52,13 +52,14 @@ static json_t *found_json(const struct ini_discovery *disc)
 
         iscsi_portal_format(&f->portal, portal);
         snprintf(text, sizeof(text), "%s,%u", portal, f->portal.tpgt);
-        json_array_append_new(json_object_get(entry_of(list, by_name, f->target), "portals"), json_string(text));
+        json_array_append_new(json_object_get(entry_of(list, by_name, f->target), "portals"),
+                              json_string(text));
     }
     json_decref(by_name);
     return list;
 }
 
-/* ---- records ---------------------------------------------------------------------------------------------------- */
+/* ---- records --------------------------------------------------------------------------------------------- */
 
 static int record_keep(const struct discover *d, const struct ini_found *f, bool *made)
 {
@@ -91,7 +92,7 @@ static void save_run(struct rt_work *w)
         if (err && !d->failed++)
             snprintf(d->why, sizeof(d->why), "%s", strerror(-err));
         if (err == -EROFS || err == -EACCES || err == -ENOSPC)
-            break;                          /* the others will not fare better */
+            break; /* the others will not fare better */
     }
 }
 
@@ -108,7 +109,7 @@ static void save_done(struct rt_work *w)
     discover_free(d);
 }
 
-/* ---- asking ----------------------------------------------------------------------------------------------------- */
+/* ---- asking ---------------------------------------------------------------------------------------------- */
 
 static void found(struct ini_discovery *disc)
 {

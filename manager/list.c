@@ -1,8 +1,8 @@
 /*
  * list.c - what is known of sessions and disks, as JSON
  *
- * Counters live with what they count. A listing sends somebody to each core concerned, who copies them; when the
- * last has come back the answer is put together at home.
+ * Counters live with what they count. A listing sends somebody to each core concerned, who copies them; when
+ * the last has come back the answer is put together at home.
  */
 #include <errno.h>
 #include <stdio.h>
@@ -15,8 +15,8 @@ struct visit {
     struct hop hop;
     struct gather *gather;
     struct sess *sess;
-    struct att *att;                        /* NULL: the session itself is what is looked at */
-    bool known;                             /* what follows was filled */
+    struct att *att; /* NULL: the session itself is what is looked at */
+    bool known;      /* what follows was filled */
     struct ini_sess_info info;
     struct mpio_stats stats;
     uint64_t size;
@@ -30,7 +30,7 @@ struct gather {
     struct visit visits[];
 };
 
-/* ---- gathering -------------------------------------------------------------------------------------------------- */
+/* ---- gathering ------------------------------------------------------------------------------------------- */
 
 static struct gather *gather_new(struct mgr *m, struct rpc_call *call, unsigned nr,
                                  json_t *(*json)(const struct visit *v))
@@ -98,7 +98,7 @@ static void gather_go(struct gather *g)
         if (v->att)
             att_hold(v->att);
         if (!v->sess)
-            continue;                       /* waits for one: there is no core to go to */
+            continue; /* waits for one: there is no core to go to */
         sess_hold(v->sess);
         g->left++;
         hop_go(&v->hop, g->mgr->rt, v->sess->rt, visit_run, visit_back);
@@ -107,7 +107,7 @@ static void gather_go(struct gather *g)
         gather_over(g);
 }
 
-/* ---- sessions --------------------------------------------------------------------------------------------------- */
+/* ---- sessions -------------------------------------------------------------------------------------------- */
 
 static void set_int(json_t *o, const char *key, uint64_t v)
 {
@@ -133,7 +133,8 @@ static void set_isid(json_t *o, const uint8_t isid[static 6])
 {
     char text[13];
 
-    snprintf(text, sizeof(text), "%02x%02x%02x%02x%02x%02x", isid[0], isid[1], isid[2], isid[3], isid[4], isid[5]);
+    snprintf(text, sizeof(text), "%02x%02x%02x%02x%02x%02x", isid[0], isid[1], isid[2], isid[3], isid[4],
+             isid[5]);
     set_text(o, "isid", text);
 }
 
@@ -142,12 +143,9 @@ enum key_kind { KEY_NUM, KEY_BOOL, KEY_DIGEST };
 static json_t *key_value(enum key_kind kind, uint32_t v)
 {
     switch (kind) {
-    case KEY_BOOL:
-        return json_string(v ? "Yes" : "No");
-    case KEY_DIGEST:
-        return json_string(v ? "CRC32C" : "None");
-    default:
-        return json_integer(v);
+    case KEY_BOOL: return json_string(v ? "Yes" : "No");
+    case KEY_DIGEST: return json_string(v ? "CRC32C" : "None");
+    default: return json_integer(v);
     }
 }
 
@@ -163,11 +161,16 @@ static void negotiated_set(json_t *o, const struct iscsi_params *p)
 
 static void counters_set(json_t *o, const struct ini_sess_info *i)
 {
-    const struct { const char *key; uint64_t v; } rows[] = {
-        { "commands", i->commands },         { "read_bytes", i->read_bytes }, { "write_bytes", i->write_bytes },
-        { "in_flight", i->in_flight },       { "queued", i->queued },         { "window", i->window },
-        { "reconnects", i->reconnects },     { "digest_errors", i->digest_errors },
-        { "timeouts", i->timeouts },         { "aborts", i->aborts },         { "nop_rtt_us", i->nop_rtt_us },
+    const struct {
+        const char *key;
+        uint64_t v;
+    } rows[] = {
+        { "commands", i->commands },       { "read_bytes", i->read_bytes },
+        { "write_bytes", i->write_bytes }, { "in_flight", i->in_flight },
+        { "queued", i->queued },           { "window", i->window },
+        { "reconnects", i->reconnects },   { "digest_errors", i->digest_errors },
+        { "timeouts", i->timeouts },       { "aborts", i->aborts },
+        { "nop_rtt_us", i->nop_rtt_us },
     };
 
     for (size_t n = 0; n < ARRAY_SIZE(rows); n++)
@@ -212,11 +215,11 @@ void list_sessions(struct mgr *m, struct rpc_call *call, bool (*keep)(const stru
     struct gather *g;
     unsigned nr = 0;
 
-    rt_list_for(l, &m->sessions)
+    rt_list_for (l, &m->sessions)
         nr++;
     if (!(g = gather_new(m, call, nr, sess_json)))
         return;
-    rt_list_for(l, &m->sessions) {
+    rt_list_for (l, &m->sessions) {
         struct sess *s = rt_list_entry(l, struct sess, link);
 
         if (!keep || keep(s, arg))
@@ -225,7 +228,7 @@ void list_sessions(struct mgr *m, struct rpc_call *call, bool (*keep)(const stru
     gather_go(g);
 }
 
-/* ---- disks ------------------------------------------------------------------------------------------------------ */
+/* ---- disks ----------------------------------------------------------------------------------------------- */
 
 json_t *att_json(const struct att *a)
 {
@@ -252,14 +255,10 @@ static const char *disk_state(const struct visit *v)
     switch (v->att->state) {
     case ATT_LOGIN:
     case ATT_OPENING:
-    case ATT_EXPORTING:
-        return "attaching";
-    case ATT_CLOSING:
-        return "detaching";
-    case ATT_WAITING:
-        return "waiting";
-    case ATT_UP:
-        break;
+    case ATT_EXPORTING: return "attaching";
+    case ATT_CLOSING: return "detaching";
+    case ATT_WAITING: return "waiting";
+    case ATT_UP: break;
     }
     if (!v->known || v->info.state == INI_FAILED)
         return "failed";
@@ -287,11 +286,11 @@ void list_atts(struct mgr *m, struct rpc_call *call)
     struct gather *g;
     unsigned nr = 0;
 
-    rt_list_for(l, &m->atts)
+    rt_list_for (l, &m->atts)
         nr++;
     if (!(g = gather_new(m, call, nr, disk_json)))
         return;
-    rt_list_for(l, &m->atts) {
+    rt_list_for (l, &m->atts) {
         struct att *a = rt_list_entry(l, struct att, link);
 
         g->visits[g->nr].att = a;

@@ -8,7 +8,7 @@
 
 #include "manager/mgr_internal.h"
 
-/* ---- hops ------------------------------------------------------------------------------------------------------- */
+/* ---- hops ------------------------------------------------------------------------------------------------ */
 
 static void hop_arrived(struct rt_msg *m)
 {
@@ -24,7 +24,8 @@ static void hop_returned(struct rt_msg *m)
     h->back(h);
 }
 
-void hop_go(struct hop *h, struct rt *home, struct rt *away, void (*run)(struct hop *h), void (*back)(struct hop *h))
+void hop_go(struct hop *h, struct rt *home, struct rt *away, void (*run)(struct hop *h),
+            void (*back)(struct hop *h))
 {
     h->home = home;
     h->run = run;
@@ -39,9 +40,10 @@ void hop_back(struct hop *h)
     rt_post(h->home, &h->msg);
 }
 
-/* ---- start ------------------------------------------------------------------------------------------------------ */
+/* ---- start ----------------------------------------------------------------------------------------------- */
 
-/* From the configuration directory, else as kept in the run directory, else made up and kept where that works. */
+/* From the configuration directory, else as kept in the run directory, else made up and kept where that works.
+ * */
 static int name_find(struct mgr *m)
 {
     char why[256];
@@ -57,12 +59,14 @@ static int name_find(struct mgr *m)
         return 0;
     ini_name_make(m->rt, m->initiator);
     if (!(err = ini_name_save(m->config_dir, m->initiator))) {
-        rt_log(RT_NOTICE, "this host is %s from now on: made up, and kept in %s/initiatorname.iscsi", m->initiator,
-               m->config_dir);
+        rt_log(RT_NOTICE, "this host is %s from now on: made up, and kept in %s/initiatorname.iscsi",
+               m->initiator, m->config_dir);
         return 0;
     }
-    rt_log(RT_WARN, "this host's name, %s, is made up and cannot be kept in %s (%s): targets that know it by name "
-           "will not know it after a restart of the host", m->initiator, m->config_dir, strerror(-err));
+    rt_log(RT_WARN,
+           "this host's name, %s, is made up and cannot be kept in %s (%s): targets that know it by name "
+           "will not know it after a restart of the host",
+           m->initiator, m->config_dir, strerror(-err));
     if ((err = ini_name_save(m->run_dir, m->initiator)))
         rt_log(RT_WARN, "nor can it be kept in %s: %s", m->run_dir, strerror(-err));
     return 0;
@@ -90,7 +94,8 @@ static void restored(struct att *a, int err, const char *why, void *user)
     if (err)
         rt_log(RT_ERR, "%s: not taken over: %s", a->spec.name, why);
     else
-        rt_log(RT_NOTICE, "%s: %s is served again, from session %s", a->spec.name, a->result.path, a->sess->name);
+        rt_log(RT_NOTICE, "%s: %s is served again, from session %s", a->spec.name, a->result.path,
+               a->sess->name);
 }
 
 static void restore_entry(struct mgr *m, const json_t *entry)
@@ -117,8 +122,7 @@ static void restore(struct rt_op *op, int res)
     json_t *entry;
     size_t i;
 
-    json_array_foreach(m->restore, i, entry)
-        restore_entry(m, entry);
+    json_array_foreach(m->restore, i, entry) restore_entry(m, entry);
     if (m->restore)
         store_save(m, NULL);
     json_decref(m->restore);
@@ -152,9 +156,9 @@ int mgr_new(struct mgr **out, struct rt_host *host, const struct mgr_conf *conf)
     return 0;
 }
 
-/* ---- stop ------------------------------------------------------------------------------------------------------- */
+/* ---- stop ------------------------------------------------------------------------------------------------ */
 
-struct stopper {                            /* one for each thing that is waited for */
+struct stopper { /* one for each thing that is waited for */
     struct mgr *mgr;
     struct att *att;
     struct att_wait att_wait;
@@ -188,7 +192,7 @@ static void stop_sess_gone(struct sess_wait *w, int err, const char *why)
 static void stop_sessions(struct mgr *m)
 {
     m->stop_left = 1;
-    rt_list_for_safe(l, &m->sessions) {
+    rt_list_for_safe (l, &m->sessions) {
         struct sess *s = rt_list_entry(l, struct sess, link);
         struct stopper *st = s->users ? NULL : calloc(1, sizeof(*st));
 
@@ -227,7 +231,7 @@ void mgr_stop(struct mgr *m, void (*done)(void *arg), void *arg)
     m->stopped = done;
     m->stopped_arg = arg;
     m->stop_left = 1;
-    rt_list_for_safe(l, &m->atts) {
+    rt_list_for_safe (l, &m->atts) {
         struct att *a = rt_list_entry(l, struct att, link);
         struct stopper *st;
 

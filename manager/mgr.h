@@ -13,18 +13,18 @@
 struct mgr;
 
 struct mgr_conf {
-    const char *run_dir;                    /* borrowed for life; attachments.json and what exports need live there */
-    const char *config_dir;                 /* borrowed for life; open-iscsi's: initiatorname.iscsi, iscsid.conf, nodes/ */
+    const char *run_dir;    /* borrowed for life; attachments.json and what exports need live there */
+    const char *config_dir; /* borrowed for life; open-iscsi's: initiatorname.iscsi, iscsid.conf, nodes/ */
 };
 
-/* Reads the initiator's name (or makes one up) and iscsid.conf, clears away what a daemon that died left, and, once
- * the host runs, takes its ublk disks over again. Blocks: before the host runs.
+/* Reads the initiator's name (or makes one up) and iscsid.conf, clears away what a daemon that died left, and,
+ * once the host runs, takes its ublk disks over again. Blocks: before the host runs.
  * Return: 0, or -errno having logged why (a refused configuration names file, line, rule and remedy). */
 int mgr_new(struct mgr **out, struct rt_host *host, const struct mgr_conf *conf);
 /* Detaches the disks that nobody uses, names those in use and leaves them as they are, logs out, then calls
  * done(arg). First core. */
 void mgr_stop(struct mgr *m, void (*done)(void *arg), void *arg);
-void mgr_free(struct mgr *m);               /* after the host stopped; accepts NULL */
+void mgr_free(struct mgr *m); /* after the host stopped; accepts NULL */
 
 /* What the daemon's socket serves; user is the struct mgr. The methods are in docs/rpc.md. */
 extern const struct rpc_method mgr_methods[];

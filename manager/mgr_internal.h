@@ -24,22 +24,24 @@
 #include "reactor/rt_list.h"
 #include "reactor/rt_log.h"
 
-#define MGR_NAME_MAX 64u                    /* of an attachment, bytes */
-#define MGR_WHY_MAX 768
+#define MGR_NAME_MAX 64u /* of an attachment, bytes */
+#define MGR_WHY_MAX  768
 
-/* ---- to another core and back --------------------------------------------------------------------------- */
+/* ---- to another core and back ---------------------------------------------------------------------------- */
 
-/* run() on @away; when what it began is over, hop_back() there, which calls back() at home. One trip at a time. */
+/* run() on @away; when what it began is over, hop_back() there, which calls back() at home. One trip at a
+ * time. */
 struct hop {
     struct rt_msg msg;
     struct rt *home;
     void (*run)(struct hop *h);
     void (*back)(struct hop *h);
 };
-void hop_go(struct hop *h, struct rt *home, struct rt *away, void (*run)(struct hop *h), void (*back)(struct hop *h));
+void hop_go(struct hop *h, struct rt *home, struct rt *away, void (*run)(struct hop *h),
+            void (*back)(struct hop *h));
 void hop_back(struct hop *h);
 
-/* ---- settings ---------------------------------------------------------------------------------------------- */
+/* ---- settings -------------------------------------------------------------------------------------------- */
 
 /* What a caller asked for beyond files: empty where nothing was said. */
 struct mgr_wish {
@@ -49,25 +51,25 @@ struct mgr_wish {
     char header_digest[32], data_digest[32];
 };
 
-struct settings_load {                      /* filled by the caller but for the results */
-    struct rt_work work;                    /* the loader's */
+struct settings_load {   /* filled by the caller but for the results */
+    struct rt_work work; /* the loader's */
     struct mgr *mgr;
-    const struct mgr_wish *wish;            /* borrowed until done */
+    const struct mgr_wish *wish; /* borrowed until done */
     void (*done)(struct settings_load *l);
-    int err;                                /* results */
+    int err; /* results */
     char why[MGR_WHY_MAX];
     struct ini_settings set;
 };
 /* Defaults, iscsid.conf, the node record, the wish: each over what came before. */
 void settings_load(struct settings_load *l);
 
-/* ---- sessions ---------------------------------------------------------------------------------------------- */
+/* ---- sessions -------------------------------------------------------------------------------------------- */
 
 enum sess_state {
-    SESS_LOGIN,                             /* settings are read, login is tried */
-    SESS_UP,                                /* logged in once; recovery from then on is the session's own affair */
-    SESS_FAILED,                            /* for good */
-    SESS_ENDING,                            /* logs out */
+    SESS_LOGIN,  /* settings are read, login is tried */
+    SESS_UP,     /* logged in once; recovery from then on is the session's own affair */
+    SESS_FAILED, /* for good */
+    SESS_ENDING, /* logs out */
 };
 
 /* Waits for a session to be up (or not), or to be gone. */
@@ -78,16 +80,16 @@ struct sess_wait {
 
 struct sess {
     /* Home's. */
-    struct rt_link link;                    /* in mgr->sessions until it is gone */
+    struct rt_link link; /* in mgr->sessions until it is gone */
     struct mgr *mgr;
     struct mgr_wish wish;
     unsigned id;
-    char name[16];                          /* "s1" */
+    char name[16]; /* "s1" */
     char portal[ISCSI_PORTAL_STR_MAX];
     enum sess_state state;
-    bool keep;                              /* asked for by login: stays when no disk uses it */
-    unsigned users;                         /* attachments that stand on it or wait for it */
-    unsigned holds;                         /* in the list, on a trip, looked at by a listing */
+    bool keep;      /* asked for by login: stays when no disk uses it */
+    unsigned users; /* attachments that stand on it or wait for it */
+    unsigned holds; /* in the list, on a trip, looked at by a listing */
     int core;
     char why_core[BAL_WHY_MAX];
     char why_failed[MGR_WHY_MAX];
@@ -102,8 +104,8 @@ struct sess {
     struct ini_conf conf;
 
     /* Its core's, from the start on. */
-    struct ini_sess *ini;                   /* NULL: never started, or gone */
-    struct rt_msg up_msg, failed_msg;       /* to home, each once */
+    struct ini_sess *ini;             /* NULL: never started, or gone */
+    struct rt_msg up_msg, failed_msg; /* to home, each once */
     bool up_told, failed_told;
     int core_err;
     char core_why[256];
@@ -127,15 +129,15 @@ bool sess_matches(const struct sess *s, const char *iqn, const struct iscsi_port
 unsigned sess_count_on(const struct mgr *m, const struct rt *rt);
 struct sess *sess_find(struct mgr *m, unsigned id);
 
-/* ---- attachments ------------------------------------------------------------------------------------------- */
+/* ---- attachments ----------------------------------------------------------------------------------------- */
 
 enum att_state {
-    ATT_LOGIN,                              /* waits for its session */
-    ATT_OPENING,                            /* the LUN is looked over */
-    ATT_EXPORTING,                          /* the device is made */
+    ATT_LOGIN,     /* waits for its session */
+    ATT_OPENING,   /* the LUN is looked over */
+    ATT_EXPORTING, /* the device is made */
     ATT_UP,
     ATT_CLOSING,
-    ATT_WAITING,                            /* to be taken over; its target cannot be reached yet */
+    ATT_WAITING, /* to be taken over; its target cannot be reached yet */
 };
 
 /* Waits until what the books say now is in attachments.json. */
@@ -149,7 +151,7 @@ struct att_spec {
     uint16_t lun;
     enum exp_kind kind;
     bool readonly;
-    char name[MGR_NAME_MAX + 1];            /* empty: made up */
+    char name[MGR_NAME_MAX + 1]; /* empty: made up */
 };
 struct att_wait {
     struct rt_link link;
@@ -158,14 +160,14 @@ struct att_wait {
 
 struct att {
     /* Home's. */
-    struct rt_link link;                    /* in mgr->atts until it is gone */
+    struct rt_link link; /* in mgr->atts until it is gone */
     struct mgr *mgr;
     struct att_spec spec;
     char portal[ISCSI_PORTAL_STR_MAX];
     enum att_state state;
-    bool restored;                          /* a device of before waits for it: it is not given up */
+    bool restored; /* a device of before waits for it: it is not given up */
     bool has_isid;
-    uint8_t isid[6];                        /* of the session it stood on before, to be reinstated */
+    uint8_t isid[6]; /* of the session it stood on before, to be reinstated */
     unsigned holds;
     struct sess *sess;
     struct sess_wait sess_wait;
@@ -188,30 +190,30 @@ struct att {
     struct mpio_disk *disk;
     struct exp *exp;
     struct rt_op core_op;
-    struct rt_msg lost_msg;                 /* to home, once */
+    struct rt_msg lost_msg; /* to home, once */
     bool lost_told;
 };
 
-/* opened() is called once, later; on failure the attachment is gone on its return. Return: NULL with @why when it is
- * refused out of hand. @isid: that of the session it stood on before, to be taken over; or NULL. */
+/* opened() is called once, later; on failure the attachment is gone on its return. Return: NULL with @why when
+ * it is refused out of hand. @isid: that of the session it stood on before, to be taken over; or NULL. */
 struct att *att_open(struct mgr *m, const struct att_spec *spec, const uint8_t *isid,
                      void (*opened)(struct att *a, int err, const char *why, void *user), void *user,
                      char why[static MGR_WHY_MAX]);
 /* w->fn follows; with an error all is as before. */
 void att_close(struct att *a, bool force, struct att_wait *w);
 struct att *att_find(struct mgr *m, const char *name_or_path);
-void att_hold(struct att *a);               /* as a listing does that has sent somebody to look at it */
+void att_hold(struct att *a); /* as a listing does that has sent somebody to look at it */
 void att_put(struct att *a);
 /* Whether a name may be given to an attachment. Return: NULL or what is wrong. */
 const char *att_name_refusal(const char *name);
 /* A name from IQN and LUN, not the same as one in use. */
 void att_name_make(const struct mgr *m, const char *iqn, unsigned lun, char out[static MGR_NAME_MAX + 1]);
 
-/* ---- the rest ---------------------------------------------------------------------------------------------- */
+/* ---- the rest -------------------------------------------------------------------------------------------- */
 
 struct mgr {
     struct rt_host *host;
-    struct rt *rt;                          /* home */
+    struct rt *rt; /* home */
     const char *run_dir, *config_dir;
     char initiator[ISCSI_NAME_LEN_MAX + 1];
     struct bal_load *load;
@@ -220,9 +222,9 @@ struct mgr {
     uint64_t start_s;
     bool stopping;
     struct rt_op restore_op;
-    json_t *restore;                        /* what attachments.json said at start */
+    json_t *restore; /* what attachments.json said at start */
 
-    struct rt_work save_work;               /* attachments.json */
+    struct rt_work save_work; /* attachments.json */
     char *save_text;
     int save_err;
     bool saving, save_again;
@@ -235,7 +237,7 @@ struct mgr {
 };
 
 void store_save(struct mgr *m, struct store_wait *w /* may be NULL */);
-json_t *store_load(struct mgr *m);          /* blocks; NULL: nothing to take over */
+json_t *store_load(struct mgr *m); /* blocks; NULL: nothing to take over */
 /* One entry of it. Return: NULL or what is wrong with it. */
 const char *store_entry(const json_t *entry, struct att_spec *spec, uint8_t isid[static 6], bool *takes_over);
 

@@ -12,19 +12,21 @@
 #include "corelane.h"
 #include "manager/mgr_internal.h"
 
-/* ---- parameters ------------------------------------------------------------------------------------------------- */
+/* ---- parameters ------------------------------------------------------------------------------------------ */
 
 enum param_kind { PARAM_TEXT, PARAM_INT, PARAM_BOOL };
 struct param {
     const char *key;
     enum param_kind kind;
     bool needed;
-    json_int_t lo, hi;                      /* of PARAM_INT */
+    json_int_t lo, hi; /* of PARAM_INT */
 };
+/* clang-format off */
 #define TEXT(name, ...) { .key = name, .kind = PARAM_TEXT, __VA_ARGS__ }
 #define BOOL(name) { .key = name, .kind = PARAM_BOOL }
 #define INT(name, low, high, ...) { .key = name, .kind = PARAM_INT, .lo = low, .hi = high, __VA_ARGS__ }
 #define PARAMS_CRED TEXT("user"), TEXT("secret"), TEXT("user_in"), TEXT("secret_in")
+/* clang-format on */
 
 static const struct param *param_find(const struct param *list, const char *key)
 {
@@ -37,10 +39,8 @@ static const struct param *param_find(const struct param *list, const char *key)
 static bool param_fits(const struct param *p, const json_t *v)
 {
     switch (p->kind) {
-    case PARAM_TEXT:
-        return json_is_string(v) && strlen(json_string_value(v)) == json_string_length(v);
-    case PARAM_BOOL:
-        return json_is_boolean(v);
+    case PARAM_TEXT: return json_is_string(v) && strlen(json_string_value(v)) == json_string_length(v);
+    case PARAM_BOOL: return json_is_boolean(v);
     case PARAM_INT:
         return json_is_integer(v) && json_integer_value(v) >= p->lo && json_integer_value(v) <= p->hi;
     }
@@ -55,14 +55,15 @@ static bool params_check(struct rpc_call *call, json_t *params, const struct par
     const char *key;
     json_t *v;
 
-    json_object_foreach(params, key, v) {
+    json_object_foreach(params, key, v)
+    {
         if (!(p = param_find(list, key))) {
             rpc_fail(call, RPC_INVALID_PARAMS, "parameter '%.64s' is not known to this method", key);
             return false;
         }
         if (!param_fits(p, v) && p->kind == PARAM_INT) {
-            rpc_fail(call, RPC_INVALID_PARAMS, "parameter '%s' is a number from %lld to %lld", p->key, (long long)p->lo,
-                     (long long)p->hi);
+            rpc_fail(call, RPC_INVALID_PARAMS, "parameter '%s' is a number from %lld to %lld", p->key,
+                     (long long)p->lo, (long long)p->hi);
             return false;
         }
         if (!param_fits(p, v)) {
@@ -92,8 +93,8 @@ static bool flag(const json_t *params, const char *key)
 }
 
 /* Name and secret under the two keys. Return: NULL or what is wrong. */
-static const char *cred_take(const json_t *params, const char *name_key, const char *secret_key, const struct chap_cred *other,
-                             struct chap_cred *out)
+static const char *cred_take(const json_t *params, const char *name_key, const char *secret_key,
+                             const struct chap_cred *other, struct chap_cred *out)
 {
     const char *name = text(params, name_key), *secret = text(params, secret_key);
     const size_t len = strlen(secret);
@@ -130,7 +131,8 @@ static bool wish_take(struct rpc_call *call, const json_t *params, struct mgr_wi
     if (!(wrong = cred_take(params, "user", "secret", NULL, &w->user)))
         wrong = cred_take(params, "user_in", "secret_in", &w->user, &w->user_in);
     if (!wrong && *w->user_in.name && !*w->user.name)
-        wrong = "the target is to prove itself (user_in), but we do not: CHAP has our proof first, give user and secret too";
+        wrong = "the target is to prove itself (user_in), but we do not: CHAP has our proof first, give user "
+                "and secret too";
     if (wrong) {
         rpc_fail(call, RPC_INVALID_PARAMS, "CHAP: %s", wrong);
         return false;
@@ -147,14 +149,16 @@ static bool refused_stopping(struct mgr *m, struct rpc_call *call)
     return m->stopping;
 }
 
-/* ---- looking ---------------------------------------------------------------------------------------------------- */
+/* ---- looking --------------------------------------------------------------------------------------------- */
 
 static const struct param no_params[] = { { 0 } };
 
 static const char *mode_word(enum rt_mode mode)
 {
     static const char *const words[] = {
-        [RT_MODE_ADAPTIVE] = "adaptive", [RT_MODE_POLL] = "poll", [RT_MODE_INTERRUPT] = "interrupt",
+        [RT_MODE_ADAPTIVE] = "adaptive",
+        [RT_MODE_POLL] = "poll",
+        [RT_MODE_INTERRUPT] = "interrupt",
     };
 
     return words[mode];
@@ -168,16 +172,16 @@ static void do_status(void *user, struct rpc_call *call, json_t *params)
 
     if (!params_check(call, params, no_params))
         return;
-    rt_list_for(l, &m->sessions)
+    rt_list_for (l, &m->sessions)
         sessions++;
-    rt_list_for(l, &m->atts)
+    rt_list_for (l, &m->atts)
         disks++;
     cores = json_array();
     for (unsigned i = 0; i < rt_host_count(m->host); i++)
         json_array_append_new(cores, json_integer(rt_core(rt_host_at(m->host, i))));
-    o = json_pack("{s:s, s:i, s:I, s:s, s:o, s:s, s:i, s:i}", "version", CORELANE_VERSION, "pid", (int)getpid(), "uptime_s",
-                  (json_int_t)(rt_wall_s(m->rt) - m->start_s), "mode", mode_word(rt_mode(m->rt)), "cores", cores,
-                  "initiator", m->initiator, "sessions", sessions, "disks", disks);
+    o = json_pack("{s:s, s:i, s:I, s:s, s:o, s:s, s:i, s:i}", "version", CORELANE_VERSION, "pid", (int)getpid(),
+                  "uptime_s", (json_int_t)(rt_wall_s(m->rt) - m->start_s), "mode", mode_word(rt_mode(m->rt)),
+                  "cores", cores, "initiator", m->initiator, "sessions", sessions, "disks", disks);
     rpc_reply(call, o);
 }
 
@@ -188,14 +192,14 @@ static json_t *core_json(struct mgr *m, unsigned i)
     struct bal_share share;
 
     bal_load_share(m->load, i, &share);
-    rt_list_for(l, &m->sessions) {
+    rt_list_for (l, &m->sessions) {
         const struct sess *s = rt_list_entry(l, struct sess, link);
 
         if (s->rt == rt)
             json_array_append_new(names, json_string(s->name));
     }
-    return json_pack("{s:i, s:s, s:f, s:f, s:f, s:o}", "core", rt_core(rt), "mode", mode_word(rt_mode(rt)), "busy", share.busy,
-                     "poll", share.poll, "sleep", share.sleep, "sessions", names);
+    return json_pack("{s:i, s:s, s:f, s:f, s:f, s:o}", "core", rt_core(rt), "mode", mode_word(rt_mode(rt)),
+                     "busy", share.busy, "poll", share.poll, "sleep", share.sleep, "sessions", names);
 }
 
 static void do_layout(void *user, struct rpc_call *call, json_t *params)
@@ -223,7 +227,7 @@ static void do_list(void *user, struct rpc_call *call, json_t *params)
         list_atts(user, call);
 }
 
-/* ---- discover --------------------------------------------------------------------------------------------------- */
+/* ---- discover -------------------------------------------------------------------------------------------- */
 
 static void do_discover(void *user, struct rpc_call *call, json_t *params)
 {
@@ -236,7 +240,7 @@ static void do_discover(void *user, struct rpc_call *call, json_t *params)
     explicit_bzero(&wish, sizeof(wish));
 }
 
-/* ---- login ------------------------------------------------------------------------------------------------------ */
+/* ---- login ----------------------------------------------------------------------------------------------- */
 
 struct login {
     struct mgr *mgr;
@@ -248,8 +252,8 @@ struct login {
     struct login_one {
         struct login *login;
         struct sess_wait wait;
-        unsigned id;                        /* of the session, which may be gone by the time it is looked for */
-        bool made;                          /* by this call */
+        unsigned id; /* of the session, which may be gone by the time it is looked for */
+        bool made;   /* by this call */
     } one[];
 };
 
@@ -331,7 +335,7 @@ static void login_start(struct mgr *m, struct rpc_call *call, const struct mgr_w
     lg->wish = *wish;
     lg->left = 1;
     /* The number is what there is to be, not what is to be added: a script may say it twice. */
-    rt_list_for(l, &m->sessions) {
+    rt_list_for (l, &m->sessions) {
         struct sess *s = rt_list_entry(l, struct sess, link);
 
         if (lg->nr < wanted && s->state <= SESS_UP && sess_matches(s, wish->iqn, &wish->portal))
@@ -354,9 +358,13 @@ static void login_start(struct mgr *m, struct rpc_call *call, const struct mgr_w
 static void do_login(void *user, struct rpc_call *call, json_t *params)
 {
     static const struct param list[] = {
-        TEXT("iqn", .needed = true), TEXT("portal", .needed = true),
-        INT("sessions", 1, 1024), TEXT("header_digest"), TEXT("data_digest"),
-        PARAMS_CRED, { 0 },
+        TEXT("iqn", .needed = true),
+        TEXT("portal", .needed = true),
+        INT("sessions", 1, 1024),
+        TEXT("header_digest"),
+        TEXT("data_digest"),
+        PARAMS_CRED,
+        { 0 },
     };
     const json_t *sessions = json_object_get(params, "sessions");
     struct mgr_wish wish;
@@ -367,9 +375,9 @@ static void do_login(void *user, struct rpc_call *call, json_t *params)
     explicit_bzero(&wish, sizeof(wish));
 }
 
-/* ---- logout ----------------------------------------------------------------------------------------------------- */
+/* ---- logout ---------------------------------------------------------------------------------------------- */
 
-struct logout {                             /* first the disks one after another, then the sessions together */
+struct logout { /* first the disks one after another, then the sessions together */
     struct mgr *mgr;
     struct rpc_call *call;
     struct mgr_wish wish;
@@ -407,7 +415,7 @@ static void logout_sess_gone(struct sess_wait *w, int err, const char *why)
 static void logout_sessions(struct logout *lo)
 {
     lo->left = 1;
-    rt_list_for_safe(l, &lo->mgr->sessions) {
+    rt_list_for_safe (l, &lo->mgr->sessions) {
         struct sess *s = rt_list_entry(l, struct sess, link);
         struct logout_one *one = logout_means(lo, s) ? calloc(1, sizeof(*one)) : NULL;
 
@@ -423,7 +431,7 @@ static void logout_sessions(struct logout *lo)
 
 static struct att *logout_next_att(const struct logout *lo)
 {
-    rt_list_for(l, &lo->mgr->atts) {
+    rt_list_for (l, &lo->mgr->atts) {
         struct att *a = rt_list_entry(l, struct att, link);
 
         if (a->sess && a->state >= ATT_UP && logout_means(lo, a->sess))
@@ -452,21 +460,21 @@ static bool logout_possible(struct mgr *m, struct rpc_call *call, const struct l
 {
     unsigned found = 0;
 
-    rt_list_for(l, &m->sessions)
+    rt_list_for (l, &m->sessions)
         found += logout_means(lo, rt_list_entry(l, struct sess, link));
     if (!found) {
-        rpc_fail(call, RPC_FAILED, "there is no session to %s%s: 'corelane session list' shows those there are", lo->wish.iqn,
-                 lo->any_portal ? "" : " at that portal");
+        rpc_fail(call, RPC_FAILED, "there is no session to %s%s: 'corelane session list' shows those there are",
+                 lo->wish.iqn, lo->any_portal ? "" : " at that portal");
         return false;
     }
-    rt_list_for(l, &m->atts) {
+    rt_list_for (l, &m->atts) {
         const struct att *a = rt_list_entry(l, struct att, link);
 
         if (!a->sess || !logout_means(lo, a->sess))
             continue;
         if (!force || a->state < ATT_UP) {
-            rpc_fail(call, RPC_FAILED, "the disk %s%s%s stands on a session to %s: detach it first%s", a->spec.name,
-                     a->result.path[0] ? " at " : "", a->result.path, lo->wish.iqn,
+            rpc_fail(call, RPC_FAILED, "the disk %s%s%s stands on a session to %s: detach it first%s",
+                     a->spec.name, a->result.path[0] ? " at " : "", a->result.path, lo->wish.iqn,
                      force ? "" : ", or say --force to have its requests fail");
             return false;
         }
@@ -477,7 +485,10 @@ static bool logout_possible(struct mgr *m, struct rpc_call *call, const struct l
 static void do_logout(void *user, struct rpc_call *call, json_t *params)
 {
     static const struct param list[] = {
-        TEXT("iqn", .needed = true), TEXT("portal"), BOOL("force"), { 0 },
+        TEXT("iqn", .needed = true),
+        TEXT("portal"),
+        BOOL("force"),
+        { 0 },
     };
     struct logout *lo;
 
@@ -498,14 +509,15 @@ static void do_logout(void *user, struct rpc_call *call, json_t *params)
     logout_att_closed(&lo->att_wait, 0, NULL);
 }
 
-/* ---- attach, detach --------------------------------------------------------------------------------------------- */
+/* ---- attach, detach -------------------------------------------------------------------------------------- */
 
 static void attached(struct att *a, int err, const char *why, void *user)
 {
     struct rpc_call *call = user;
 
     if (err)
-        rpc_fail(call, RPC_FAILED, "LUN %u of %s at %s is not attached: %s", a->spec.lun, a->spec.wish.iqn, a->portal, why);
+        rpc_fail(call, RPC_FAILED, "LUN %u of %s at %s is not attached: %s", a->spec.lun, a->spec.wish.iqn,
+                 a->portal, why);
     else
         rpc_reply(call, att_json(a));
 }
@@ -513,15 +525,23 @@ static void attached(struct att *a, int err, const char *why, void *user)
 static void do_attach(void *user, struct rpc_call *call, json_t *params)
 {
     static const struct param list[] = {
-        TEXT("iqn", .needed = true), TEXT("portal", .needed = true),
-        INT("lun", 0, 16383, .needed = true), TEXT("export"), BOOL("readonly"),
-        TEXT("name"), TEXT("header_digest"), TEXT("data_digest"), PARAMS_CRED, { 0 },
+        TEXT("iqn", .needed = true),
+        TEXT("portal", .needed = true),
+        INT("lun", 0, 16383, .needed = true),
+        TEXT("export"),
+        BOOL("readonly"),
+        TEXT("name"),
+        TEXT("header_digest"),
+        TEXT("data_digest"),
+        PARAMS_CRED,
+        { 0 },
     };
     struct att_spec spec = { 0 };
     char why[MGR_WHY_MAX];
     const char *name = text(params, "name"), *kind = text(params, "export"), *wrong;
 
-    if (!params_check(call, params, list) || refused_stopping(user, call) || !wish_take(call, params, &spec.wish))
+    if (!params_check(call, params, list) || refused_stopping(user, call) ||
+        !wish_take(call, params, &spec.wish))
         return;
     if (*kind && exp_kind_parse(kind, &spec.kind)) {
         rpc_fail(call, RPC_INVALID_PARAMS, "export '%.32s': not one of auto, ublk, nbd, fuse, none", kind);
@@ -550,7 +570,8 @@ static void detached(struct att_wait *w, int err, const char *why)
     struct detach *d = container_of(w, struct detach, wait);
 
     if (err)
-        rpc_fail(d->call, RPC_FAILED, "%s%s%s is not detached: %s", d->name, *d->path ? " at " : "", d->path, why);
+        rpc_fail(d->call, RPC_FAILED, "%s%s%s is not detached: %s", d->name, *d->path ? " at " : "", d->path,
+                 why);
     else
         rpc_reply(d->call, NULL);
     free(d);
@@ -565,7 +586,8 @@ static void do_detach(void *user, struct rpc_call *call, json_t *params)
     if (!params_check(call, params, list))
         return;
     if (!(a = att_find(user, text(params, "name")))) {
-        rpc_fail(call, RPC_FAILED, "there is no disk '%.256s': 'corelane list' shows those there are", text(params, "name"));
+        rpc_fail(call, RPC_FAILED, "there is no disk '%.256s': 'corelane list' shows those there are",
+                 text(params, "name"));
         return;
     }
     if (!(d = calloc(1, sizeof(*d)))) {
@@ -580,14 +602,8 @@ static void do_detach(void *user, struct rpc_call *call, json_t *params)
 }
 
 const struct rpc_method mgr_methods[] = {
-    { "status", do_status },
-    { "layout.show", do_layout },
-    { "session.list", do_session_list },
-    { "discover", do_discover },
-    { "login", do_login },
-    { "logout", do_logout },
-    { "attach", do_attach },
-    { "detach", do_detach },
-    { "list", do_list },
+    { "status", do_status },     { "layout.show", do_layout }, { "session.list", do_session_list },
+    { "discover", do_discover }, { "login", do_login },        { "logout", do_logout },
+    { "attach", do_attach },     { "detach", do_detach },      { "list", do_list },
 };
 const unsigned mgr_methods_nr = ARRAY_SIZE(mgr_methods);

@@ -1,8 +1,9 @@
 /*
  * sess.c - sessions: placed on a core, shared by the disks that stand on them, ended when nobody needs them
  *
- * The object belongs to home; the struct ini_sess in it to the session's core. Messages from one core to another
- * arrive in order, so what the core told before it let go of a session has been read when its last word comes.
+ * The object belongs to home; the struct ini_sess in it to the session's core. Messages from one core to
+ * another arrive in order, so what the core told before it let go of a session has been read when its last
+ * word comes.
  */
 #include <errno.h>
 #include <stdio.h>
@@ -11,7 +12,7 @@
 
 #include "manager/mgr_internal.h"
 
-/* ---- holding on -------------------------------------------------------------------------------------------- */
+/* ---- holding on ------------------------------------------------------------------------------------------ */
 
 void sess_hold(struct sess *s)
 {
@@ -45,7 +46,7 @@ static void waits_call(struct rt_link *list, int err, const char *why)
     }
 }
 
-/* ---- what its core tells home ------------------------------------------------------------------------------- */
+/* ---- what its core tells home ---------------------------------------------------------------------------- */
 
 static void told_up(struct rt_msg *m)
 {
@@ -83,7 +84,7 @@ static void told_failed(struct rt_msg *m)
     sess_failed(s, s->core_err, s->core_why);
 }
 
-/* ---- on its core ------------------------------------------------------------------------------------------- */
+/* ---- on its core ----------------------------------------------------------------------------------------- */
 
 static void core_up(void *user)
 {
@@ -117,7 +118,9 @@ static void core_luns_changed(void *user)
 }
 
 static const struct ini_sess_events core_events = {
-    .up = core_up, .failed = core_failed, .luns_changed = core_luns_changed,
+    .up = core_up,
+    .failed = core_failed,
+    .luns_changed = core_luns_changed,
 };
 
 static void core_start(struct hop *h)
@@ -147,7 +150,7 @@ static void core_stopped(void *user)
 {
     struct sess *s = user;
 
-    s->free_op.done = core_free;            /* not from inside a call of the session's own */
+    s->free_op.done = core_free; /* not from inside a call of the session's own */
     rt_defer(s->rt, &s->free_op);
 }
 
@@ -161,7 +164,7 @@ static void core_stop(struct hop *h)
         hop_back(h);
 }
 
-/* ---- at home ----------------------------------------------------------------------------------------------- */
+/* ---- at home --------------------------------------------------------------------------------------------- */
 
 static void started(struct hop *h)
 {
@@ -182,7 +185,7 @@ static void loaded(struct settings_load *l)
     struct sess *s = container_of(l, struct sess, load);
 
     s->loading = false;
-    if (s->state == SESS_ENDING) {          /* was ended meanwhile, and waits for us */
+    if (s->state == SESS_ENDING) { /* was ended meanwhile, and waits for us */
         hop_go(&s->stop, s->mgr->rt, s->rt, core_stop, ended);
         return;
     }
@@ -199,7 +202,7 @@ unsigned sess_count_on(const struct mgr *m, const struct rt *rt)
 {
     unsigned n = 0;
 
-    rt_list_for(l, &m->sessions) {
+    rt_list_for (l, &m->sessions) {
         const struct sess *s = rt_list_entry(l, struct sess, link);
 
         n += s->rt == rt && s->state != SESS_ENDING;
@@ -244,9 +247,9 @@ struct sess *sess_new(struct mgr *m, const struct mgr_wish *wish, const uint8_t 
     s->conf.portal = wish->portal;
     if (isid)
         memcpy(s->conf.isid, isid, sizeof(s->conf.isid));
-    else {                                  /* made here and not by the session, so that the books know it */
+    else { /* made here and not by the session, so that the books know it */
         rt_random(m->rt, s->conf.isid, sizeof(s->conf.isid));
-        s->conf.isid[0] = 0x80;             /* random, RFC 7143 11.12.5 */
+        s->conf.isid[0] = 0x80; /* random, RFC 7143 11.12.5 */
     }
     rt_list_init(&s->up_waits);
     rt_list_init(&s->end_waits);
@@ -270,7 +273,7 @@ struct sess *sess_shared(struct mgr *m, const struct mgr_wish *wish)
 {
     struct sess *best = NULL;
 
-    rt_list_for(l, &m->sessions) {
+    rt_list_for (l, &m->sessions) {
         struct sess *s = rt_list_entry(l, struct sess, link);
 
         if (s->state > SESS_UP || !sess_matches(s, wish->iqn, &wish->portal))
@@ -286,7 +289,7 @@ struct sess *sess_shared(struct mgr *m, const struct mgr_wish *wish)
 
 struct sess *sess_find(struct mgr *m, unsigned id)
 {
-    rt_list_for(l, &m->sessions) {
+    rt_list_for (l, &m->sessions) {
         struct sess *s = rt_list_entry(l, struct sess, link);
 
         if (s->id == id)

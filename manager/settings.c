@@ -23,8 +23,8 @@ static int record_apply(struct settings_load *l, char why[static MGR_WHY_MAX])
         return err;
     }
     if ((err = ini_record_settings(rec, &l->set, wrong)))
-        snprintf(why, MGR_WHY_MAX, "the node record of %s in %s/nodes: %.250s", l->wish->iqn, l->mgr->config_dir,
-                 wrong);
+        snprintf(why, MGR_WHY_MAX, "the node record of %s in %s/nodes: %.250s", l->wish->iqn,
+                 l->mgr->config_dir, wrong);
     ini_record_free(rec);
     return err;
 }
@@ -43,8 +43,8 @@ static int wish_apply(struct settings_load *l)
 {
     int err;
 
-    /* Credentials come as a set: a name of ours with a secret of the record's would be a riddle to solve. Without a
-     * target it is a discovery, whose credentials are for the portal alone. */
+    /* Credentials come as a set: a name of ours with a secret of the record's would be a riddle to solve.
+     * Without a target it is a discovery, whose credentials are for the portal alone. */
     if (*l->wish->iqn && *l->wish->user.name) {
         l->set.user = l->wish->user;
         l->set.user_in = l->wish->user_in;
@@ -57,7 +57,7 @@ static int wish_apply(struct settings_load *l)
 static void load_run(struct rt_work *w)
 {
     struct settings_load *l = container_of(w, struct settings_load, work);
-    char notes[512];                        /* unknown keys: named once, at start */
+    char notes[512]; /* unknown keys: named once, at start */
 
     ini_settings_default(&l->set);
     if ((l->err = ini_iscsid_conf_load(l->mgr->config_dir, &l->set, notes))) {

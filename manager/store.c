@@ -1,8 +1,8 @@
 /*
  * store.c - attachments.json: what a daemon that starts after this one died has to know
  *
- * Mode 0600 in a run directory of 0700: it holds CHAP secrets that came with a command and are in no other file.
- * One save at a time, on a helper thread; changes meanwhile are in the next.
+ * Mode 0600 in a run directory of 0700: it holds CHAP secrets that came with a command and are in no other
+ * file. One save at a time, on a helper thread; changes meanwhile are in the next.
  */
 #include <errno.h>
 #include <stdio.h>
@@ -18,7 +18,7 @@ static void store_path(const struct mgr *m, char *out, size_t len)
     snprintf(out, len, "%s/attachments.json", m->run_dir);
 }
 
-/* ---- saving ----------------------------------------------------------------------------------------------------- */
+/* ---- saving ---------------------------------------------------------------------------------------------- */
 
 static void isid_format(const uint8_t isid[static 6], char out[static 13])
 {
@@ -40,10 +40,12 @@ static json_t *entry_of(const struct att *a)
     json_t *e;
 
     isid_format(a->isid, isid);
-    e = json_pack("{s:s, s:s, s:s, s:i, s:s, s:b, s:s}", "name", a->spec.name, "iqn", a->spec.wish.iqn, "portal",
-                  a->portal, "lun", (int)a->spec.lun, "export",
-                  a->state == ATT_EXPORTING && !a->restored ? "pending" : exp_kind_name(
-                  a->restored ? a->spec.kind : a->result.kind), "readonly", (int)a->spec.readonly, "isid", isid);
+    e = json_pack("{s:s, s:s, s:s, s:i, s:s, s:b, s:s}", "name", a->spec.name, "iqn", a->spec.wish.iqn,
+                  "portal", a->portal, "lun", (int)a->spec.lun, "export",
+                  a->state == ATT_EXPORTING && !a->restored
+                      ? "pending"
+                      : exp_kind_name(a->restored ? a->spec.kind : a->result.kind),
+                  "readonly", (int)a->spec.readonly, "isid", isid);
     cred_put(e, "user", "secret", &a->spec.wish.user);
     cred_put(e, "user_in", "secret_in", &a->spec.wish.user_in);
     return e;
@@ -54,7 +56,7 @@ static char *store_text(const struct mgr *m)
     json_t *list = json_array(), *top;
     char *text;
 
-    rt_list_for(l, &m->atts) {
+    rt_list_for (l, &m->atts) {
         const struct att *a = rt_list_entry(l, struct att, link);
 
         if (a->restored || a->state >= ATT_EXPORTING)
@@ -88,7 +90,7 @@ static void save_done(struct rt_work *w)
     m->save_text = NULL;
     m->saving = false;
     if (m->save_again) {
-        save_start(m);                      /* who waits waits for what was said last */
+        save_start(m); /* who waits waits for what was said last */
         return;
     }
     rt_list_init(&mine);
@@ -121,7 +123,7 @@ void store_save(struct mgr *m, struct store_wait *w)
         save_start(m);
 }
 
-/* ---- loading ---------------------------------------------------------------------------------------------------- */
+/* ---- loading --------------------------------------------------------------------------------------------- */
 
 json_t *store_load(struct mgr *m)
 {
@@ -179,8 +181,8 @@ const char *store_entry(const json_t *entry, struct att_spec *spec, uint8_t isid
     int lun, readonly;
 
     memset(spec, 0, sizeof(*spec));
-    if (json_unpack((json_t *)entry, "{s:s, s:s, s:s, s:i, s:s, s:b, s:s}", "name", &name, "iqn", &iqn, "portal", &portal,
-                    "lun", &lun, "export", &kind, "readonly", &readonly, "isid", &isid_text))
+    if (json_unpack((json_t *)entry, "{s:s, s:s, s:s, s:i, s:s, s:b, s:s}", "name", &name, "iqn", &iqn,
+                    "portal", &portal, "lun", &lun, "export", &kind, "readonly", &readonly, "isid", &isid_text))
         return "name, iqn, portal, lun, export, readonly or isid is missing";
     if ((wrong = att_name_refusal(name)) || (wrong = iscsi_name_refusal(iqn, spec->wish.iqn)) ||
         (wrong = iscsi_portal_parse(&spec->wish.portal, portal)))

@@ -1,8 +1,8 @@
 /*
  * disk.c - a disk of one path
  *
- * Owns the checks that every request gets whichever way it takes, and the counters. With one path the choice is easy;
- * what a path does with a request is the initiator's.
+ * Owns the checks that every request gets whichever way it takes, and the counters. With one path the choice
+ * is easy; what a path does with a request is the initiator's.
  */
 #include <errno.h>
 #include <stdlib.h>
@@ -102,7 +102,8 @@ static int io_refusal(const struct mpio_disk *d, const struct ini_io *io)
     if (io->op == INI_FLUSH)
         return io->off || io->len ? -EINVAL : 0;
     /* block_len is a power of two; the subtraction cannot wrap, a sum could */
-    if (!io->len || (io->off | io->len) & (i->block_len - 1) || io->off > i->size || io->len > i->size - io->off)
+    if (!io->len || (io->off | io->len) & (i->block_len - 1) || io->off > i->size ||
+        io->len > i->size - io->off)
         return -EINVAL;
     return io->op != INI_READ && i->readonly ? -EROFS : 0;
 }

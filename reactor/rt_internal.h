@@ -100,7 +100,9 @@ struct rt {
     _Alignas(RT_CACHE_LINE) _Atomic uint32_t sleeping;
 };
 
-#define RT_WORKERS_MAX 4
+/* Started as needed, never for the I/O path. Enough that calls that wait for a dead target (a flush, an unmount)
+ * do not keep the name look-up waiting that would bring it back. */
+#define RT_WORKERS_MAX 64
 
 struct rt_workers {
     pthread_mutex_t lock;

@@ -9,14 +9,14 @@
 #include "rpc/frame.h"
 #include "rpc/rpc.h"
 
-#define ANSWER_MAX (64u << 20)              /* bytes; thousands of sessions fit many times */
+#define ANSWER_MAX (64u << 20) /* bytes; thousands of sessions fit many times */
 
 struct request {
     struct rt_op op;
     struct rt_timer timer;
     struct rt_sock *sock;
     struct rpc_frame frame;
-    struct iovec iov[2];                    /* the request, a newline */
+    struct iovec iov[2]; /* the request, a newline */
     json_t *answer;
     int err;
     bool over, op_out, late;
@@ -103,7 +103,8 @@ static int answer_read(const struct request *r, const char *path, json_t **resul
         return -EREMOTEIO;
     }
     if (!res) {
-        snprintf(why, 512, "what answers at %s does not speak JSON-RPC 2.0: is it another program's socket?", path);
+        snprintf(why, 512, "what answers at %s does not speak JSON-RPC 2.0: is it another program's socket?",
+                 path);
         return -EPROTO;
     }
     *result = json_incref(res);
@@ -143,14 +144,15 @@ static int request_run(struct rt *rt, struct request *r, const struct rt_addr *t
     r->sock = NULL;
     while (r->op_out && err >= 0)
         err = rt_turn(rt, UINT64_MAX);
-    rt_sock_close(r->sock);                 /* of a connect that won against its cancel */
+    rt_sock_close(r->sock); /* of a connect that won against its cancel */
     return err < 0 ? err : r->err;
 }
 
 int rpc_request(struct rt *rt, const char *path, const char *method, json_t *params, uint64_t timeout_ns,
                 json_t **result, char why[static 512])
 {
-    json_t *req = json_pack("{s:s, s:s, s:o, s:i}", "jsonrpc", "2.0", "method", method, "params", params, "id", 1);
+    json_t *req =
+        json_pack("{s:s, s:s, s:o, s:i}", "jsonrpc", "2.0", "method", method, "params", params, "id", 1);
     char *text = req ? json_dumps(req, JSON_COMPACT) : NULL;
     struct request r = { 0 };
     struct rt_addr to;
@@ -163,7 +165,8 @@ int rpc_request(struct rt *rt, const char *path, const char *method, json_t *par
     }
     if ((err = rt_addr_parse(&to, path, 0))) {
         snprintf(why, 512, "%s: no path for a unix socket: %s", path,
-                 err == -ENAMETOOLONG ? "longer than 107 bytes, choose a shorter --run-dir" : "it starts with '/'");
+                 err == -ENAMETOOLONG ? "longer than 107 bytes, choose a shorter --run-dir"
+                                      : "it starts with '/'");
         free(text);
         return err;
     }

@@ -13,7 +13,7 @@ int rpc_frame_add(struct rpc_frame *f, const void *bytes, size_t n)
 {
     if (!n)
         return 0;
-    if (f->start) {                         /* what was taken makes room */
+    if (f->start) { /* what was taken makes room */
         memmove(f->buf, f->buf + f->start, f->len - f->start);
         f->len -= f->start;
         f->scan -= f->start;
@@ -53,18 +53,12 @@ static bool byte_ends(struct rpc_frame *f, char c)
         return !f->container && c == '\n';
     }
     switch (c) {
-    case '"':
-        f->in_string = true;
-        return false;
+    case '"': f->in_string = true; return false;
     case '{':
-    case '[':
-        f->depth++;
-        return false;
+    case '[': f->depth++; return false;
     case '}':
-    case ']':
-        return f->depth && !--f->depth && f->container;
-    default:
-        return !f->container && c == '\n';
+    case ']': return f->depth && !--f->depth && f->container;
+    default: return !f->container && c == '\n';
     }
 }
 
@@ -79,7 +73,7 @@ static void value_begin(struct rpc_frame *f, char c)
 
 int rpc_frame_next(struct rpc_frame *f, size_t max, const char **value, size_t *len)
 {
-    if (f->ended) {                         /* the one handed out last is done with */
+    if (f->ended) { /* the one handed out last is done with */
         f->ended = f->begun = false;
         f->start = f->scan;
     }

@@ -10,9 +10,9 @@
 #include <stdbool.h>
 #include <stddef.h>
 
-struct rpc_frame {                          /* zeroed at first */
+struct rpc_frame { /* zeroed at first */
     char *buf;
-    size_t start, scan, len, cap;           /* bytes: of the value under way, looked at, there, allocated */
+    size_t start, scan, len, cap; /* bytes: of the value under way, looked at, there, allocated */
     unsigned depth;
     bool begun, container, in_string, escape, ended;
 };

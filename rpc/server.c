@@ -18,8 +18,8 @@
 #include "rpc/frame.h"
 #include "rpc/rpc.h"
 
-#define CALLS_MAX 32u                       /* unanswered, or answered and unsent, for one client */
-#define PARTIAL_NS (30 * RT_S)              /* how long a request may take to arrive whole */
+#define CALLS_MAX  32u         /* unanswered, or answered and unsent, for one client */
+#define PARTIAL_NS (30 * RT_S) /* how long a request may take to arrive whole */
 
 struct answer {
     struct answer *next;
@@ -28,17 +28,17 @@ struct answer {
 };
 
 struct client {
-    struct rt_link link;                    /* in server->clients until it is closed */
-    struct rpc_server *server;              /* NULL once closed */
+    struct rt_link link;       /* in server->clients until it is closed */
+    struct rpc_server *server; /* NULL once closed */
     struct rt *rt;
-    struct rt_sock *sock;                   /* NULL once closed */
+    struct rt_sock *sock; /* NULL once closed */
     struct rt_op rx, tx;
-    struct rt_timer slow;                   /* runs while a request has arrived in part */
+    struct rt_timer slow; /* runs while a request has arrived in part */
     struct rpc_frame frame;
     struct iovec iov;
-    struct answer *head, *tail;             /* the first is being sent while sending */
-    unsigned holds;                         /* operations under way and unanswered calls */
-    unsigned calls;                         /* read and not yet answered and sent */
+    struct answer *head, *tail; /* the first is being sent while sending */
+    unsigned holds;             /* operations under way and unanswered calls */
+    unsigned calls;             /* read and not yet answered and sent */
     bool receiving, sending, eof, parsing;
 };
 
@@ -57,13 +57,13 @@ struct rpc_server {
 
 struct rpc_call {
     struct client *client;
-    json_t *id;                             /* NULL: a notification, which gets no answer */
+    json_t *id; /* NULL: a notification, which gets no answer */
 };
 
 static void client_receive(struct client *c);
 static void accept_next(struct rpc_server *s);
 
-/* ---- clients ----------------------------------------------------------------------------------------- */
+/* ---- clients --------------------------------------------------------------------------------------------- */
 
 static void client_put(struct client *c)
 {
@@ -83,7 +83,7 @@ static void client_close(struct client *c)
 {
     if (!c->sock)
         return;
-    c->holds++;                             /* so that it is there until the end of this function */
+    c->holds++; /* so that it is there until the end of this function */
     rt_timer_disarm(c->rt, &c->slow);
     rt_list_del(&c->link);
     c->server->clients_nr--;
@@ -154,7 +154,7 @@ static void client_answer(struct client *c, json_t *message)
     client_send(c);
 }
 
-/* ---- calls ------------------------------------------------------------------------------------------- */
+/* ---- calls ----------------------------------------------------------------------------------------------- */
 
 static void call_end(struct rpc_call *call, const char *key, json_t *value)
 {
@@ -282,7 +282,7 @@ static void client_refuse(struct client *c, enum rpc_error code, const char *why
                                "message", why, "id"));
 }
 
-/* ---- receiving --------------------------------------------------------------------------------------- */
+/* ---- receiving ------------------------------------------------------------------------------------------- */
 
 static void slow_fired(struct rt_timer *t)
 {
@@ -296,7 +296,8 @@ static void requests_take(struct client *c)
     int got = 0;
 
     c->parsing = true;
-    while (c->sock && c->calls < CALLS_MAX && (got = rpc_frame_next(&c->frame, RPC_REQUEST_MAX, &text, &len)) > 0)
+    while (c->sock && c->calls < CALLS_MAX &&
+           (got = rpc_frame_next(&c->frame, RPC_REQUEST_MAX, &text, &len)) > 0)
         request_take(c, text, len);
     c->parsing = false;
     if (c->sock && got < 0)
@@ -343,7 +344,7 @@ static void client_receive(struct client *c)
     client_put(c);
 }
 
-/* ---- accepting --------------------------------------------------------------------------------------- */
+/* ---- accepting ------------------------------------------------------------------------------------------- */
 
 static bool peer_allowed(const struct rt_sock *sock)
 {
@@ -356,8 +357,8 @@ static bool peer_allowed(const struct rt_sock *sock)
         return false;
     }
     if (uid && uid != geteuid()) {
-        rt_log_peer(RT_WARN, "control socket: uid %u (pid %d) is neither root nor uid %u: turned away", uid, pid,
-                    (unsigned)geteuid());
+        rt_log_peer(RT_WARN, "control socket: uid %u (pid %d) is neither root nor uid %u: turned away", uid,
+                    pid, (unsigned)geteuid());
         return false;
     }
     return true;
@@ -386,7 +387,7 @@ static void accepted(struct rt_op *op, int res)
 {
     struct rpc_server *s = container_of(op, struct rpc_server, accept_op);
 
-    if (!s->listener) {                     /* rpc_close() was called: the accept was the last to end */
+    if (!s->listener) { /* rpc_close() was called: the accept was the last to end */
         if (!res)
             rt_sock_close(s->incoming);
         free(s);
@@ -429,8 +430,8 @@ void rpc_close(struct rpc_server *s)
 {
     if (!s)
         return;
-    rt_list_for_safe(l, &s->clients)
+    rt_list_for_safe (l, &s->clients)
         client_close(rt_list_entry(l, struct client, link));
-    rt_sock_close(s->listener);             /* removes the name; accepted() frees s */
+    rt_sock_close(s->listener); /* removes the name; accepted() frees s */
     s->listener = NULL;
 }

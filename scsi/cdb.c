@@ -34,7 +34,8 @@ static unsigned cdb_block_16(uint8_t *cdb, uint8_t op, uint8_t flags, uint64_t l
     return 16;
 }
 
-static unsigned cdb_block(uint8_t *cdb, uint8_t op10, uint8_t op16, uint8_t flags, uint64_t lba, uint32_t blocks)
+static unsigned cdb_block(uint8_t *cdb, uint8_t op10, uint8_t op16, uint8_t flags, uint64_t lba,
+                          uint32_t blocks)
 {
     if (lba <= UINT32_MAX && blocks <= UINT16_MAX)
         return cdb_block_10(cdb, op10, flags, lba, blocks);

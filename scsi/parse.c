@@ -22,7 +22,7 @@ static uint64_t field(const uint8_t *data, size_t len, size_t at, unsigned n)
     return at + n <= len ? load_be(&data[at], n) : 0;
 }
 
-/* ---- INQUIRY, capacity, REPORT LUNS ----------------------------------------------------------------------- */
+/* ---- INQUIRY, capacity, REPORT LUNS ---------------------------------------------------------------------- */
 
 /* ASCII of a fixed field: control characters become '?', and the spaces around go. @out: n + 1 bytes. */
 static void text_copy(char *out, const uint8_t *data, size_t len, size_t at, size_t n)
@@ -117,7 +117,7 @@ int scsi_report_luns_parse(uint16_t *out, size_t max, const uint8_t *data, size_
     return (int)nr;
 }
 
-/* ---- vital product data ------------------------------------------------------------------------------------- */
+/* ---- vital product data ---------------------------------------------------------------------------------- */
 
 /* The bytes of VPD page @page that are really there; 0: it is another page, or too short to be one. */
 static size_t vpd_len(const uint8_t *data, size_t len, uint8_t page)
@@ -136,8 +136,8 @@ struct desig {
     const uint8_t *id;
 };
 
-/* How good an identity it is, 0: none. Among NAA the registered ones come first (6, then 5, 2, 3), as udev's scsi_id
- * ranks them: those are unique by construction, the locally assigned one is not. */
+/* How good an identity it is, 0: none. Among NAA the registered ones come first (6, then 5, 2, 3), as
+ * udev's scsi_id ranks them: those are unique by construction, the locally assigned one is not. */
 static unsigned desig_rank(const struct desig *d)
 {
     static const uint8_t naa_rank[16] = { [2] = 28, [3] = 27, [5] = 29, [6] = 30 };
@@ -170,8 +170,8 @@ static bool hex_put(char *out, size_t room, const uint8_t *id, size_t n)
     return true;
 }
 
-/* Identities become names of files and devices: runs of blanks are one '_', and so is what a path may not hold. A
- * name too long is refused and not cut: two units could share the beginning. */
+/* Identities become names of files and devices: runs of blanks are one '_', and so is what a path may not
+ * hold. A name too long is refused and not cut: two units could share the beginning. */
 static bool text_put(char *out, size_t room, const uint8_t *id, size_t n)
 {
     size_t used = 0;
@@ -284,7 +284,7 @@ bool scsi_vpd_00_has(const uint8_t *data, size_t len, uint8_t page)
     return false;
 }
 
-/* ---- mode pages ---------------------------------------------------------------------------------------------- */
+/* ---- mode pages ------------------------------------------------------------------------------------------ */
 
 int scsi_mode_parse(struct scsi_mode *out, const uint8_t *data, size_t len, bool ten)
 {

@@ -85,7 +85,7 @@ const char *scsi_op_name(uint8_t op)
     return ops[op] ? ops[op] : "UNKNOWN COMMAND";
 }
 
-/* ---- LUN addresses ------------------------------------------------------------------------------------- */
+/* ---- LUN addresses --------------------------------------------------------------------------------------- */
 
 #define LUN_FLAT 0x4000u                    /* address method 01b in the top bits of the first level */
 #define LUN_W_REPORT_LUNS 0xc101u           /* extended, well known: 11b, length 00b, 0001b; W-LUN 01 */

@@ -147,7 +147,7 @@ int scsi_sense_decode(struct scsi_sense *out, const uint8_t *data, size_t len)
     return 0;
 }
 
-/* ---- in words ------------------------------------------------------------------------------------------- */
+/* ---- in words -------------------------------------------------------------------------------------------- */
 
 static const char *const keys[16] = {
     "NO SENSE", "RECOVERED ERROR", "NOT READY", "MEDIUM ERROR", "HARDWARE ERROR", "ILLEGAL REQUEST",

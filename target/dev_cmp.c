@@ -1,8 +1,8 @@
 /*
- * dev_cmp.c - commands that read before they answer or write: VERIFY, WRITE AND VERIFY, COMPARE AND WRITE, ORWRITE
+ * dev_cmp.c - commands that read before they answer or write: VERIFY, COMPARE AND WRITE, ORWRITE
  *
- * They go through the task's scratch buffer piece by piece; t->step counts the bytes done. Those that write what they
- * have read run under a guard over their range, so pieces are as good as the whole.
+ * They go through the task's scratch buffer piece by piece; t->step counts the bytes done. Those that write
+ * what they have read run under a guard over their range, so pieces are as good as the whole.
  */
 #include <string.h>
 
@@ -119,7 +119,7 @@ static bool each_same_as_one(struct scsi_task *t, size_t n)
     return true;
 }
 
-/* ---- VERIFY, WRITE AND VERIFY -------------------------------------------------------------------------------------------- */
+/* ---- VERIFY, WRITE AND VERIFY ---------------------------------------------------------------------------- */
 
 enum lun_next dev_verify_check(struct scsi_task *t)
 {
@@ -210,10 +210,10 @@ void dev_write_verify(struct scsi_task *t)
              t->lba << task_lun(t)->block_shift, len, task_lun(t)->cached);
 }
 
-/* ---- COMPARE AND WRITE ----------------------------------------------------------------------------------------------------- */
+/* ---- COMPARE AND WRITE ----------------------------------------------------------------------------------- */
 
-/* The data are two blocks for each of the count: those to compare, then those to write. A count of none with data for
- * some is one of 256 that its field of a byte has no room for. */
+/* The data are two blocks for each of the count: those to compare, then those to write. A count of none
+ * with data for some is one of 256 that its field of a byte has no room for. */
 enum lun_next dev_caw_check(struct scsi_task *t)
 {
     if (!t->blocks)
@@ -282,7 +282,7 @@ void dev_caw(struct scsi_task *t)
     caw_compare(t);
 }
 
-/* ---- ORWRITE ---------------------------------------------------------------------------------------------------------------- */
+/* ---- ORWRITE --------------------------------------------------------------------------------------------- */
 
 static void orwrite_more(struct scsi_task *t);
 

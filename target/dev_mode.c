@@ -1,8 +1,8 @@
 /*
  * dev_mode.c - mode pages: what can be set (write cache, sense format, write protection) and what is only said
  *
- * The values live in the view: MODE SENSE reads this core's, MODE SELECT runs on the owner. Nothing is saved: a reset
- * brings the defaults back, and an initiator that asks for saving hears that there is none.
+ * The values live in the view: MODE SENSE reads this core's, MODE SELECT runs on the owner. Nothing is
+ * saved: a reset brings the defaults back, and an initiator that asks for saving hears that there is none.
  */
 #include <errno.h>
 #include <string.h>
@@ -18,7 +18,8 @@ struct mode {
     bool wce, d_sense, swp;
 };
 
-/* Source: SBC-3 r36, "Caching mode page"; SPC-4 r36, "Control mode page" and "Informational Exceptions Control". */
+/* Source: SBC-3 r36, "Caching mode page"; SPC-4 r36, "Control mode page" and "Informational Exceptions
+ * Control". */
 static const struct {
     uint8_t code, len;
     uint8_t fixed[PAGE_LEN_MAX];            /* what never changes */
@@ -49,8 +50,8 @@ static struct mode mode_of(const struct lun *lun, const struct lun_view *v, unsi
 }
 
 /* Page number @i as MODE SENSE shows it. */
-static void page_make(uint8_t out[static PAGE_LEN_MAX], size_t i, const struct lun *lun, const struct lun_view *v,
-                      unsigned pc)
+static void page_make(uint8_t out[static PAGE_LEN_MAX], size_t i, const struct lun *lun,
+                      const struct lun_view *v, unsigned pc)
 {
     const struct mode m = mode_of(lun, v, pc);
 
@@ -59,7 +60,7 @@ static void page_make(uint8_t out[static PAGE_LEN_MAX], size_t i, const struct l
     page_bits(out, pages[i].code, &m);
 }
 
-/* ---- MODE SENSE ------------------------------------------------------------------------------------------------------ */
+/* ---- MODE SENSE ------------------------------------------------------------------------------------------ */
 
 enum lun_next dev_mode_sense_check(struct scsi_task *t)
 {
@@ -130,7 +131,7 @@ void dev_mode_sense(struct scsi_task *t)
     resp_send(t, data, at);
 }
 
-/* ---- MODE SELECT ------------------------------------------------------------------------------------------------------- */
+/* ---- MODE SELECT ----------------------------------------------------------------------------------------- */
 
 enum lun_next dev_mode_select_check(struct scsi_task *t)
 {

@@ -1,10 +1,11 @@
 /*
  * dev_pr.c - PERSISTENT RESERVE OUT: the rules of registrations and reservations, on the owner core
  *
- * A service action reads the published view and writes the draft, and says whether the draft is to be published.
- * Registrants are told apart by their place in a view; sets of them in events are places in the view before. With
- * APTPL the new state is on the disk before it is published, so a power loss never forgets a fence that was answered.
- * Source: SPC-4 r36, "Persistent reservations model", "PERSISTENT RESERVE OUT command".
+ * A service action reads the published view and writes the draft, and says whether the draft is to be
+ * published. Registrants are told apart by their place in a view; sets of them in events are places in the
+ * view before. With APTPL the new state is on the disk before it is published, so a power loss never
+ * forgets a fence that was answered. Source: SPC-4 r36, "Persistent reservations model", "PERSISTENT
+ * RESERVE OUT command".
  */
 #include <errno.h>
 #include <stdlib.h>
@@ -36,7 +37,7 @@ struct pr_call {
     int me;                                 /* place in v, -1: not registered */
 };
 
-/* ---- who is who ------------------------------------------------------------------------------------------------ */
+/* ---- who is who ------------------------------------------------------------------------------------------ */
 
 bool pr_matches(const struct lun_reg *r, const struct nexus *n)
 {
@@ -94,7 +95,7 @@ static bool holds(const struct lun_view *v, int i)
     return v->pr_type && i >= 0 && (pr_all(v->pr_type) || v->pr_holder == i);
 }
 
-/* ---- changes to the draft ---------------------------------------------------------------------------------------- */
+/* ---- changes to the draft -------------------------------------------------------------------------------- */
 
 static void event_to(struct pr_call *c, uint8_t ascq, const uint64_t *set)
 {
@@ -165,7 +166,7 @@ static struct lun_reg reg_of_nexus(const struct nexus *n, uint64_t key)
     return r;
 }
 
-/* ---- REGISTER ------------------------------------------------------------------------------------------------------- */
+/* ---- REGISTER -------------------------------------------------------------------------------------------- */
 
 static enum pr_result unregister(struct pr_call *c)
 {
@@ -272,7 +273,7 @@ static enum pr_result pr_move(struct pr_call *c)
     return PR_CHANGED;
 }
 
-/* ---- RESERVE, RELEASE, CLEAR ----------------------------------------------------------------------------------------------- */
+/* ---- RESERVE, RELEASE, CLEAR ----------------------------------------------------------------------------- */
 
 static enum pr_result pr_reserve(struct pr_call *c)
 {
@@ -312,7 +313,7 @@ static enum pr_result pr_clear(struct pr_call *c)
     return PR_CHANGED;
 }
 
-/* ---- PREEMPT ----------------------------------------------------------------------------------------------------------------- */
+/* ---- PREEMPT --------------------------------------------------------------------------------------------- */
 
 /* The registrations to go: those with the key, or with @all every one, but never the preemptor's. */
 static unsigned victims(const struct pr_call *c, bool all, uint64_t *set)
@@ -372,7 +373,7 @@ static enum pr_result pr_preempt(struct pr_call *c)
     return PR_CHANGED;
 }
 
-/* ---- the command ------------------------------------------------------------------------------------------------------------------ */
+/* ---- the command ----------------------------------------------------------------------------------------- */
 
 static const struct {
     enum pr_result (*run)(struct pr_call *c);

@@ -1,6 +1,6 @@
 /*
- * dev_pr_in.c - PERSISTENT RESERVE IN, answered from this core's view; TransportIDs; and the file that outlives a
- * power loss (APTPL)
+ * dev_pr_in.c - PERSISTENT RESERVE IN, answered from this core's view; TransportIDs; and the file that
+ * outlives a power loss (APTPL)
  */
 #include <errno.h>
 #include <stdio.h>
@@ -14,7 +14,7 @@
 
 enum { READ_KEYS, READ_RESERVATION, REPORT_CAPABILITIES, READ_FULL_STATUS };
 
-/* ---- TransportIDs --------------------------------------------------------------------------------------------------- */
+/* ---- TransportIDs ---------------------------------------------------------------------------------------- */
 
 enum { TID_ISCSI = 0x05, TID_PORT = 0x40, TID_MIN = 24 };
 
@@ -29,8 +29,8 @@ uint32_t pr_tid_encode(uint8_t out[static PR_TID_MAX], const struct lun_reg *r)
     if (r->any_isid)
         n = (uint32_t)snprintf((char *)out + 4, PR_TID_MAX - 4, "%s", r->initiator);
     else
-        n = (uint32_t)snprintf((char *)out + 4, PR_TID_MAX - 4, "%s,i,0x%02x%02x%02x%02x%02x%02x", r->initiator, i[0],
-                               i[1], i[2], i[3], i[4], i[5]);
+        n = (uint32_t)snprintf((char *)out + 4, PR_TID_MAX - 4, "%s,i,0x%02x%02x%02x%02x%02x%02x", r->initiator,
+                               i[0], i[1], i[2], i[3], i[4], i[5]);
     n = (n + 4) & ~3u;
     if (n < TID_MIN - 4)
         n = TID_MIN - 4;
@@ -77,7 +77,7 @@ uint32_t pr_tid_decode(struct lun_reg *r, const uint8_t *data, uint32_t len)
     return 4 + n;
 }
 
-/* ---- the four answers --------------------------------------------------------------------------------------------------- */
+/* ---- the four answers ------------------------------------------------------------------------------------ */
 
 static void put_head(struct resp *r, const struct lun_view *v, uint32_t len)
 {
@@ -169,7 +169,7 @@ void dev_pr_in(struct scsi_task *t)
     task_end(t);
 }
 
-/* ---- the file ------------------------------------------------------------------------------------------------------------- */
+/* ---- the file -------------------------------------------------------------------------------------------- */
 
 #define STATE_VERSION 1
 #define STATE_LEN_MAX (1u << 20)
@@ -181,9 +181,9 @@ static json_t *reg_json(const struct lun_reg *r)
     snprintf(key, sizeof(key), "%016llx", (unsigned long long)r->key);
     for (unsigned i = 0; i < 6; i++)
         snprintf(&isid[2 * i], 3, "%02x", r->isid[i]);
-    return json_pack("{s:s, s:s, s:s, s:s, s:i, s:i, s:b, s:b}", "key", key, "initiator", r->initiator, "isid", isid,
-                     "target", r->target, "tpgt", (int)r->tpgt, "port", (int)r->rel_port, "any_isid", (int)r->any_isid,
-                     "any_port", (int)r->any_port);
+    return json_pack("{s:s, s:s, s:s, s:s, s:i, s:i, s:b, s:b}", "key", key, "initiator", r->initiator, "isid",
+                     isid, "target", r->target, "tpgt", (int)r->tpgt, "port", (int)r->rel_port, "any_isid",
+                     (int)r->any_isid, "any_port", (int)r->any_port);
 }
 
 char *pr_state_text(const struct lun_view *v)
@@ -193,8 +193,8 @@ char *pr_state_text(const struct lun_view *v)
 
     for (unsigned i = 0; v->aptpl && i < v->regs_nr; i++)
         json_array_append_new(regs, reg_json(&v->regs[i]));
-    doc = json_pack("{s:i, s:i, s:i, s:o}", "version", STATE_VERSION, "type", v->aptpl ? (int)v->pr_type : 0, "holder",
-                    v->aptpl ? v->pr_holder : -1, "registrations", regs);
+    doc = json_pack("{s:i, s:i, s:i, s:o}", "version", STATE_VERSION, "type", v->aptpl ? (int)v->pr_type : 0,
+                    "holder", v->aptpl ? v->pr_holder : -1, "registrations", regs);
     if (doc && json_array_size(regs) == (v->aptpl ? v->regs_nr : 0))
         text = json_dumps(doc, JSON_INDENT(2));
     json_decref(doc);
@@ -215,8 +215,9 @@ static bool reg_load(struct lun_reg *r, json_t *j)
     int tpgt, port, any_isid, any_port;
     char *end;
 
-    if (json_unpack(j, "{s:s, s:s, s:s, s:s, s:i, s:i, s:b, s:b}", "key", &key, "initiator", &initiator, "isid", &isid,
-                    "target", &target, "tpgt", &tpgt, "port", &port, "any_isid", &any_isid, "any_port", &any_port))
+    if (json_unpack(j, "{s:s, s:s, s:s, s:s, s:i, s:i, s:b, s:b}", "key", &key, "initiator", &initiator, "isid",
+                    &isid, "target", &target, "tpgt", &tpgt, "port", &port, "any_isid", &any_isid, "any_port",
+                    &any_port))
         return false;
     if (tpgt < 0 || tpgt > 0xffff || port < 0 || port > 0xffff || strlen(key) != 16)
         return false;
@@ -271,6 +272,7 @@ int pr_state_load(struct lun_view *v, const char *path, char why[static 256])
     free(text);
     if (ok)
         return 0;
-    snprintf(why, 256, "%.120s: is not a list of persistent reservations; remove it to start without any", path);
+    snprintf(why, 256, "%.120s: is not a list of persistent reservations; remove it to start without any",
+             path);
     return -EINVAL;
 }

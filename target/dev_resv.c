@@ -1,9 +1,9 @@
 /*
  * dev_resv.c - RESERVE and RELEASE, the reservations of SPC-2, on the owner core
  *
- * They and persistent reservations shut each other out: where there is a registration these conflict, and while one of
- * these is held PERSISTENT RESERVE OUT does. Source: SPC-2 r20, "RESERVE (6) command"; SPC-4 r36, "Exceptions to SPC-2
- * RESERVE and RELEASE behavior" (CRH is 0).
+ * They and persistent reservations shut each other out: where there is a registration these conflict, and
+ * while one of these is held PERSISTENT RESERVE OUT does. Source: SPC-2 r20, "RESERVE (6) command"; SPC-4
+ * r36, "Exceptions to SPC-2 RESERVE and RELEASE behavior" (CRH is 0).
  */
 #include "target/lun_internal.h"
 

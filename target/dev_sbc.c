@@ -34,15 +34,16 @@ bool dev_fua(const struct scsi_task *t)
     return task_lun(t)->cached && (asked || !task_view(t)->wce);
 }
 
-/* ---- READ, WRITE ---------------------------------------------------------------------------------------------------- */
+/* ---- READ, WRITE ----------------------------------------------------------------------------------------- */
 
 enum lun_next dev_rw_check(struct scsi_task *t)
 {
     return t->blocks ? LUN_RUN : LUN_DONE;
 }
 
-/* An initiator may expect to move less than its CDB says: whole blocks of that are written and the rest is in the
- * residual count. Half a block cannot be written. It is found here and not before, for that count's sake. */
+/* An initiator may expect to move less than its CDB says: whole blocks of that are written and the rest is
+ * in the residual count. Half a block cannot be written. It is found here and not before, for that count's
+ * sake. */
 bool dev_write_len(struct scsi_task *t, uint32_t *len)
 {
     *len = t->out_got < t->out_len ? t->out_got : t->out_len;
@@ -158,7 +159,7 @@ void dev_write(struct scsi_task *t)
     be_write(task_lun(t)->be, t->nexus->rt, &t->io, t->out_iov, t->out_nr, byte_off(t), len, dev_fua(t));
 }
 
-/* ---- SYNCHRONIZE CACHE, PRE-FETCH and others that need not do anything ------------------------------------------------- */
+/* ---- SYNCHRONIZE CACHE, PRE-FETCH and others that need not do anything ----------------------------------- */
 
 void dev_sync(struct scsi_task *t)
 {
@@ -175,7 +176,7 @@ void dev_good(struct scsi_task *t)
     task_end(t);
 }
 
-/* ---- zeroes: WRITE SAME and UNMAP ------------------------------------------------------------------------------------------ */
+/* ---- zeroes: WRITE SAME and UNMAP ------------------------------------------------------------------------ */
 
 static void next_turn(struct scsi_task *t, void (*done)(struct rt_op *op, int res))
 {
@@ -275,8 +276,8 @@ static void same_fill(struct scsi_task *t)
         memcpy((uint8_t *)t->scratch + at, t->scratch, block_len);
 }
 
-/* Zeroes can be had without sending them to the medium. Another pattern is written, with UNMAP too: unmapped blocks
- * read as zeroes here, which it is not. Source: SBC-3 r36, "WRITE SAME (16) command". */
+/* Zeroes can be had without sending them to the medium. Another pattern is written, with UNMAP too:
+ * unmapped blocks read as zeroes here, which it is not. Source: SBC-3 r36, "WRITE SAME (16) command". */
 void dev_write_same(struct scsi_task *t)
 {
     const struct lun *lun = task_lun(t);
@@ -395,7 +396,7 @@ void dev_unmap(struct scsi_task *t)
     }
 }
 
-/* ---- capacity, provisioning, defects -------------------------------------------------------------------------------------------- */
+/* ---- capacity, provisioning, defects --------------------------------------------------------------------- */
 
 enum lun_next dev_capacity_10_check(struct scsi_task *t)
 {
@@ -420,7 +421,7 @@ void dev_read_capacity_16(struct scsi_task *t)
 
     store_be64(&data[0], task_view(t)->blocks - 1);
     store_be32(&data[8], lun->block_len);
-    data[13] = (uint8_t)__builtin_ctz(lun->phys_len / lun->block_len);   /* logical blocks in a physical, as 2^n */
+    data[13] = (uint8_t)__builtin_ctz(lun->phys_len / lun->block_len);   /* blocks in a physical one, as 2^n */
     if (lun->thin)
         data[14] = (uint8_t)(0x80 | (lun->zeroes ? 0x40 : 0));           /* LBPME, LBPRZ */
     resp_send(t, data, sizeof(data));
@@ -438,8 +439,8 @@ enum lun_next dev_lba_status_check(struct scsi_task *t)
     return LUN_DONE;
 }
 
-/* Backends do not say what is allocated, so everything is called mapped: a copier then reads zeroes, which is slow
- * and right. */
+/* Backends do not say what is allocated, so everything is called mapped: a copier then reads zeroes, which
+ * is slow and right. */
 void dev_lba_status(struct scsi_task *t)
 {
     const uint64_t left = task_view(t)->blocks - t->lba;

@@ -8,7 +8,7 @@
 #include "reactor/rt_bytes.h"
 #include "target/lun_internal.h"
 
-/* ---- INQUIRY --------------------------------------------------------------------------------------------------- */
+/* ---- INQUIRY --------------------------------------------------------------------------------------------- */
 
 enum { INQ_LEN = 96, TYPE_DISK = 0x00, TYPE_WELL_KNOWN = 0x1e, NOT_CONNECTED = 0x3f, NOT_CAPABLE = 0x7f };
 
@@ -23,7 +23,8 @@ enum lun_next dev_inquiry_check(struct scsi_task *t)
     return LUN_RUN;
 }
 
-/* LUN 0 is asked first by everybody who looks for LUNs: it stays capable of being connected, so REPORT LUNS follows. */
+/* LUN 0 is asked first by everybody who looks for LUNs: it stays capable of being connected, so REPORT LUNS
+ * follows. */
 static uint8_t peripheral(const struct scsi_task *t)
 {
     if (!t->absent)
@@ -57,7 +58,7 @@ void dev_inquiry(struct scsi_task *t)
     resp_send(t, data, sizeof(data));
 }
 
-/* ---- REPORT LUNS --------------------------------------------------------------------------------------------------- */
+/* ---- REPORT LUNS ----------------------------------------------------------------------------------------- */
 
 enum { LUNS_ALL = 0, LUNS_WELL_KNOWN = 1, LUNS_BOTH = 2 };
 
@@ -103,7 +104,7 @@ void dev_report_luns(struct scsi_task *t)
     task_end(t);
 }
 
-/* ---- REQUEST SENSE --------------------------------------------------------------------------------------------------- */
+/* ---- REQUEST SENSE --------------------------------------------------------------------------------------- */
 
 void dev_request_sense(struct scsi_task *t)
 {
@@ -121,9 +122,10 @@ void dev_request_sense(struct scsi_task *t)
     resp_send(t, data, scsi_sense_encode(data, &s, t->cdb[1] & 0x01));
 }
 
-/* ---- MAINTENANCE IN ---------------------------------------------------------------------------------------------------- */
+/* ---- MAINTENANCE IN -------------------------------------------------------------------------------------- */
 
-/* One group, the one the nexus came in by, active/optimized. Source: SPC-4 r36, "REPORT TARGET PORT GROUPS command". */
+/* One group, the one the nexus came in by, active/optimized. Source: SPC-4 r36, "REPORT TARGET PORT GROUPS
+ * command". */
 void dev_report_groups(struct scsi_task *t)
 {
     const bool extended = t->cdb[1] & 0x20;
@@ -142,7 +144,8 @@ void dev_report_groups(struct scsi_task *t)
 
 void dev_report_tmfs(struct scsi_task *t)
 {
-    /* ABORT TASK, ABORT TASK SET, CLEAR TASK SET, LOGICAL UNIT RESET; the extended format says so in 16 bytes */
+    /* ABORT TASK, ABORT TASK SET, CLEAR TASK SET, LOGICAL UNIT RESET; the extended format says so in 16
+     * bytes */
     const uint8_t data[16] = { 0x80 | 0x40 | 0x10 | 0x08, [3] = 12 };
 
     if (t->cdb[2] & 0x80)
@@ -151,7 +154,7 @@ void dev_report_tmfs(struct scsi_task *t)
         resp_send(t, (const uint8_t[4]){ data[0] }, 4);
 }
 
-/* ---- START STOP UNIT, PREVENT ALLOW, SEND DIAGNOSTIC, LOG SENSE ------------------------------------------------------------ */
+/* ---- START STOP UNIT, PREVENT ALLOW, SEND DIAGNOSTIC, LOG SENSE ------------------------------------------ */
 
 static enum lun_next conflict(struct scsi_task *t)
 {
@@ -165,7 +168,7 @@ enum lun_next dev_start_stop_check(struct scsi_task *t)
     const unsigned condition = t->cdb[4] >> 4;
     const bool start = t->cdb[4] & 0x01, load = t->cdb[4] & 0x02, no_flush = t->cdb[4] & 0x04;
 
-    if (condition) {                        /* ACTIVE, IDLE, STANDBY, LU CONTROL, FORCE IDLE_0, FORCE STANDBY_0 */
+    if (condition) { /* ACTIVE, IDLE, STANDBY, LU CONTROL, FORCE IDLE_0, FORCE STANDBY_0 */
         if (!(1u << condition & (1u << 1 | 1u << 2 | 1u << 3 | 1u << 7 | 1u << 10 | 1u << 11)))
             return task_bad_cdb(t, 4, 7);
         return LUN_DONE;

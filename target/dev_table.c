@@ -1,8 +1,9 @@
 /*
- * dev_table.c - every command once: its row drives dispatch, decoding, checks and REPORT SUPPORTED OPERATION CODES
+ * dev_table.c - every command once: its row drives dispatch, decoding, checks and the report of commands
  *
- * A CDB with a bit that its row's usage map does not have is refused with a pointer to the bit: an initiator that
- * asks for what is not done here (protection information, FUA_NV, anchoring) hears so and does not assume it.
+ * A CDB with a bit that its row's usage map does not have is refused with a pointer to the bit: an
+ * initiator that asks for what is not done here (protection information, FUA_NV, anchoring) hears so and
+ * does not assume it.
  */
 #include <string.h>
 
@@ -24,19 +25,22 @@
 #define READS (F_IN_BLOCKS | F_RANGE | F_LIMIT)
 #define WRITES (F_OUT_BLOCKS | F_RANGE | F_LIMIT | F_WRITE)
 
-/* Rows without service actions stand at their operation code. One with F_SA says that rows of that code are in
- * sa_cmds. "need" follows SPC-4 r36 and SBC-3 r36, "Commands allowed in the presence of various reservations". */
+/* Rows without service actions stand at their operation code. One with F_SA says that rows of that code are
+ * in sa_cmds. "need" follows SPC-4 r36 and SBC-3 r36, "Commands allowed in the presence of various
+ * reservations". */
 static const struct lun_cmd cmds[256] = {
     [0x00] = { "TEST UNIT READY", 0x00, 0, 6, .need = ACC_TOUCH, .run = dev_good, .usage = { 0x00 } },
     [0x03] = { "REQUEST SENSE", 0x03, 0, 6, .count = { 4, 1 }, .flags = F_IN_ALLOC | F_NO_UA | F_ABSENT,
                .param_max = 32, .run = dev_request_sense, .usage = { 0x03, 0x01, 0, 0, 0xff } },
     [0x08] = { "READ (6)", 0x08, 0, 6, { 1, 3 }, { 4, 1 }, READS | F_SIX, ACC_READ, 0, dev_rw_check, dev_read,
                { 0x08, 0x1f, 0xff, 0xff, 0xff } },
-    [0x0a] = { "WRITE (6)", 0x0a, 0, 6, { 1, 3 }, { 4, 1 }, WRITES | F_SIX, ACC_WRITE, 0, dev_rw_check, dev_write,
-               { 0x0a, 0x1f, 0xff, 0xff, 0xff } },
-    [0x12] = { "INQUIRY", 0x12, 0, 6, .count = { 3, 2 }, .flags = F_IN_ALLOC | F_NO_UA | F_ABSENT, .param_max = 4096,
+    [0x0a] = { "WRITE (6)", 0x0a, 0, 6, { 1, 3 }, { 4, 1 }, WRITES | F_SIX, ACC_WRITE, 0, dev_rw_check,
+               dev_write, { 0x0a, 0x1f, 0xff, 0xff, 0xff } },
+    [0x12] = { "INQUIRY", 0x12, 0, 6, .count = { 3, 2 }, .flags = F_IN_ALLOC | F_NO_UA | F_ABSENT,
+               .param_max = 4096,
                .check = dev_inquiry_check, .run = dev_inquiry, .usage = { 0x12, 0x01, 0xff, 0xff, 0xff } },
-    [0x15] = { "MODE SELECT (6)", 0x15, 0, 6, .count = { 4, 1 }, .flags = F_OUT_PARAM | F_OWNER, .need = ACC_WRITE,
+    [0x15] = { "MODE SELECT (6)", 0x15, 0, 6, .count = { 4, 1 }, .flags = F_OUT_PARAM | F_OWNER,
+               .need = ACC_WRITE,
                .param_max = LUN_MODE_PARAM_MAX, .check = dev_mode_select_check, .run = dev_mode_select,
                .usage = { 0x15, 0x11, 0, 0, 0xff } },
     [0x16] = { "RESERVE (6)", 0x16, 0, 6, .flags = F_OWNER, .run = dev_reserve, .usage = { 0x16 } },
@@ -58,22 +62,24 @@ static const struct lun_cmd cmds[256] = {
                USE_10(0x2a, DPO_FUA) },
     [0x2e] = { "WRITE AND VERIFY (10)", 0x2e, 0, 10, BLOCKS_10, WRITES | F_SCRATCH, ACC_WRITE, 0, dev_rw_check,
                dev_write_verify, USE_10(0x2e, DPO | 0x02) },
-    [0x2f] = { "VERIFY (10)", 0x2f, 0, 10, BLOCKS_10, F_RANGE | F_LIMIT | F_SCRATCH, ACC_READ, 0, dev_verify_check,
-               dev_verify, USE_10(0x2f, DPO | 0x06) },
-    [0x34] = { "PRE-FETCH (10)", 0x34, 0, 10, BLOCKS_10, F_RANGE, ACC_READ, .run = dev_good, USE_10(0x34, 0x02) },
+    [0x2f] = { "VERIFY (10)", 0x2f, 0, 10, BLOCKS_10, F_RANGE | F_LIMIT | F_SCRATCH, ACC_READ, 0,
+               dev_verify_check, dev_verify, USE_10(0x2f, DPO | 0x06) },
+    [0x34] = { "PRE-FETCH (10)", 0x34, 0, 10, BLOCKS_10, F_RANGE, ACC_READ, .run = dev_good, USE_10(0x34,
+               0x02) },
     [0x35] = { "SYNCHRONIZE CACHE (10)", 0x35, 0, 10, BLOCKS_10, F_RANGE, ACC_WRITE, .run = dev_sync,
                USE_10(0x35, 0x06) },
     [0x37] = { "READ DEFECT DATA (10)", 0x37, 0, 10, .count = { 7, 2 }, .flags = F_IN_ALLOC, .need = ACC_READ,
                .param_max = 8, .run = dev_read_defect, .usage = { 0x37, 0, 0x1f, 0, 0, 0, 0, 0xff, 0xff } },
-    [0x41] = { "WRITE SAME (10)", 0x41, 0, 10, BLOCKS_10, F_OUT_ONE | F_RANGE | F_WRITE | F_SCRATCH, ACC_WRITE, 0,
-               dev_write_same_check, dev_write_same, USE_10(0x41, 0x08) },
+    [0x41] = { "WRITE SAME (10)", 0x41, 0, 10, BLOCKS_10, F_OUT_ONE | F_RANGE | F_WRITE | F_SCRATCH,
+               ACC_WRITE, 0, dev_write_same_check, dev_write_same, USE_10(0x41, 0x08) },
     [0x42] = { "UNMAP", 0x42, 0, 10, .count = { 7, 2 }, .flags = F_OUT_PARAM | F_ALL | F_WRITE | F_THIN,
-               .need = ACC_WRITE, .param_max = 8 + 16 * LUN_UNMAP_DESCS_MAX, .check = dev_unmap_check, .run = dev_unmap,
-               .usage = { 0x42, 0, 0, 0, 0, 0, GROUP, 0xff, 0xff } },
+               .need = ACC_WRITE, .param_max = 8 + 16 * LUN_UNMAP_DESCS_MAX, .check = dev_unmap_check,
+               .run = dev_unmap, .usage = { 0x42, 0, 0, 0, 0, 0, GROUP, 0xff, 0xff } },
     [0x4d] = { "LOG SENSE", 0x4d, 0, 10, .count = { 7, 2 }, .flags = F_IN_ALLOC, .param_max = 16,
                .check = dev_log_sense_check, .run = dev_log_sense,
                .usage = { 0x4d, 0, 0xff, 0xff, 0, 0xff, 0xff, 0xff, 0xff } },
-    [0x55] = { "MODE SELECT (10)", 0x55, 0, 10, .count = { 7, 2 }, .flags = F_OUT_PARAM | F_OWNER, .need = ACC_WRITE,
+    [0x55] = { "MODE SELECT (10)", 0x55, 0, 10, .count = { 7, 2 }, .flags = F_OUT_PARAM | F_OWNER,
+               .need = ACC_WRITE,
                .param_max = LUN_MODE_PARAM_MAX, .check = dev_mode_select_check, .run = dev_mode_select,
                .usage = { 0x55, 0x11, 0, 0, 0, 0, 0, 0xff, 0xff } },
     [0x56] = { "RESERVE (10)", 0x56, 0, 10, .flags = F_OWNER, .run = dev_reserve, .usage = { 0x56 } },
@@ -85,21 +91,23 @@ static const struct lun_cmd cmds[256] = {
     [0x5f] = { "PERSISTENT RESERVE OUT", 0x5f, .len = 10, .flags = F_SA },
     [0x88] = { "READ (16)", 0x88, 0, 16, BLOCKS_16, READS, ACC_READ, 0, dev_rw_check, dev_read,
                USE_16(0x88, DPO_FUA) },
-    [0x89] = { "COMPARE AND WRITE", 0x89, 0, 16, { 2, 8 }, { 13, 1 }, F_OUT_TWICE | F_RANGE | F_WRITE | F_GUARD | F_SCRATCH,
+    [0x89] = { "COMPARE AND WRITE", 0x89, 0, 16, { 2, 8 }, { 13, 1 },
+               F_OUT_TWICE | F_RANGE | F_WRITE | F_GUARD | F_SCRATCH,
                ACC_WRITE, 0, dev_caw_check, dev_caw, { 0x89, DPO_FUA, LBA8, 0, 0, 0, 0xff, GROUP } },
     [0x8a] = { "WRITE (16)", 0x8a, 0, 16, BLOCKS_16, WRITES, ACC_WRITE, 0, dev_rw_check, dev_write,
                USE_16(0x8a, DPO_FUA) },
-    [0x8b] = { "ORWRITE (16)", 0x8b, 0, 16, BLOCKS_16, WRITES | F_GUARD | F_SCRATCH, ACC_WRITE, 0, dev_whole_check,
-               dev_orwrite, USE_16(0x8b, DPO_FUA) },
+    [0x8b] = { "ORWRITE (16)", 0x8b, 0, 16, BLOCKS_16, WRITES | F_GUARD | F_SCRATCH, ACC_WRITE, 0,
+               dev_whole_check, dev_orwrite, USE_16(0x8b, DPO_FUA) },
     [0x8e] = { "WRITE AND VERIFY (16)", 0x8e, 0, 16, BLOCKS_16, WRITES | F_SCRATCH, ACC_WRITE, 0, dev_rw_check,
                dev_write_verify, USE_16(0x8e, DPO | 0x02) },
-    [0x8f] = { "VERIFY (16)", 0x8f, 0, 16, BLOCKS_16, F_RANGE | F_LIMIT | F_SCRATCH, ACC_READ, 0, dev_verify_check,
-               dev_verify, USE_16(0x8f, DPO | 0x06) },
-    [0x90] = { "PRE-FETCH (16)", 0x90, 0, 16, BLOCKS_16, F_RANGE, ACC_READ, .run = dev_good, USE_16(0x90, 0x02) },
+    [0x8f] = { "VERIFY (16)", 0x8f, 0, 16, BLOCKS_16, F_RANGE | F_LIMIT | F_SCRATCH, ACC_READ, 0,
+               dev_verify_check, dev_verify, USE_16(0x8f, DPO | 0x06) },
+    [0x90] = { "PRE-FETCH (16)", 0x90, 0, 16, BLOCKS_16, F_RANGE, ACC_READ, .run = dev_good, USE_16(0x90,
+               0x02) },
     [0x91] = { "SYNCHRONIZE CACHE (16)", 0x91, 0, 16, BLOCKS_16, F_RANGE, ACC_WRITE, .run = dev_sync,
                USE_16(0x91, 0x06) },
-    [0x93] = { "WRITE SAME (16)", 0x93, 0, 16, BLOCKS_16, F_OUT_ONE | F_RANGE | F_WRITE | F_SCRATCH, ACC_WRITE, 0,
-               dev_write_same_check, dev_write_same, USE_16(0x93, 0x09) },
+    [0x93] = { "WRITE SAME (16)", 0x93, 0, 16, BLOCKS_16, F_OUT_ONE | F_RANGE | F_WRITE | F_SCRATCH,
+               ACC_WRITE, 0, dev_write_same_check, dev_write_same, USE_16(0x93, 0x09) },
     [0x9c] = { "WRITE ATOMIC (16)", 0x9c, 0, 16, { 2, 8 }, { 12, 2 }, WRITES | F_GUARD | F_ATOMIC, ACC_WRITE, 0,
                dev_whole_check, dev_write, { 0x9c, DPO_FUA, LBA8, 0, 0, 0xff, 0xff, GROUP } },
     [0x9e] = { "SERVICE ACTION IN (16)", 0x9e, .len = 16, .flags = F_SA },
@@ -113,8 +121,8 @@ static const struct lun_cmd cmds[256] = {
                USE_12(0xaa, DPO_FUA) },
     [0xae] = { "WRITE AND VERIFY (12)", 0xae, 0, 12, BLOCKS_12, WRITES | F_SCRATCH, ACC_WRITE, 0, dev_rw_check,
                dev_write_verify, USE_12(0xae, DPO | 0x02) },
-    [0xaf] = { "VERIFY (12)", 0xaf, 0, 12, BLOCKS_12, F_RANGE | F_LIMIT | F_SCRATCH, ACC_READ, 0, dev_verify_check,
-               dev_verify, USE_12(0xaf, DPO | 0x06) },
+    [0xaf] = { "VERIFY (12)", 0xaf, 0, 12, BLOCKS_12, F_RANGE | F_LIMIT | F_SCRATCH, ACC_READ, 0,
+               dev_verify_check, dev_verify, USE_12(0xaf, DPO | 0x06) },
     [0xb7] = { "READ DEFECT DATA (12)", 0xb7, 0, 12, .count = { 6, 4 }, .flags = F_IN_ALLOC, .need = ACC_READ,
                .param_max = 8, .run = dev_read_defect, .usage = { 0xb7, 0x1f, LBA4, LBA4 } },
 };
@@ -142,11 +150,13 @@ static const struct lun_cmd sa_cmds[] = {
     PR_OUT("PERSISTENT RESERVE OUT, REGISTER AND MOVE", 0x07, 0xff),
     { "READ CAPACITY (16)", 0x9e, 0x10, 16, .count = { 10, 4 }, .flags = F_IN_ALLOC, .need = ACC_TOUCH,
       .param_max = 32, .run = dev_read_capacity_16, .usage = { 0x9e, 0x10, 0, 0, 0, 0, 0, 0, 0, 0, LBA4 } },
-    { "GET LBA STATUS", 0x9e, 0x12, 16, { 2, 8 }, { 10, 4 }, .flags = F_IN_ALLOC, .need = ACC_READ, .param_max = 24,
+    { "GET LBA STATUS", 0x9e, 0x12, 16, { 2, 8 }, { 10, 4 }, .flags = F_IN_ALLOC, .need = ACC_READ,
+      .param_max = 24,
       .check = dev_lba_status_check, .run = dev_lba_status, .usage = { 0x9e, 0x12, LBA8, LBA4 } },
     { "REPORT TARGET PORT GROUPS", 0xa3, 0x0a, 12, .count = { 6, 4 }, .flags = F_IN_ALLOC, .need = ACC_TOUCH,
       .param_max = 64, .run = dev_report_groups, .usage = { 0xa3, 0x2a, 0, 0, 0, 0, LBA4 } },
-    { "REPORT SUPPORTED OPERATION CODES", 0xa3, 0x0c, 12, .count = { 6, 4 }, .flags = F_IN_ALLOC, .need = ACC_READ,
+    { "REPORT SUPPORTED OPERATION CODES", 0xa3, 0x0c, 12, .count = { 6, 4 }, .flags = F_IN_ALLOC,
+      .need = ACC_READ,
       .param_max = 4096, .run = dev_report_opcodes, .usage = { 0xa3, 0x0c, 0x87, 0xff, 0xff, 0xff, LBA4 } },
     { "REPORT SUPPORTED TASK MANAGEMENT FUNCTIONS", 0xa3, 0x0d, 12, .count = { 6, 4 }, .flags = F_IN_ALLOC,
       .need = ACC_READ, .param_max = 16, .run = dev_report_tmfs, .usage = { 0xa3, 0x0d, 0x80, 0, 0, 0, LBA4 } },
@@ -176,7 +186,7 @@ bool lun_cmd_there(const struct lun *lun, const struct lun_cmd *cmd)
     return (!(cmd->flags & F_THIN) || lun->thin) && (!(cmd->flags & F_ATOMIC) || lun->atomic);
 }
 
-/* ---- REPORT SUPPORTED OPERATION CODES ------------------------------------------------------------------------------- */
+/* ---- REPORT SUPPORTED OPERATION CODES -------------------------------------------------------------------- */
 
 #define TIMEOUT_DESC_LEN 12u
 

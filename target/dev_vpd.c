@@ -30,11 +30,11 @@ static void vpd_serial(struct page *p, const struct scsi_task *t)
     memcpy(page_more(p, 32), task_lun(t)->serial, 32);
 }
 
-/* ---- page 83 -------------------------------------------------------------------------------------------------------- */
+/* ---- page 83 --------------------------------------------------------------------------------------------- */
 
 enum { CODE_BINARY = 1, CODE_ASCII = 2, CODE_UTF8 = 3 };
 enum { DESIG_T10 = 1, DESIG_NAA = 3, DESIG_REL_PORT = 4, DESIG_GROUP = 5, DESIG_NAME = 8 };
-enum { OF_UNIT = 0x00, OF_PORT = 0x90, OF_TARGET = 0xa0 };   /* association; PIV with those that have a protocol */
+enum { OF_UNIT = 0x00, OF_PORT = 0x90, OF_TARGET = 0xa0 };   /* association; PIV where there is a protocol */
 #define PROTOCOL_ISCSI 0x50
 
 static uint8_t *desig(struct page *p, unsigned code, unsigned of, unsigned type, uint32_t len)
@@ -74,7 +74,7 @@ static void vpd_identity(struct page *p, const struct scsi_task *t)
     desig_name(p, OF_TARGET, n->target);
 }
 
-/* ---- the others ------------------------------------------------------------------------------------------------------ */
+/* ---- the others ------------------------------------------------------------------------------------------ */
 
 /* Source: SPC-4 r36, "Extended INQUIRY Data VPD page". */
 static void vpd_extended(struct page *p, const struct scsi_task *t)

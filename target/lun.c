@@ -8,7 +8,7 @@
 
 #include "target/lun_internal.h"
 
-/* ---- set-up ------------------------------------------------------------------------------------------------- */
+/* ---- set-up ---------------------------------------------------------------------------------------------- */
 
 static bool naa_given(const uint8_t naa[static 16])
 {
@@ -17,8 +17,8 @@ static bool naa_given(const uint8_t naa[static 16])
     return memcmp(naa, none, sizeof(none)) != 0;
 }
 
-/* NAA 6 with random bits where a vendor has its company identifier and numbers: 124 of them, so that no two units
- * anywhere are taken for one. Source: SPC-4 r36, "NAA IEEE Registered Extended designator format". */
+/* NAA 6 with random bits where a vendor has its company identifier and numbers: 124 of them, so that no two
+ * units anywhere are taken for one. Source: SPC-4 r36, "NAA IEEE Registered Extended designator format". */
 static void naa_make(struct lun *lun, const struct lun_conf *conf)
 {
     memcpy(lun->naa, conf->naa, sizeof(lun->naa));
@@ -110,7 +110,8 @@ static int lun_setup(struct lun *lun, const struct lun_conf *conf, char why[stat
     return parts_new(lun);
 }
 
-int lun_new(struct lun **out, struct rt_host *host, unsigned owner, const struct lun_conf *conf, char why[static 256])
+int lun_new(struct lun **out, struct rt_host *host, unsigned owner, const struct lun_conf *conf,
+            char why[static 256])
 {
     struct lun *lun = calloc(1, sizeof(*lun));
     int err;
@@ -159,7 +160,7 @@ void lun_free(struct lun *lun)
     free(lun);
 }
 
-/* ---- what others may know ------------------------------------------------------------------------------------------ */
+/* ---- what others may know -------------------------------------------------------------------------------- */
 
 static const struct lun_view *view_here(const struct lun *lun)
 {
@@ -203,7 +204,7 @@ void lun_stats(const struct lun *lun, struct lun_stats *out)
     *out = s;
 }
 
-/* ---- nexuses -------------------------------------------------------------------------------------------------------- */
+/* ---- nexuses --------------------------------------------------------------------------------------------- */
 
 void itl_attention(struct itl *itl, uint8_t asc, uint8_t ascq)
 {
@@ -244,15 +245,15 @@ void itl_detach(struct itl *itl)
     rt_assert_here(p->rt);
     assert(!itl->tasks);
     rt_list_del(&itl->link);
-    /* The owner lets another one RESERVE only after it has had this message: one a core is enough. When the unit is
-     * going nobody will. */
+    /* The owner lets another one RESERVE only after it has had this message: one a core is enough. When the
+     * unit is going nobody will. */
     if (p->view->legacy == itl->id && !p->view->quiet) {
         p->gone_id = itl->id;
         core_send(p->lun->owner_rt, &p->gone_msg, owner_gone);
     }
 }
 
-/* ---- requests: on the owner core -------------------------------------------------------------------------------------- */
+/* ---- requests: on the owner core ------------------------------------------------------------------------- */
 
 static struct lun *request_begin(struct rt_msg *m)
 {
@@ -271,7 +272,8 @@ static void request_send(struct lun *lun, struct lun_request *r, void (*arrive)(
     core_send(lun->owner_rt, &r->msg, arrive);
 }
 
-/* -- resize: a unit grows first in its backend and shrinks first in its view, so that nobody ever reaches beyond it */
+/* -- resize: a unit grows first in its backend and shrinks first in its view, so that nobody ever reaches
+ * beyond it */
 
 static void resize_publish(struct lun *lun, uint64_t size, void (*then)(struct lun *lun))
 {

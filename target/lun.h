@@ -64,13 +64,15 @@ struct lun_request {
     uint64_t arg;
     unsigned left;
 };
-/* New size: backend first, then the view on every core, then unit attention 2A/09 on every ITL. */
+/* New size (0: read the backend's anew) on every core, and unit attention 2A/09 on every ITL. A unit grows first in its
+ * backend and shrinks first in its view, so nobody reaches beyond it. */
 void lun_resize(struct lun *lun, struct lun_request *r, uint64_t size);
 /* LOGICAL UNIT RESET: every task of the unit on every core is aborted (nexus->ops->abort), reservations of
  * RESERVE go, unit attention 29/03 follows on every ITL. Tasks of @by (NULL: nobody) are told to end without TASK
  * ABORTED: who asked for the reset knows. Also used for target resets with asc 29/02. Answers when all that is done. */
 void lun_reset(struct lun *lun, struct lun_request *r, struct itl *by);
-/* Fails every task to come with NOT READY 04/04.. 25/00 and answers when none is left on any core. */
+/* Takes the unit away: tasks there are aborted, those to come are answered as for a LUN that is not there (25/00).
+ * Answers when none is left on any core. */
 void lun_quiesce(struct lun *lun, struct lun_request *r);
 
 /* Sums over the cores; any core, a snapshot. */

@@ -1,10 +1,11 @@
 /*
  * lun_guard.c - ranges on which one command works alone: COMPARE AND WRITE, ORWRITE, WRITE ATOMIC
  *
- * The task asks the owner; the owner tells every core, and each one holds back what overlaps from then on and says
- * so once what it has in the backend there has ended. Then the task runs on its own core; after it the range is
- * given up the same way. Overlapping guards take turns at the owner, first come first served, so none waits for one
- * that waits for it; and a task holds its scratch buffer before it asks, so nobody with a guard waits for one.
+ * The task asks the owner; the owner tells every core, and each one holds back what overlaps from then on
+ * and says so once what it has in the backend there has ended. Then the task runs on its own core; after it
+ * the range is given up the same way. Overlapping guards take turns at the owner, first come first served,
+ * so none waits for one that waits for it; and a task holds its scratch buffer before it asks, so nobody
+ * with a guard waits for one.
  */
 #include <errno.h>
 #include <stdlib.h>
@@ -48,7 +49,7 @@ static struct lun_part *home_of(const struct lun_guard_part *gp)
     return &gp->guard->lun->parts[gp->part];
 }
 
-/* ---- on each core --------------------------------------------------------------------------------------------------- */
+/* ---- on each core ---------------------------------------------------------------------------------------- */
 
 static void guard_acked(struct rt_msg *m);
 static void guard_end(struct rt_msg *m);
@@ -90,7 +91,8 @@ static void guard_del(struct rt_msg *m)
 
     rt_list_del(&gp->link);
     core_send(gp->guard->lun->owner_rt, m, guard_end);
-    /* Now and not in a coming turn: the next guard over the range may be on its way, and what waited goes first. */
+    /* Now and not in a coming turn: the next guard over the range may be on its way, and what waited goes
+     * first. */
     part_kick(p);
 }
 
@@ -122,7 +124,7 @@ struct lun_guard_part *guard_of(struct scsi_task *t)
     return NULL;
 }
 
-/* ---- on the owner core ------------------------------------------------------------------------------------------------ */
+/* ---- on the owner core ----------------------------------------------------------------------------------- */
 
 static void guard_granted(struct rt_msg *m)
 {
@@ -244,7 +246,7 @@ static void guard_end(struct rt_msg *m)
         owner_end(lun);
 }
 
-/* ---- on the task's core ---------------------------------------------------------------------------------------------------- */
+/* ---- on the task's core ---------------------------------------------------------------------------------- */
 
 void guard_ask(struct scsi_task *t)
 {

@@ -1,14 +1,15 @@
 /*
  * lun_internal.h - what the files of the SCSI device server share
  *
- * The life of a task: lun_start() checks it and links it into its core's part of the unit. lun_run() admits it:
- * now, or once the ORDERED task before it, the guard over its range or the want of a scratch buffer has gone
- * (held, first in first out). Then its row's run() executes it here; or on the owner core, for the commands that
- * change shared state; or here under a guard over its range that every core respects. task_end() is the one way
- * out of all of these.
+ * The life of a task: lun_start() checks it and links it into its core's part of the unit. lun_run() admits
+ * it: now, or once the ORDERED task before it, the guard over its range or the want of a scratch buffer has
+ * gone (held, first in first out). Then its row's run() executes it here; or on the owner core, for the
+ * commands that change shared state; or here under a guard over its range that every core respects.
+ * task_end() is the one way out of all of these.
  *
- * Shared state is a struct lun_view. The owner writes the next one while the published one is read everywhere,
- * then sends every core to it and goes on when all have said so: which is why two buffers are enough.
+ * Shared state is a struct lun_view. The owner writes the next one while the published one is read
+ * everywhere, then sends every core to it and goes on when all have said so: which is why two buffers are
+ * enough.
  */
 #ifndef CORELANE_LUN_INTERNAL_H
 #define CORELANE_LUN_INTERNAL_H
@@ -25,11 +26,11 @@
 #define LUN_CAW_MAX 255u                    /* blocks; the field in VPD B0 has one byte */
 #define LUN_UNMAP_MAX (1u << 20)            /* blocks a command */
 #define LUN_UNMAP_DESCS_MAX 256u
-#define LUN_WRITE_SAME_MAX 65535u           /* blocks: what WRITE SAME (10) can say, and a bound on the work of one */
+#define LUN_WRITE_SAME_MAX 65535u           /* blocks: what WRITE SAME (10) can say */
 #define LUN_PR_PARAM_MAX 8192u              /* bytes of PERSISTENT RESERVE OUT's list */
 #define LUN_MODE_PARAM_MAX 256u             /* bytes of MODE SELECT's list */
 
-/* ---- commands ---------------------------------------------------------------------------------------------- */
+/* ---- commands -------------------------------------------------------------------------------------------- */
 
 enum lun_access {                           /* what reservations may take from a nexus */
     ACC_TOUCH = 1,                          /* the unit as such: RESERVE by another takes it */
@@ -71,7 +72,7 @@ struct lun_cmd {
     struct lun_field lba, count;
     uint32_t flags;                         /* enum lun_flag */
     uint8_t need;                           /* enum lun_access */
-    uint32_t param_max;                     /* bytes of answer or parameter list, with F_IN_ALLOC and F_OUT_PARAM */
+    uint32_t param_max;                     /* bytes; with F_IN_ALLOC and F_OUT_PARAM */
     enum lun_next (*check)(struct scsi_task *t);   /* after decoding; NULL: nothing more to check */
     void (*run)(struct scsi_task *t);       /* ends in task_end() or, on the owner core, owner_end() */
     uint8_t usage[16];                      /* bits of the CDB that mean something */
@@ -81,7 +82,7 @@ struct lun_cmd {
 const struct lun_cmd *lun_cmd_find(const uint8_t *cdb, uint32_t cdb_len);
 bool lun_cmd_there(const struct lun *lun, const struct lun_cmd *cmd);   /* of those that not every unit has */
 
-/* ---- shared state ------------------------------------------------------------------------------------------- */
+/* ---- shared state ---------------------------------------------------------------------------------------- */
 
 enum pr_type {                              /* SPC-4 r36, "Persistent reservation type codes" */
     PR_NONE = 0,
@@ -106,7 +107,7 @@ struct lun_reg {                            /* a registered I_T nexus */
 /* A unit attention that goes with a view. */
 struct lun_event {
     uint8_t asc, ascq;
-    bool regs_only;                         /* to registrants of the view before, as the set says; else to all */
+    bool regs_only;                         /* to registrants of the view before; else to all */
     uint64_t except;                        /* ITL that gets none; 0: none */
     uint64_t regs[LUN_REGS_MAX / 64];
 };
@@ -137,7 +138,7 @@ static inline bool regs_has(const uint64_t *set, int i)
     return i >= 0 && set[i / 64] >> i % 64 & 1;
 }
 
-/* ---- a core's part, the owner's, the unit ---------------------------------------------------------------------- */
+/* ---- a core's part, the owner's, the unit ---------------------------------------------------------------- */
 
 struct lun_counts {                         /* one writer, read by any core */
     _Atomic uint64_t reads, writes, read_bytes, write_bytes, others, errors, conflicts, in_flight;
@@ -178,7 +179,7 @@ struct lun_guard_part {                     /* a guard on one core */
     bool released;                          /* by its task, which may be another one by now */
 };
 
-struct lun_guard {                          /* written by the owner core; range and task are read by all until it goes */
+struct lun_guard {                          /* the owner writes it; others read range and task */
     struct lun *lun;
     uint64_t lba, blocks;
     struct scsi_task *task;
@@ -197,7 +198,7 @@ struct lun_fan {                            /* a message to each core and back *
 struct lun_owner {                          /* touched on the owner core only */
     struct rt_msg *head, *tail;             /* waiting for their turn */
     bool busy, looping;
-    bool draining;                          /* tasks that come are sent back to wait at home: one may have to die */
+    bool draining;                          /* tasks that come go home again: they may have to die */
     unsigned left;
     void (*then)(struct lun *lun);
     struct lun_fan *fan;
@@ -243,7 +244,7 @@ static inline const struct lun_view *task_view(const struct scsi_task *t)
     return t->itl->part->view;
 }
 
-/* ---- lun_task.c: the core's side ---------------------------------------------------------------------------------- */
+/* ---- lun_task.c: the core's side ------------------------------------------------------------------------- */
 
 /* CHECK CONDITION; the caller ends the task or returns LUN_DONE. */
 void task_sense(struct scsi_task *t, const struct scsi_sense *s);
@@ -278,12 +279,13 @@ void resp_put(struct resp *r, const void *data, uint32_t len);
 void resp_end(struct resp *r);              /* GOOD, with in_len and in_done set; the caller ends the task */
 void resp_send(struct scsi_task *t, const void *data, uint32_t len);   /* all of it, and task_end() */
 
-/* Copies between the session's iovecs and memory. Return: bytes copied, less than @len at the end of the iovecs. */
+/* Copies between the session's iovecs and memory. Return: bytes copied, less than @len at the end of the
+ * iovecs. */
 size_t iov_get(const struct iovec *iov, unsigned nr, uint64_t off, void *out, size_t len);
 size_t iov_put(const struct iovec *iov, unsigned nr, uint64_t off, const void *data, size_t len);
 uint64_t iov_total(const struct iovec *iov, unsigned nr);
 
-/* ---- lun_owner.c: the owner's side --------------------------------------------------------------------------------- */
+/* ---- lun_owner.c: the owner's side ----------------------------------------------------------------------- */
 
 /* Calls fn there: at once when that is here. */
 void core_send(struct rt *to, struct rt_msg *m, void (*fn)(struct rt_msg *m));
@@ -300,7 +302,7 @@ void owner_gone(struct rt_msg *m);          /* lun_part.gone_msg */
 void part_access(struct itl *itl, const struct lun_view *v);
 struct lun_event *view_event(struct lun_view *v, uint8_t asc, uint8_t ascq, uint64_t except);
 
-/* ---- lun_guard.c -------------------------------------------------------------------------------------------------- */
+/* ---- lun_guard.c ----------------------------------------------------------------------------------------- */
 
 int guards_new(struct lun *lun);
 void guards_free(struct lun *lun);
@@ -310,7 +312,7 @@ void guard_release(struct lun_guard_part *g);
 bool guard_blocks(const struct lun_part *p, const struct scsi_task *t);
 void guards_recheck(struct lun_part *p);    /* something that ran here has ended */
 
-/* ---- dev_*.c: commands --------------------------------------------------------------------------------------------- */
+/* ---- dev_*.c: commands ----------------------------------------------------------------------------------- */
 
 /* dev_sbc.c, dev_cmp.c */
 enum lun_next dev_rw_check(struct scsi_task *t);

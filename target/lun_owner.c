@@ -1,10 +1,11 @@
 /*
  * lun_owner.c - the owner core: one change of shared state at a time, and its way to every core and back
  *
- * A change is a command (MODE SELECT, PERSISTENT RESERVE OUT, RESERVE, RELEASE) or a request (resize, reset,
- * quiesce). It drafts a view, publishes it in a round of messages, and is answered when every core has
- * acknowledged: after that no core acts on the old state. A core acknowledges once the I/O it has in the backend
- * that the new view forbids has ended, so a fenced host's late write does not land after the fence was reported.
+ * A change is a command (MODE SELECT, PERSISTENT RESERVE OUT, RESERVE, RELEASE) or a request (resize,
+ * reset, quiesce). It drafts a view, publishes it in a round of messages, and is answered when every core
+ * has acknowledged: after that no core acts on the old state. A core acknowledges once the I/O it has in
+ * the backend that the new view forbids has ended, so a fenced host's late write does not land after the
+ * fence was reported.
  */
 #include <errno.h>
 #include <stdlib.h>
@@ -21,7 +22,7 @@ void core_send(struct rt *to, struct rt_msg *m, void (*fn)(struct rt_msg *m))
         rt_post(to, m);
 }
 
-/* ---- the queue ------------------------------------------------------------------------------------------------- */
+/* ---- the queue ------------------------------------------------------------------------------------------- */
 
 static void owner_start(struct rt_msg *m);
 
@@ -122,7 +123,7 @@ void owner_end(struct lun *lun)
     owner_next(lun);
 }
 
-/* ---- rounds: a message to every core, and on when all have come back ----------------------------------------------- */
+/* ---- rounds: a message to every core, and on when all have come back ------------------------------------- */
 
 static void round_acked(struct rt_msg *m)
 {
@@ -153,7 +154,7 @@ static void owner_round(struct lun *lun, void (*there)(struct rt_msg *m), void (
     own->then = then;
     own->left = lun->parts_nr;
     for (unsigned i = 0; i < lun->parts_nr; i++)
-        core_send(lun->parts[i].rt, &own->fan[i].msg, there);   /* the last may answer at once: nothing after it */
+        core_send(lun->parts[i].rt, &own->fan[i].msg, there);   /* the last may end it: nothing after it */
 }
 
 static struct lun_part *part_of(struct rt_msg *m)
@@ -163,7 +164,7 @@ static struct lun_part *part_of(struct rt_msg *m)
     return &f->lun->parts[f->part];
 }
 
-/* ---- publishing -------------------------------------------------------------------------------------------------- */
+/* ---- publishing ------------------------------------------------------------------------------------------ */
 
 const struct lun_view *owner_view(const struct lun *lun)
 {
@@ -190,8 +191,8 @@ struct lun_event *view_event(struct lun_view *v, uint8_t asc, uint8_t ascq, uint
     return e;
 }
 
-/* What the reservations of a view leave to a nexus. Source: SPC-4 r36, "Persistent reservations model"; SPC-2 r20,
- * "RESERVE (6) command", for the older kind. */
+/* What the reservations of a view leave to a nexus. Source: SPC-4 r36, "Persistent reservations model";
+ * SPC-2 r20, "RESERVE (6) command", for the older kind. */
 void part_access(struct itl *itl, const struct lun_view *v)
 {
     const int reg = pr_find(v, itl->nexus);
@@ -272,7 +273,7 @@ void owner_publish(struct lun *lun, void (*then)(struct lun *lun))
     owner_round(lun, part_install, published);
 }
 
-/* ---- draining: aborting tasks and waiting for their end -------------------------------------------------------------- */
+/* ---- draining: aborting tasks and waiting for their end -------------------------------------------------- */
 
 static void part_drain(struct rt_msg *m)
 {
@@ -284,14 +285,15 @@ static void part_drain(struct rt_msg *m)
     rt_list_for(l, &p->tasks) {
         struct scsi_task *t = rt_list_entry(l, struct scsi_task, link);
 
-        /* What is over has only its answer to send, which may wait for the peer: only the unit's end waits for it. */
+        /* What is over has only its answer to send, which may wait for the peer: only the unit's end waits
+         * for it. */
         if ((own->drain_all || t->itl->doomed) && t != own->task && (!t->over || p->view->quiet)) {
             assert(!t->killed);
             t->killed = true;
             p->drain_left++;
         }
     }
-    rt_list_for(l, &p->tasks) {             /* abort() never finishes a task from inside: the list stays as it is */
+    rt_list_for(l, &p->tasks) {             /* abort() finishes nothing from inside: the list stays as it is */
         struct scsi_task *t = rt_list_entry(l, struct scsi_task, link);
 
         if (t->killed)
@@ -354,7 +356,7 @@ void owner_drain(struct lun *lun, void (*then)(struct lun *lun))
     owner_round(lun, part_drain, drained);
 }
 
-/* ---- a holder of RESERVE that has left --------------------------------------------------------------------------------- */
+/* ---- a holder of RESERVE that has left ------------------------------------------------------------------- */
 
 static void gone_start(struct rt_msg *m)
 {

@@ -7,7 +7,7 @@
 #include "reactor/rt_bytes.h"
 #include "target/lun_internal.h"
 
-/* ---- results --------------------------------------------------------------------------------------------------- */
+/* ---- results --------------------------------------------------------------------------------------------- */
 
 void task_sense(struct scsi_task *t, const struct scsi_sense *s)
 {
@@ -67,7 +67,7 @@ void task_be_error(struct scsi_task *t, int err, bool write)
     }
 }
 
-/* ---- bytes between iovecs and memory ------------------------------------------------------------------------------ */
+/* ---- bytes between iovecs and memory --------------------------------------------------------------------- */
 
 static size_t iov_copy(const struct iovec *iov, unsigned nr, uint64_t off, uint8_t *mem, size_t len, bool put)
 {
@@ -148,7 +148,7 @@ void resp_send(struct scsi_task *t, const void *data, uint32_t len)
     task_end(t);
 }
 
-/* ---- start ------------------------------------------------------------------------------------------------------------ */
+/* ---- start ----------------------------------------------------------------------------------------------- */
 
 /* The first bit of the CDB that its row knows nothing about; here one means what no unit of ours does. */
 static enum lun_next bad_bits(struct scsi_task *t, const struct lun_cmd *cmd)
@@ -261,17 +261,18 @@ static enum lun_next cmd_check(struct scsi_task *t, const struct lun_cmd *cmd)
         return LUN_DONE;
     }
     lengths(t, cmd);
-    /* Data that the initiator does not say it sends cannot be asked for. One that does not say it reads gets none. */
+    /* Data that the initiator does not say it sends cannot be asked for. One that does not say it reads
+     * gets none. */
     if (t->edtl && t->out_len && !t->write)
         return task_bad_data(t);
     return cmd->check ? cmd->check(t) : LUN_RUN;
 }
 
-/* No such LUN for this nexus: three commands are answered all the same. Source: SPC-4 r36, "INQUIRY command" and
- * SAM-5 r21, "Incorrect logical unit numbers". */
+/* No such LUN for this nexus: three commands are answered all the same. Source: SPC-4 r36, "INQUIRY
+ * command" and SAM-5 r21, "Incorrect logical unit numbers". */
 static enum lun_next absent_start(struct scsi_task *t, const struct lun_cmd *cmd)
 {
-    t->absent = true;                       /* ->itl stays: it is the session's, and may be set when the unit is going */
+    t->absent = true; /* ->itl stays: it is the session's, and may be set when the unit is going */
     if (cmd && cmd->op == SCSI_TEST_UNIT_READY && t->number == SCSI_LUN_WELL_KNOWN)
         return LUN_DONE;
     if (!cmd || !(cmd->flags & F_ABSENT)) {
@@ -375,7 +376,7 @@ enum lun_next lun_start(struct scsi_task *t)
     return next;
 }
 
-/* ---- run -------------------------------------------------------------------------------------------------------------------- */
+/* ---- run ------------------------------------------------------------------------------------------------- */
 
 bool task_overlaps(const struct scsi_task *t, uint64_t lba, uint64_t blocks)
 {
@@ -383,11 +384,12 @@ bool task_overlaps(const struct scsi_task *t, uint64_t lba, uint64_t blocks)
 
     if (flags & F_ALL)
         return true;
-    return (flags & F_RANGE) && t->lba < lba + blocks && lba < t->lba + t->blocks;   /* both are inside the unit */
+    /* Both are inside the unit: no sum wraps. */
+    return (flags & F_RANGE) && t->lba < lba + blocks && lba < t->lba + t->blocks;
 }
 
-/* The task set is the nexus's own (TST 001b): an ORDERED task waits for what that nexus sent before, and what it
- * sent after waits for the ORDERED one. */
+/* The task set is the nexus's own (TST 001b): an ORDERED task waits for what that nexus sent before, and
+ * what it sent after waits for the ORDERED one. */
 static bool order_blocks(const struct scsi_task *t)
 {
     if (t->attr == ISCSI_ATTR_HEAD)
@@ -478,7 +480,7 @@ void lun_run(struct scsi_task *t)
     begin(t);
 }
 
-/* ---- held tasks ------------------------------------------------------------------------------------------------------------------ */
+/* ---- held tasks ------------------------------------------------------------------------------------------ */
 
 void part_kick_later(struct lun_part *p)
 {
@@ -542,7 +544,7 @@ void task_bounced(struct rt_msg *m)
         part_kick_later(t->itl->part);
 }
 
-/* ---- the end --------------------------------------------------------------------------------------------------------------------- */
+/* ---- the end --------------------------------------------------------------------------------------------- */
 
 void task_back(struct rt_msg *m)
 {

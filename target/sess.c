@@ -197,7 +197,7 @@ static void on_control(void *user, const struct iscsi_pdu *pdu, const uint8_t *d
         text_reject_pdu(s, pdu, ISCSI_REJECT_PROTOCOL_ERROR);
         return;
     }
-    if (pdu->opcode == ISCSI_OP_SNACK) {    /* numbered by no CmdSN; nothing to resend at ErrorRecoveryLevel 0 */
+    if (pdu->opcode == ISCSI_OP_SNACK) {    /* has no CmdSN; nothing is resent at ErrorRecoveryLevel 0 */
         text_reject_pdu(s, pdu, ISCSI_REJECT_SNACK);
         return;
     }
@@ -473,19 +473,16 @@ json_t *sess_json(struct sess *s)
         "{s:I, s:i, s:s, s:s, s:s, s:s, s:s, s:i, s:s, s:s, s:s,"
         " s:s, s:s, s:b, s:b, s:i, s:i, s:i, s:i, s:i, s:i, s:i, s:i, s:i,"
         " s:I, s:I, s:I, s:i, s:I, s:I}",
-        "id", (json_int_t)s->id, "tsih", (int)s->tsih, "initiator", s->initiator, "isid", isid,
-        "target", s->discovery ? "discovery" : s->target, "portal", local, "peer", s->peer_text,
-        "core", rt_core(s->rt), "state", state_name(s), "transport", s->dm ? s->dm->ops->transport : "",
-        "auth", s->auth,
-        "header_digest", p->header_digest ? "CRC32C" : "None", "data_digest", p->data_digest ? "CRC32C" : "None",
-        "InitialR2T", (int)p->initial_r2t, "ImmediateData", (int)p->immediate_data,
-        "MaxRecvDataSegmentLength", (int)p->recv_data_max,
-        "InitiatorMaxRecvDataSegmentLength", (int)p->peer_recv_data_max,
-        "MaxBurstLength", (int)p->burst_max, "FirstBurstLength", (int)p->first_burst_max,
-        "MaxOutstandingR2T", (int)p->r2t_max, "MaxConnections", (int)p->connections_max,
-        "ErrorRecoveryLevel", (int)p->erl, "DefaultTime2Wait", (int)p->time2wait_s,
-        "DefaultTime2Retain", (int)p->time2retain_s,
-        "commands", (json_int_t)s->commands, "read_bytes", (json_int_t)s->read_bytes,
-        "write_bytes", (json_int_t)s->write_bytes, "in_flight", (int)s->tasks_nr,
+        "id", (json_int_t)s->id, "tsih", (int)s->tsih, "initiator", s->initiator, "isid", isid, "target",
+        s->discovery ? "discovery" : s->target, "portal", local, "peer", s->peer_text, "core", rt_core(s->rt),
+        "state", state_name(s), "transport", s->dm ? s->dm->ops->transport : "", "auth", s->auth,
+        "header_digest", p->header_digest ? "CRC32C" : "None", "data_digest",
+        p->data_digest ? "CRC32C" : "None", "InitialR2T", (int)p->initial_r2t, "ImmediateData",
+        (int)p->immediate_data, "MaxRecvDataSegmentLength", (int)p->recv_data_max,
+        "InitiatorMaxRecvDataSegmentLength", (int)p->peer_recv_data_max, "MaxBurstLength", (int)p->burst_max,
+        "FirstBurstLength", (int)p->first_burst_max, "MaxOutstandingR2T", (int)p->r2t_max, "MaxConnections",
+        (int)p->connections_max, "ErrorRecoveryLevel", (int)p->erl, "DefaultTime2Wait", (int)p->time2wait_s,
+        "DefaultTime2Retain", (int)p->time2retain_s, "commands", (json_int_t)s->commands, "read_bytes",
+        (json_int_t)s->read_bytes, "write_bytes", (json_int_t)s->write_bytes, "in_flight", (int)s->tasks_nr,
         "rx_bytes", (json_int_t)st.rx_bytes, "tx_bytes", (json_int_t)st.tx_bytes);
 }

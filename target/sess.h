@@ -149,9 +149,10 @@ struct sess {
     struct dm_stats stats;                  /* kept when the datamover goes */
 };
 
-/* ---- sess.c ---- */
+/* ---- sess.c ---------------------------------------------------------------------------------------------- */
 
-/* On the core where it will live. @a: borrowed; its socket is given. Return: 0, or -ENOMEM when there is no session. */
+/* On the core where it will live. @a: borrowed; its socket is given. Return: 0, or -ENOMEM when there is no
+ * session. */
 int sess_start(struct tgt_core *core, const struct tgt_arrival *a);
 /* The connection is to end; @drain: after what is queued was sent. @why: for the log; NULL: says nothing. */
 void sess_close(struct sess *s, bool drain, const char *why);
@@ -193,7 +194,7 @@ void ctl_put(struct sess_ctl *c);
 /* Stamps and sends. */
 void ctl_send(struct sess_ctl *c, bool advance);
 
-/* ---- sess_login.c ---- */
+/* ---- sess_login.c ---------------------------------------------------------------------------------------- */
 
 int login_begin(struct sess *s);            /* 0 or -ENOMEM */
 void login_request(struct sess *s, const struct iscsi_pdu *pdu, const uint8_t *data);
@@ -202,7 +203,7 @@ void login_timeout(struct sess *s);
 void login_free(struct sess *s);
 bool login_idle(const struct sess *s);      /* the datamover has nothing of it */
 
-/* ---- sess_cmd.c ---- */
+/* ---- sess_cmd.c ------------------------------------------------------------------------------------------ */
 
 struct dm_task *cmd_notify(struct sess *s, const struct iscsi_pdu *pdu, const uint8_t *ahs);
 void cmd_data(struct sess *s, struct dm_task *dm, enum dm_data what, enum dm_trouble how);
@@ -215,13 +216,13 @@ void cmd_closed(struct sess *s);            /* the datamover has forgotten every
 void cmd_watch(struct sess *s, uint64_t now);   /* drops the session when a peer owes data too long */
 extern const struct nexus_ops sess_nexus_ops;
 
-/* ---- sess_tmf.c ---- */
+/* ---- sess_tmf.c ------------------------------------------------------------------------------------------ */
 
 void tmf_request(struct sess *s, const struct iscsi_pdu *pdu);
 void tmf_task_over(struct sess *s);         /* a task is gone: somebody may have waited for it */
 void tmf_close(struct sess *s);
 
-/* ---- sess_text.c ---- */
+/* ---- sess_text.c ----------------------------------------------------------------------------------------- */
 
 void text_nop_out(struct sess *s, const struct iscsi_pdu *pdu, const uint8_t *data);
 void text_request(struct sess *s, const struct iscsi_pdu *pdu, const uint8_t *data);
@@ -232,7 +233,7 @@ void text_reject(struct sess *s, const uint8_t bhs[static ISCSI_BHS_LEN], enum i
 void text_reject_pdu(struct sess *s, const struct iscsi_pdu *pdu, enum iscsi_reject reason);
 void text_free(struct sess *s);
 
-/* ---- sess_map.c ---- */
+/* ---- sess_map.c ------------------------------------------------------------------------------------------ */
 
 /* Brings the session's view in line with the core's snapshot. False: it may not be here any more. */
 bool map_update(struct sess *s, bool tell);

@@ -14,8 +14,8 @@
 #include "reactor/rt_bytes.h"
 #include "target/sess.h"
 
-/* A command that answers with less than its allocation length says so only if it has room for all of it: it gets
- * that up to here, whatever EDTL says. */
+/* A command that answers with less than its allocation length says so only if it has room for all of it: it
+ * gets that up to here, whatever EDTL says. */
 #define EXACT_RESIDUAL_MAX 65536u
 
 static uint32_t min_u32(uint32_t a, uint32_t b)
@@ -147,8 +147,8 @@ static void residual_set(const struct sess_task *t, struct iscsi_pdu *p, uint64_
     p->resp.residual = (uint32_t)(wants > edtl ? wants - edtl : edtl - wants);
 }
 
-/* Bytes that the command would have moved. What was refused moves nothing, but a length in the CDB that EDTL has no
- * room for is told all the same: it may be why. */
+/* Bytes that the command would have moved. What was refused moves nothing, but a length in the CDB that EDTL
+ * has no room for is told all the same: it may be why. */
 static uint64_t task_wants(const struct sess_task *t)
 {
     const struct scsi_task *st = &t->scsi;
@@ -235,7 +235,7 @@ static void respond_full(struct sess *s, const struct iscsi_pdu *pdu)
     ctl_send(c, true);
 }
 
-/* ---- the end of a task without an answer ------------------------------------------------------------------ */
+/* ---- the end of a task without an answer ----------------------------------------------------------------- */
 
 /* Nothing of the unit's refers to it any more. */
 static void task_vanish(struct sess_task *t)
@@ -533,7 +533,8 @@ static bool cmd_admit(struct sess *s, const struct iscsi_pdu *pdu, const uint8_t
 }
 
 /* The whole CDB into the task. False: the AHS is not one. */
-static bool cdb_take(struct sess_task *t, const struct iscsi_pdu *pdu, const uint8_t *ahs, enum iscsi_reject *why)
+static bool cdb_take(struct sess_task *t, const struct iscsi_pdu *pdu, const uint8_t *ahs,
+                     enum iscsi_reject *why)
 {
     uint32_t bidi;
 

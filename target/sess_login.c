@@ -166,8 +166,9 @@ void login_timeout(struct sess *s)
     if (s->login->failing)
         fail_now(s, s->login->fail_status);
     else if (s->state == SESS_ASKING)
-        login_fail(s, ISCSI_LOGIN_UNAVAILABLE,
-                   "the older session of this name and ISID did not end in time; see whether its disk is stuck");
+        login_fail(
+            s, ISCSI_LOGIN_UNAVAILABLE,
+            "the older session of this name and ISID did not end in time; see whether its disk is stuck");
     else
         sess_close(s, false, "the login was not finished within 15 s");
 }
@@ -229,7 +230,8 @@ struct login_key {
     bool (*take)(struct sess *s, const char *value);
 };
 
-static bool take_name(struct sess *s, const char *value, char out[static ISCSI_NAME_LEN_MAX + 1], const char *key)
+static bool take_name(struct sess *s, const char *value, char out[static ISCSI_NAME_LEN_MAX + 1],
+                      const char *key)
 {
     const char *why = iscsi_name_refusal(value, out);
     char text[256];
@@ -318,9 +320,11 @@ static bool take_auth_method(struct sess *s, const char *value)
         l->chap_on = l->chap_fresh = true;
         return true;
     }
-    login_fail(s, ISCSI_LOGIN_AUTH_FAILED,
-               l->need_chap ? "CHAP is required and it was not offered; give the initiator a user and a secret"
-                            : "it insists on CHAP, and no credentials are configured here; `corelane chap set` adds them");
+    login_fail(
+        s, ISCSI_LOGIN_AUTH_FAILED,
+        l->need_chap
+            ? "CHAP is required and it was not offered; give the initiator a user and a secret"
+            : "it insists on CHAP, and no credentials are configured here; `corelane chap set` adds them");
     return false;
 }
 
@@ -389,7 +393,8 @@ static bool operational_key_take(struct sess *s, const char *key, const char *va
     case ISCSI_KEY_BAD_ANSWER:
         break;
     }
-    login_fail(s, ISCSI_LOGIN_INITIATOR_ERROR, "an answer to what was not offered, or not one that was allowed");
+    login_fail(s, ISCSI_LOGIN_INITIATOR_ERROR,
+               "an answer to what was not offered, or not one that was allowed");
     return false;
 }
 
@@ -495,7 +500,8 @@ static bool login_chap(struct sess *s, char *text, uint32_t len)
         s->auth = l->chap.mutual_done ? "CHAP, mutual" : "CHAP";
         return true;
     default:
-        snprintf(why, sizeof(why), "CHAP failed for user \"%s\"; compare user and secret on both sides", l->chap.user);
+        snprintf(why, sizeof(why), "CHAP failed for user \"%s\"; compare user and secret on both sides",
+                 l->chap.user);
         login_fail(s, ISCSI_LOGIN_AUTH_FAILED, why);
         return false;
     }
@@ -652,7 +658,7 @@ void login_request(struct sess *s, const struct iscsi_pdu *pdu, const uint8_t *d
     struct sess_login *l = s->login;
 
     if (s->state == SESS_ASKING || l->failing)
-        return;                             /* it was told to wait for the answer; what it says meanwhile is lost */
+        return; /* it was told to wait for the answer; what it says meanwhile is lost */
     if (pdu->opcode != ISCSI_OP_LOGIN) {
         sess_close(s, false, "it sent something else than Login requests");
         return;
@@ -696,11 +702,12 @@ void login_answered(struct sess *s)
 
     if (s->reg.status) {
         s->tsih = 0;
-        login_fail(s, s->reg.status, s->reg.status == ISCSI_LOGIN_NO_SESSION ? "no session has that TSIH"
-                                     : s->reg.status == ISCSI_LOGIN_TOO_MANY ? "a session has one connection here"
-                                     : s->reg.status == ISCSI_LOGIN_CANNOT_INCLUDE
-                                         ? "a lost connection is not taken over; log in anew with TSIH 0"
-                                         : "see the message before");
+        login_fail(s, s->reg.status,
+                   s->reg.status == ISCSI_LOGIN_NO_SESSION ? "no session has that TSIH"
+                   : s->reg.status == ISCSI_LOGIN_TOO_MANY ? "a session has one connection here"
+                   : s->reg.status == ISCSI_LOGIN_CANNOT_INCLUDE
+                       ? "a lost connection is not taken over; log in anew with TSIH 0"
+                       : "see the message before");
         return;
     }
     s->joined = true;
@@ -710,8 +717,9 @@ void login_answered(struct sess *s)
         login_fail(s, ISCSI_LOGIN_FORBIDDEN, "access was withdrawn, or memory ran out");
         return;
     }
-    rt_log_peer(RT_INFO, "session %llu: %s from %s logged in to %s on core %u (%s)", (unsigned long long)s->id,
-                s->initiator, s->peer_text, s->discovery ? "discovery" : s->target, s->core->index, s->auth);
+    rt_log_peer(RT_INFO, "session %llu: %s from %s logged in to %s on core %d (%s)", (unsigned long long)s->id,
+                s->initiator, s->peer_text, s->discovery ? "discovery" : s->target, rt_core(s->core->rt),
+                s->auth);
     rsp_send(s, ISCSI_LOGIN_OK, true);
     dm_notice_key_values(s->dm, &s->params);
     dm_enable(s->dm);

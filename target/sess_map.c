@@ -1,9 +1,9 @@
 /*
  * sess_map.c - which logical units a session sees: the target's, less what the access list hides
  *
- * Owns the ITLs. The core's snapshot says what should be there; a change of it brings the map in line: new units
- * are joined, those gone are left as soon as their last task is over, and the initiator is told by a unit attention
- * on those that stay.
+ * Owns the ITLs. The core's snapshot says what should be there; a change of it brings the map in line: new
+ * units are joined, those gone are left as soon as their last task is over, and the initiator is told by a
+ * unit attention on those that stay.
  */
 #include <errno.h>
 #include <stdlib.h>

@@ -203,7 +203,8 @@ void text_free(struct sess *s)
 static void text_answer(struct sess *s, const struct iscsi_pdu *pdu)
 {
     struct sess_text *x = s->text;
-    const uint32_t max = s->params.peer_recv_data_max < SESS_TEXT_LEN ? s->params.peer_recv_data_max : SESS_TEXT_LEN;
+    const uint32_t max =
+        s->params.peer_recv_data_max < SESS_TEXT_LEN ? s->params.peer_recv_data_max : SESS_TEXT_LEN;
     struct sess_ctl *c = ctl_get(s);
     bool over = false;
     uint32_t len = 0;
@@ -275,7 +276,8 @@ static bool text_keys(struct sess *s, struct sess_text *x)
         /* Parameters are not negotiated anew: we know the key, and decline. */
         iscsi_negotiation_init(&probe, ISCSI_TARGET, s->discovery, &s->params);
         iscsi_text_init(&scrap, waste, sizeof(waste));
-        answer = iscsi_negotiation_take(&probe, key, value, &scrap) == ISCSI_KEY_NOT_OURS ? "NotUnderstood" : "Reject";
+        answer = iscsi_negotiation_take(&probe, key, value, &scrap) == ISCSI_KEY_NOT_OURS ? "NotUnderstood"
+                                                                                          : "Reject";
         iscsi_text_add(&out, key, answer);
     }
     x->prefix_len = out.len;

@@ -15,7 +15,7 @@ struct sess_tmf {
     struct sess_itl *itl;                   /* pinned; NULL: none now */
     uint16_t number;
     bool busy;                              /* an answer of a unit is awaited */
-    bool in_use;                            /* by a function that goes on with it: not to be freed by tmf_close() */
+    bool in_use; /* by a function that goes on with it: not to be freed by tmf_close() */
     struct lun_request req;
 };
 
@@ -140,7 +140,10 @@ static void reset_start(struct sess_tmf *m, struct itl *itl)
     tmf_pin(m, itl);
     m->busy = true;
     m->req = (struct lun_request){ .fn = reset_done };
-    lun_reset(itl->lun, &m->req, itl);
+    /* Our own tasks end without a word, as RFC 7143 11.5.1 has it; the unit attention is for every nexus,
+     * the one that asked included (SAM-5 r21, "Logical unit reset"). */
+    tasks_abort(m);
+    lun_reset(itl->lun, &m->req, NULL);
 }
 
 /* The first unit of the session's map from @number on. */

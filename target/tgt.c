@@ -96,7 +96,8 @@ static int conf_read(struct tgt *t, const char *path)
     explicit_bzero(text, len);
     free(text);
     if (!t->doc) {
-        rt_log(RT_ERR, "%s: %s. Nothing was started; mend the file, or move it away to begin without targets", path, why);
+        rt_log(RT_ERR, "%s: %s. Nothing was started; mend the file, or move it away to begin without targets",
+               path, why);
         return -EINVAL;
     }
     return 0;
@@ -115,7 +116,8 @@ static int portals_open(struct tgt *t, const struct tgt_conf *conf)
     if (conf->portals_nr)
         return err;
     json_array_foreach(list, k, v) {
-        if ((err = rt_addr_parse(&addr, json_string_value(v), ISCSI_PORT)) || (err = portal_listen(t, &addr, false)))
+        if ((err = rt_addr_parse(&addr, json_string_value(v), ISCSI_PORT)) ||
+            (err = portal_listen(t, &addr, false)))
             return err;
     }
     if (json_array_size(list))

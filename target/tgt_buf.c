@@ -1,7 +1,8 @@
 /*
  * tgt_buf.c - data buffers of a core
  *
- * Owns the two pools and the count of what unsolicited data hold. Who waits, and in which order, is sess_cmd.c's.
+ * Owns the two pools and the count of what unsolicited data hold. Who waits, and in which order, is
+ * sess_cmd.c's.
  */
 #include <assert.h>
 #include <errno.h>

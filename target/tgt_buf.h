@@ -18,7 +18,7 @@
 #define BUF_SMALL_LEN (8u * 1024)
 #define BUF_LARGE_LEN (64u * 1024)
 #define BUF_MEM_DEFAULT (64u << 20)         /* bytes a core */
-#define BUF_MEM_MIN (16u << 20)             /* half of it must hold one transfer of LUN_TRANSFER_MAX twice over */
+#define BUF_MEM_MIN     (16u << 20) /* half of it must hold one transfer of LUN_TRANSFER_MAX twice over */
 /* Unsolicited data first, in small or large chunks, then the rest. */
 #define BUF_CHUNKS_MAX (LUN_TRANSFER_MAX / BUF_LARGE_LEN + 2)
 
@@ -56,11 +56,12 @@ static inline void buf_list_init(struct buf_list *l)
 bool buf_grow(struct buf_pool *p, struct buf_list *l, uint32_t len, bool unsolicited);
 /* All chunks back, whatever buf_trim() did. */
 void buf_release(struct buf_pool *p, struct buf_list *l);
-/* Cuts the iovecs to @len bytes exactly, for the logical unit; what is cut comes back with buf_release() all the
- * same. Return: how many iovecs hold something. */
+/* Cuts the iovecs to @len bytes exactly, for the logical unit; what is cut comes back with buf_release() all
+ * the same. Return: how many iovecs hold something. */
 unsigned buf_trim(struct buf_list *l, uint32_t len);
 
-/* One chunk by itself, for text and pings; counts as unsolicited. @len: at most BUF_LARGE_LEN. NULL: none left. */
+/* One chunk by itself, for text and pings; counts as unsolicited. @len: at most BUF_LARGE_LEN. NULL: none
+ * left. */
 void *buf_one_get(struct buf_pool *p, uint32_t len);
 void buf_one_put(struct buf_pool *p, void *chunk, uint32_t len);   /* @len as given to buf_one_get() */
 

@@ -1,9 +1,9 @@
 /*
  * tgt_change.c - the methods that change the configuration
  *
- * One at a time: a copy of the document is edited and checked; what must be opened or resized is; the copy is saved;
- * it takes the document's place and cores get the new snapshot; what is no longer in it is closed; then the caller
- * is told. A step that fails leaves everything as it was.
+ * One at a time: a copy of the document is edited and checked; what must be opened or resized is; the copy
+ * is saved; it takes the document's place and cores get the new snapshot; what is no longer in it is closed;
+ * then the caller is told. A step that fails leaves everything as it was.
  */
 #include <errno.h>
 #include <stdarg.h>
@@ -107,7 +107,7 @@ static enum edit_next refuse(struct change *c, const char *fmt, ...)
     return EDIT_REFUSED;
 }
 
-/* ---- save, publish, retire --------------------------------------------------------------------------------- */
+/* ---- save, publish, retire ------------------------------------------------------------------------------- */
 
 static void change_over(struct change *c)
 {
@@ -135,7 +135,8 @@ static void published(struct model_publish *p)
 
         c->left++;
         if (unit_retire(c->tgt, u, one_retired, c)) {
-            rt_log(RT_ERR, "no memory to close LUN %u of %s: it stays open until the target ends", u->number, u->iqn);
+            rt_log(RT_ERR, "no memory to close LUN %u of %s: it stays open until the target ends", u->number,
+                   u->iqn);
             c->left--;
         }
     }
@@ -153,7 +154,8 @@ static void change_publish(struct change *c)
     c->publish.over = published;
     if (model_publish(t, &c->publish)) {    /* saved, but not in force: say so, and undo what can be */
         t->doc = old;
-        refuse(c, "not enough memory to put the change in force; it is saved and takes effect at the next start");
+        refuse(c,
+               "not enough memory to put the change in force; it is saved and takes effect at the next start");
         change_fail(c);
         return;
     }
@@ -176,7 +178,8 @@ static void save_done(struct rt_work *w)
     free(c->text);
     if (c->err) {
         refuse(c, "%s cannot be written: %s; %s", c->tgt->config_path, strerror(-c->err),
-               c->resized ? "the LUN has its new size all the same: save it by resizing again" : "nothing was changed");
+               c->resized ? "the LUN has its new size all the same: save it by resizing again"
+                          : "nothing was changed");
         change_fail(c);
         return;
     }
@@ -217,7 +220,8 @@ static void change_next(struct tgt *t)
     }
 }
 
-static void change_queue(struct tgt *t, struct rpc_call *call, json_t *params, enum edit_next (*edit)(struct change *c))
+static void change_queue(struct tgt *t, struct rpc_call *call, json_t *params,
+                         enum edit_next (*edit)(struct change *c))
 {
     struct change *c = t->stopping ? NULL : calloc(1, sizeof(*c));
 
@@ -348,8 +352,8 @@ static enum edit_next edit_target_delete(struct change *c)
         return EDIT_REFUSED;
     n = reg_count(c->tgt, member(target, "iqn"));
     if (n && !force)
-        return refuse(c, "target %s has %u session%s; log the initiators out first, or force it", member(target, "iqn"), n,
-                      n == 1 ? "" : "s");
+        return refuse(c, "target %s has %u session%s; log the initiators out first, or force it",
+                      member(target, "iqn"), n, n == 1 ? "" : "s");
     units_leave(c, member(target, "iqn"), -1);
     json_array_foreach(list, i, t) {
         if (t == target) {
@@ -426,7 +430,8 @@ static enum edit_next edit_lun_create(struct change *c)
         json_object_set_new(c->entry, "lun", json_integer(number));
     if (conf_check(c->doc, c->why))
         return EDIT_REFUSED;
-    c->unit = unit_new(c->tgt, member(target, "iqn"), (uint16_t)json_integer_value(json_object_get(c->entry, "lun")));
+    c->unit =
+        unit_new(c->tgt, member(target, "iqn"), (uint16_t)json_integer_value(json_object_get(c->entry, "lun")));
     if (!c->unit)
         return refuse(c, "not enough memory for a LUN");
     c->made = true;
@@ -450,8 +455,8 @@ static bool lun_of(struct change *c, json_t **target)
     c->entry = json_integer_value(number) < 0 || json_integer_value(number) > SCSI_LUN_MAX
                    ? NULL : conf_lun(*target, (uint16_t)json_integer_value(number));
     if (!c->entry) {
-        refuse(c, "target %s has no LUN %lld; `corelane lun list` shows those there are", member(*target, "iqn"),
-               (long long)json_integer_value(number));
+        refuse(c, "target %s has no LUN %lld; `corelane lun list` shows those there are",
+               member(*target, "iqn"), (long long)json_integer_value(number));
         return false;
     }
     c->unit = unit_find(c->tgt, member(*target, "iqn"), (uint16_t)json_integer_value(number));
@@ -548,7 +553,8 @@ static enum edit_next edit_acl_remove(struct change *c)
         if (strcmp(member(a, "initiator"), initiator))
             continue;
         if (json_array_size(list) == 1)
-            rt_log(RT_NOTICE, "target %s has no access list any more: it admits any initiator", member(target, "iqn"));
+            rt_log(RT_NOTICE, "target %s has no access list any more: it admits any initiator",
+                   member(target, "iqn"));
         json_array_remove(list, i);
         return EDIT_SAVE;
     }

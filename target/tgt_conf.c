@@ -1,9 +1,10 @@
 /*
  * tgt_conf.c - the configuration document: what may be in it, and how it is read and written
  *
- * One JSON document is the whole configuration; a change edits a copy of it, has it checked here, and puts it in
- * place. So what a command may set and what a file may say are one set of rules, in the tables below. A file of a
- * version or with a key that is not known is refused whole: to run with half of what was meant loses data.
+ * One JSON document is the whole configuration; a change edits a copy of it, has it checked here, and puts
+ * it in place. So what a command may set and what a file may say are one set of rules, in the tables below.
+ * A file of a version or with a key that is not known is refused whole: to run with half of what was meant
+ * loses data.
  */
 #include <errno.h>
 #include <stdarg.h>
@@ -75,7 +76,8 @@ static int object_check(struct conf_at *at, json_t *obj, const struct conf_key *
         for (size_t i = 0; i < n && !k; i++)
             k = strcmp(keys[i].name, name) ? NULL : &keys[i];
         if (!k)
-            return refuse(at, "the key \"%.64s\" is not known here; remove it, or use the version that wrote it", name);
+            return refuse(
+                at, "the key \"%.64s\" is not known here; remove it, or use the version that wrote it", name);
         if (!type_fits(k->type, v))
             return refuse(at, "\"%s\" must be %s", name, type_name(k->type));
         if (k->check && (err = k->check(at, v)))
@@ -161,8 +163,9 @@ static int check_naa(struct conf_at *at, json_t *v)
     uint8_t naa[16];
 
     if (conf_naa_parse(json_string_value(v), naa))
-        return refuse(at, "naa \"%.40s\" must be 32 hexadecimal digits, the first a 6; leave it out to have one made",
-                      json_string_value(v));
+        return refuse(
+            at, "naa \"%.40s\" must be 32 hexadecimal digits, the first a 6; leave it out to have one made",
+            json_string_value(v));
     return 0;
 }
 
@@ -190,7 +193,8 @@ static int check_direction(struct conf_at *at, json_t *v)
 
     if (!strcmp(d, "in") || !strcmp(d, "out"))
         return 0;
-    return refuse(at, "direction \"%.32s\"; it may be \"in\" (initiators prove themselves) or \"out\" (we do)", d);
+    return refuse(at, "direction \"%.32s\"; it may be \"in\" (initiators prove themselves) or \"out\" (we do)",
+                  d);
 }
 
 static int check_user(struct conf_at *at, json_t *v)
@@ -228,8 +232,8 @@ static int check_portal(struct conf_at *at, json_t *v)
 
     if (!json_is_string(v) || rt_addr_parse(&addr, json_string_value(v), ISCSI_PORT) ||
         addr.sa.sa_family == AF_UNIX)
-        return refuse(at, "portal \"%.100s\" must be an address with an optional port: 192.0.2.1:3260 or [2001:db8::1]:3260",
-                      json_is_string(v) ? json_string_value(v) : "?");
+        return refuse(at, "portal \"%.100s\" must be an address with an optional port: 192.0.2.1:3260 or "
+                      "[2001:db8::1]:3260", json_is_string(v) ? json_string_value(v) : "?");
     return 0;
 }
 
@@ -298,8 +302,8 @@ static int check_lun(struct conf_at *at, json_t *v)
     block = json_object_get(v, "block_size") ? json_integer_value(json_object_get(v, "block_size")) : 512;
     size = json_integer_value(json_object_get(v, "size"));
     if (size % block)
-        return refuse(at, "size %lld is no multiple of the block size %lld; the next smaller is %lld", (long long)size,
-                      (long long)block, (long long)(size - size % block));
+        return refuse(at, "size %lld is no multiple of the block size %lld; the next smaller is %lld",
+                      (long long)size, (long long)block, (long long)(size - size % block));
     return 0;
 }
 
@@ -327,7 +331,7 @@ static int check_chap(struct conf_at *at, json_t *v)
     return object_check(at, v, keys, ARRAY_SIZE(keys));
 }
 
-/* ---- what entries may not be to one another ----------------------------------------------------------------- */
+/* ---- what entries may not be to one another -------------------------------------------------------------- */
 
 /* Two credentials: not the same one twice, and no secret that serves both ways (a reflection). */
 static int chap_pairs_check(struct conf_at *at, json_t *list)
@@ -344,7 +348,8 @@ static int chap_pairs_check(struct conf_at *at, json_t *list)
                 continue;
             if (same_way && !strcmp(member(a, "user"), member(b, "user")) &&
                 !strcmp(member(a, "initiator"), member(b, "initiator")))
-                return refuse(at, "CHAP user \"%.100s\" is there twice; clear the old one first", member(a, "user"));
+                return refuse(at, "CHAP user \"%.100s\" is there twice; clear the old one first",
+                              member(a, "user"));
             if (!same_way && (why = chap_secret_refusal(sa, strlen(sa), sb, strlen(sb))))
                 return refuse(at, "%s", why);
         }
@@ -367,13 +372,15 @@ static int lun_pairs_check(struct conf_at *at, json_t *doc, json_t *target, json
             if (l == lun)
                 continue;
             if (t == target && a == b)
-                return refuse(at, "target %s has LUN %d already; choose another number", member(target, "iqn"), a);
+                return refuse(at, "target %s has LUN %d already; choose another number", member(target, "iqn"),
+                              a);
             if (*path && !strcmp(path, member(l, "path")))
-                return refuse(at, "%s is LUN %d of target %s already; two LUNs on one device would corrupt it", path, a,
-                              member(t, "iqn"));
+                return refuse(at, "%s is LUN %d of target %s already; two LUNs on one device would corrupt it",
+                              path, a, member(t, "iqn"));
             if (*naa && !strcasecmp(naa, member(l, "naa")))
-                return refuse(at, "naa %s is that of LUN %d of target %s already; leave it out to have one made", naa, a,
-                              member(t, "iqn"));
+                return refuse(at,
+                              "naa %s is that of LUN %d of target %s already; leave it out to have one made",
+                              naa, a, member(t, "iqn"));
         }
     }
     return 0;
@@ -391,7 +398,8 @@ static int target_pairs_check(struct conf_at *at, json_t *doc, json_t *target)
     json_array_foreach(acls, i, a) {
         json_array_foreach(acls, k, b) {
             if (k < i && !strcmp(member(a, "initiator"), member(b, "initiator")))
-                return refuse(at, "initiator %s is in the access list already; remove it first", member(a, "initiator"));
+                return refuse(at, "initiator %s is in the access list already; remove it first",
+                              member(a, "initiator"));
         }
     }
     json_array_foreach(json_object_get(target, "luns"), i, l) {
@@ -437,8 +445,11 @@ int conf_check(json_t *doc, char why[static CONF_WHY_MAX])
         return refuse(&at, "the configuration must be one JSON object");
     version = json_integer_value(json_object_get(doc, "version"));
     if (json_is_integer(json_object_get(doc, "version")) && version != CONF_VERSION)
-        return refuse(&at, "the configuration is of version %lld and this program knows version %d; use the version that "
-                      "wrote it", (long long)version, CONF_VERSION);
+        return refuse(
+            &at,
+            "the configuration is of version %lld and this program knows version %d; use the version that "
+            "wrote it",
+            (long long)version, CONF_VERSION);
     if (object_check(&at, doc, keys, ARRAY_SIZE(keys)) ||
         list_check(&at, json_object_get(doc, "portals"), "portals", NULL, check_portal) ||
         list_check(&at, json_object_get(doc, "targets"), "target", "iqn", check_target) ||
@@ -463,8 +474,8 @@ json_t *conf_parse(const char *text, size_t len, char why[static CONF_WHY_MAX])
     json_t *doc = json_loadb(text, len, JSON_REJECT_DUPLICATES, &error);
 
     if (!doc) {
-        snprintf(why, CONF_WHY_MAX, "line %d, column %d: %.200s; was the file cut short?", error.line, error.column,
-                 error.text);
+        snprintf(why, CONF_WHY_MAX, "line %d, column %d: %.200s; was the file cut short?", error.line,
+                 error.column, error.text);
         return NULL;
     }
     if (conf_check(doc, why)) {

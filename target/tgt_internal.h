@@ -5,13 +5,14 @@
  * tgt_portal.c    listeners, accepting, limits before login, placement on a core
  * tgt_registry.c  sessions by name and ISID, TSIH, reinstatement
  * tgt_conf.c      the configuration document: load, check, save
- * tgt_model.c     changes to it, logical units, and the snapshot that cores read
- * tgt_rpc.c       the methods of docs/rpc.md
+ * tgt_change.c    the methods that change it, one after another
+ * tgt_model.c     logical units, and the snapshot that cores read
+ * tgt_rpc.c       the methods of docs/rpc.md that only look
  * tgt_buf.c       data buffers of a core
  * sess*.c         sessions, on their cores (sess.h)
  *
- * All but sessions belongs to the host's first core. Other cores get what they need by message: a snapshot of the
- * configuration, and answers to what their sessions ask of the registry.
+ * All but sessions belongs to the host's first core. Other cores get what they need by message: a snapshot
+ * of the configuration, and answers to what their sessions ask of the registry.
  */
 #ifndef CORELANE_TARGET_TGT_INTERNAL_H
 #define CORELANE_TARGET_TGT_INTERNAL_H
@@ -75,7 +76,8 @@ struct snap {
     struct snap_auth discovery;
 };
 const struct snap_target *snap_find(const struct snap *snap, const char *iqn);   /* NULL: no such target */
-/* The rule for an initiator: its own before "*". *open: the target admits anybody. NULL and !*open: not admitted. */
+/* The rule for an initiator: its own before "*". *open: the target admits anybody. NULL and !*open: not
+ * admitted. */
 const struct snap_acl *snap_acl_of(const struct snap_target *t, const char *initiator, bool *open);
 bool snap_acl_has(const struct snap_acl *acl, uint16_t number);   /* acl NULL: all */
 void snap_free(struct snap *snap);          /* accepts NULL */
@@ -134,7 +136,7 @@ struct tgt_arrival {
     int err;                                /* on the way back: of sess_start() */
 };
 
-int portal_listen(struct tgt *t, const struct rt_addr *at, bool quiet);   /* 0 or -errno; @quiet: logs nothing */
+int portal_listen(struct tgt *t, const struct rt_addr *at, bool quiet); /* 0 or -errno; @quiet: logs nothing */
 void portal_start(struct tgt *t);           /* on the first core: accept from now on */
 void portal_stop(struct tgt *t);
 void portal_sample(struct tgt *t);          /* once a second: load of the cores */
@@ -190,8 +192,8 @@ struct unit {
 struct unit *unit_find(struct tgt *t, const char *iqn, uint16_t number);
 /* Not yet in t->units, and not open. NULL: no memory. */
 struct unit *unit_new(struct tgt *t, const char *iqn, uint16_t number);
-/* Blocks. @lun: of the document, checked. @known: it was there before: a file must be there, and no shorter than it
- * was. Return: 0 or -errno with @why. */
+/* Blocks. @lun: of the document, checked. @known: it was there before: a file must be there, and no shorter
+ * than it was. Return: 0 or -errno with @why. */
 int unit_open(struct unit *u, json_t *lun, bool known, char why[static 256]);
 void unit_note(const struct unit *u, json_t *lun);   /* what opening found out goes into the document */
 void unit_free(struct unit *u);             /* blocks; in no list; accepts NULL */

@@ -1,8 +1,9 @@
 /*
  * tgt_model.c - from the configuration document to what cores serve: logical units and snapshots
  *
- * Belongs to the first core. A unit is opened once and lives beside the document; a snapshot is what sessions may
- * know, made anew for each change and carried round the cores. The old one is freed when all have the new.
+ * Belongs to the first core. A unit is opened once and lives beside the document; a snapshot is what
+ * sessions may know, made anew for each change and carried round the cores. The old one is freed when all
+ * have the new.
  */
 #include <errno.h>
 #include <stdlib.h>
@@ -257,8 +258,8 @@ struct unit *unit_new(struct tgt *t, const char *iqn, uint16_t number)
     return u;
 }
 
-/* A file that was a disk before is taken as it is: to make a missing one anew, or to fill up what is missing of it,
- * would pass zeroes off as data. */
+/* A file that was a disk before is taken as it is: to make a missing one anew, or to fill up what is missing
+ * of it, would pass zeroes off as data. */
 static int size_check(struct unit *u, uint64_t want, char why[static 256])
 {
     struct lun_info info;
@@ -267,8 +268,10 @@ static int size_check(struct unit *u, uint64_t want, char why[static 256])
     lun_info(u->lun, &info);
     have = info.blocks * info.block_len;
     if (have < want) {
-        snprintf(why, 256, "it has %llu bytes and had %llu: something is missing; restore it, or delete the LUN and "
-                 "create it anew", (unsigned long long)have, (unsigned long long)want);
+        snprintf(why, 256,
+                 "it has %llu bytes and had %llu: something is missing; restore it, or delete the LUN and "
+                 "create it anew",
+                 (unsigned long long)have, (unsigned long long)want);
         return -EIO;
     }
     return 0;
@@ -369,7 +372,7 @@ void model_close(struct tgt *t)
     t->snap = NULL;
 }
 
-/* ---- taking a unit out of service --------------------------------------------------------------------------- */
+/* ---- taking a unit out of service ------------------------------------------------------------------------ */
 
 #define RETIRE_AGAIN_NS (10 * RT_MS)
 

@@ -1,8 +1,8 @@
 /*
  * tgt_portal.c - listeners, what a peer may cost before it is logged in, and the core that a session gets
  *
- * Belongs to the first core. Connections that are not logged in are counted, in all and by address; over the limit
- * they are closed at once. An address whose logins fail waits longer for each refusal.
+ * Belongs to the first core. Connections that are not logged in are counted, in all and by address; over the
+ * limit they are closed at once. An address whose logins fail waits longer for each refusal.
  */
 #include <errno.h>
 #include <stdlib.h>
@@ -10,7 +10,7 @@
 #include "target/sess.h"
 
 #define ACCEPT_PAUSE_NS RT_S
-#define PENALTY_MS 500u                     /* for each failure that is remembered */
+#define PENALTY_MS 250u                     /* for each failure that is remembered */
 #define PENALTIES_MAX 6u
 #define FORGIVE_NS (10 * RT_S)              /* one failure is forgotten in */
 
@@ -163,7 +163,8 @@ static void arrival_take(struct tgt_portal *p)
 
     if (!a || rt_sock_addr(p->conn, &a->local)) {
         rt_addr_format(&p->peer, text);
-        rt_log_peer(RT_WARN, "a connection from %s was closed: %s", text, why ? why : "no memory, or it is gone");
+        rt_log_peer(RT_WARN, "a connection from %s was closed: %s", text,
+                    why ? why : "no memory, or it is gone");
         rt_sock_close(p->conn);
         free(a);
         return;

@@ -1,13 +1,13 @@
 /*
  * tgt_registry.c - which sessions there are: names, TSIHs, reinstatement (RFC 7143 4.4.3, 6.3.5)
  *
- * Belongs to the first core. Sessions ask by message and are answered by message; an entry lives from the answer
- * that let a session in until that session says it holds nothing any more. So a session that takes another's
- * place is let in only when the older one's last task is over, on whatever core that was: no write of the old one
- * can land behind one of the new.
+ * Belongs to the first core. Sessions ask by message and are answered by message; an entry lives from the
+ * answer that let a session in until that session says it holds nothing any more. So a session that takes
+ * another's place is let in only when the older one's last task is over, on whatever core that was: no write
+ * of the old one can land behind one of the new.
  *
- * A word to a session (end, log out) travels in its entry. It arrives before the session's memory goes, because
- * that too waits for a message from here, sent later.
+ * A word to a session (end, log out) travels in its entry. It arrives before the session's memory goes,
+ * because that too waits for a message from here, sent later.
  */
 #include <errno.h>
 #include <stdlib.h>
@@ -191,8 +191,10 @@ static void steal_note(struct tgt *t, struct reg_entry *old, struct reg_call *c)
     c->steal_at = now;
     rt_addr_format(&old->peer, a);
     if (c->steals == STEALS_MAX)
-        rt_log(RT_WARN, "two hosts, %s and %s, use the initiator name %s and end each other's sessions with %s; "
-               "give each a name of its own", a, c->sess->peer_text, c->sess->initiator, c->sess->target);
+        rt_log(RT_WARN,
+               "two hosts, %s and %s, use the initiator name %s and end each other's sessions with %s; "
+               "give each a name of its own",
+               a, c->sess->peer_text, c->sess->initiator, c->sess->target);
 }
 
 static void call_judge(struct tgt *t, struct reg_call *c)
@@ -293,7 +295,7 @@ void reg_gone(struct sess *s)
     rt_post(s->core->tgt->rt, &s->gone);
 }
 
-/* ---- for the rest of the first core ------------------------------------------------------------------------ */
+/* ---- for the rest of the first core ---------------------------------------------------------------------- */
 
 unsigned reg_count(struct tgt *t, const char *iqn)
 {

@@ -33,7 +33,8 @@ static bool iqn_param(struct tgt *t, struct rpc_call *call, json_t *params, cons
         return false;
     }
     if (*iqn && !conf_target(t->doc, *iqn)) {
-        rpc_fail(call, RPC_FAILED, "there is no target %.223s; `corelane target list` shows those there are", *iqn);
+        rpc_fail(call, RPC_FAILED, "there is no target %.223s; `corelane target list` shows those there are",
+                 *iqn);
         return false;
     }
     return true;
@@ -200,7 +201,7 @@ struct gather {
     struct tgt_round round;
     struct rpc_call *call;
     json_t *list;
-    struct rt_stats (*stats)[2];            /* layout.show: copies, by core; the first core goes on writing its own */
+    struct rt_stats (*stats)[2]; /* layout.show: copies, by core; the first core goes on writing its own */
 };
 
 static void gather_over(struct tgt_round *r)
@@ -225,7 +226,8 @@ static void sessions_each(struct tgt_core *core, struct tgt_round *r)
     }
 }
 
-static void gather_start(struct tgt *t, struct rpc_call *call, void (*each)(struct tgt_core *c, struct tgt_round *r),
+static void gather_start(struct tgt *t, struct rpc_call *call,
+                         void (*each)(struct tgt_core *c, struct tgt_round *r),
                          void (*over)(struct tgt_round *r))
 {
     struct gather *g = calloc(1, sizeof(*g));
@@ -303,13 +305,13 @@ static void m_status(void *user, struct rpc_call *call, json_t *params)
         luns += json_array_size(json_object_get(target, "luns"));
     rt_list_for(l, &t->units)
         offline += !rt_list_entry(l, struct unit, link)->lun;
-    rpc_reply(call, json_pack("{s:s, s:i, s:I, s:s, s:o, s:I, s:I, s:i, s:i, s:i, s:i}", "version", CORELANE_VERSION,
-                              "pid", (int)getpid(), "uptime_s", (json_int_t)(rt_wall_s(t->rt) - t->started_s),
-                              "mode", mode_name(rt_mode(t->rt)), "cores", cores,
-                              "targets", (json_int_t)json_array_size(json_object_get(t->doc, "targets")),
-                              "luns", (json_int_t)luns, "luns_offline", (int)offline,
-                              "sessions", (int)reg_count(t, NULL), "logins", (int)t->logins_nr,
-                              "portals", (int)t->portals_nr));
+    rpc_reply(call,
+              json_pack("{s:s, s:i, s:I, s:s, s:o, s:I, s:I, s:i, s:i, s:i, s:i}", "version", CORELANE_VERSION,
+                        "pid", (int)getpid(), "uptime_s", (json_int_t)(rt_wall_s(t->rt) - t->started_s), "mode",
+                        mode_name(rt_mode(t->rt)), "cores", cores, "targets",
+                        (json_int_t)json_array_size(json_object_get(t->doc, "targets")), "luns",
+                        (json_int_t)luns, "luns_offline", (int)offline, "sessions", (int)reg_count(t, NULL),
+                        "logins", (int)t->logins_nr, "portals", (int)t->portals_nr));
 }
 
 static void m_session_logout(void *user, struct rpc_call *call, json_t *params)
@@ -322,7 +324,8 @@ static void m_session_logout(void *user, struct rpc_call *call, json_t *params)
         return;
     }
     if (id <= 0 || reg_ask_logout(user, (uint64_t)id)) {
-        rpc_fail(call, RPC_FAILED, "there is no session %lld; `corelane session list` shows those there are", (long long)id);
+        rpc_fail(call, RPC_FAILED, "there is no session %lld; `corelane session list` shows those there are",
+                 (long long)id);
         return;
     }
     rpc_reply(call, NULL);

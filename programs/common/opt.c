@@ -52,21 +52,22 @@ int opt_usage(const char *prog, const struct cmd *cmd, const char *fmt, ...)
     return EXIT_USAGE;
 }
 
-/* ---- help ---------------------------------------------------------------------------------------------- */
+/* ---- help ------------------------------------------------------------------------------------------------ */
 
 void opt_help(FILE *to, const char *prog, const struct cmd *cmd)
 {
     fputs("usage: ", to);
     name_print(to, prog, cmd);
-    fprintf(to, "%s%s [OPTION]...\n\n%s\n", cmd->operands ? " " : "", cmd->operands ? cmd->operands : "", cmd->help);
+    fprintf(to, "%s%s [OPTION]...\n\n%s\n", cmd->operands ? " " : "", cmd->operands ? cmd->operands : "",
+            cmd->help);
     if (cmd->more)
         fprintf(to, "\n%s\n", cmd->more);
     fputs("\noptions:\n", to);
     for (const struct opt *o = NULL; (o = opt_next(cmd, o));) {
         char left[80];
-        int n = snprintf(left, sizeof(left), "  %c%c%s--%s%s%s%s", o->letter ? '-' : ' ', o->letter ? o->letter : ' ',
-                         o->letter ? ", " : "  ", o->name, o->arg ? " " : "", o->arg ? o->arg : "",
-                         o->many ? "..." : "");
+        int n = snprintf(left, sizeof(left), "  %c%c%s--%s%s%s%s", o->letter ? '-' : ' ',
+                         o->letter ? o->letter : ' ', o->letter ? ", " : "  ", o->name, o->arg ? " " : "",
+                         o->arg ? o->arg : "", o->many ? "..." : "");
 
         if (n >= HELP_COLUMN)
             fprintf(to, "%s\n%*s%s\n", left, HELP_COLUMN, "", o->help);
@@ -75,7 +76,7 @@ void opt_help(FILE *to, const char *prog, const struct cmd *cmd)
     }
 }
 
-/* ---- parsing ------------------------------------------------------------------------------------------- */
+/* ---- parsing --------------------------------------------------------------------------------------------- */
 
 static const struct opt *opt_find(const struct cmd *cmd, const char *name, size_t len)
 {
@@ -129,8 +130,8 @@ static int bad_number(const struct opts *out, const struct opt *o, const char *t
                          (unsigned long long)o->lo, (unsigned long long)o->hi);
     size_format(o->lo, lo);
     size_format(o->hi, hi);
-    return opt_usage(out->prog, out->cmd, "--%s %s: not a size from %s to %s: digits, then k, M, G or T", o->name,
-                     text, lo, hi);
+    return opt_usage(out->prog, out->cmd, "--%s %s: not a size from %s to %s: digits, then k, M, G or T",
+                     o->name, text, lo, hi);
 }
 
 /* Checks a value by its option's kind. Return: -1 when it is good. */
@@ -141,8 +142,7 @@ static int value_check(const struct opts *out, struct opt_given *g)
     char why[256];
 
     switch (o->kind) {
-    case OPT_FLAG:
-        return -1;
+    case OPT_FLAG: return -1;
     case OPT_TEXT:
         return *g->text ? -1 : opt_usage(out->prog, out->cmd, "--%s: empty; it takes %s", o->name, o->arg);
     case OPT_NUM:
@@ -266,7 +266,7 @@ int opt_parse(struct opts *out, const char *prog, const struct cmd *cmd, int arg
     return ret < 0 ? operand_check(out) : ret;
 }
 
-/* ---- what was given ------------------------------------------------------------------------------------- */
+/* ---- what was given -------------------------------------------------------------------------------------- */
 
 const struct opt_given *opt_get(const struct opts *o, const char *name)
 {

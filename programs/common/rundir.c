@@ -22,7 +22,9 @@ static const char *dir_default(char buf[static 512], char why[static 256])
     if (!geteuid())
         return "/run/corelane";
     if (!xdg || *xdg != '/') {
-        snprintf(why, 256, "no run directory: neither --run-dir nor CORELANE_RUN_DIR nor XDG_RUNTIME_DIR says one: give --run-dir DIR");
+        snprintf(why, 256,
+                 "no run directory: neither --run-dir nor CORELANE_RUN_DIR nor XDG_RUNTIME_DIR says one: give "
+                 "--run-dir DIR");
         return NULL;
     }
     snprintf(buf, 512, "%s/corelane", xdg);
@@ -41,15 +43,18 @@ bool rundir_find(const char *given, char out[static RUNDIR_MAX], char why[static
     if (!dir)
         return false;
     if (*dir != '/' && !getcwd(cwd, sizeof(cwd))) {
-        snprintf(why, 256, "run directory '%.100s': the current directory has no name: give an absolute path", dir);
+        snprintf(why, 256, "run directory '%.100s': the current directory has no name: give an absolute path",
+                 dir);
         return false;
     }
     for (len = strlen(dir); len > 1 && dir[len - 1] == '/'; len--)
         ;
     n = snprintf(out, RUNDIR_MAX, "%s%s%.*s", cwd, *cwd ? "/" : "", (int)len, dir);
     if (n >= RUNDIR_MAX) {
-        snprintf(why, 256, "run directory '%.100s...' is longer than %d bytes, and a socket's name must fit below it: "
-                 "choose a shorter one", dir, RUNDIR_MAX - 1);
+        snprintf(why, 256,
+                 "run directory '%.100s...' is longer than %d bytes, and a socket's name must fit below it: "
+                 "choose a shorter one",
+                 dir, RUNDIR_MAX - 1);
         return false;
     }
     return true;
@@ -61,7 +66,8 @@ bool rundir_make(const char *dir, char why[static 256])
     int err = rt_mkdirs(dir, 0700);
 
     if (err && err != -EEXIST) {
-        snprintf(why, 256, "run directory %s cannot be made: %s: choose another with --run-dir", dir, strerror(-err));
+        snprintf(why, 256, "run directory %s cannot be made: %s: choose another with --run-dir", dir,
+                 strerror(-err));
         return false;
     }
     if (stat(dir, &st) || !S_ISDIR(st.st_mode)) {
@@ -69,13 +75,17 @@ bool rundir_make(const char *dir, char why[static 256])
         return false;
     }
     if (st.st_uid != geteuid()) {
-        snprintf(why, 256, "run directory %s belongs to uid %u, not to uid %u who runs this: choose another with --run-dir",
-                 dir, (unsigned)st.st_uid, (unsigned)geteuid());
+        snprintf(
+            why, 256,
+            "run directory %s belongs to uid %u, not to uid %u who runs this: choose another with --run-dir",
+            dir, (unsigned)st.st_uid, (unsigned)geteuid());
         return false;
     }
     if (st.st_mode & (S_IWGRP | S_IWOTH)) {
-        snprintf(why, 256, "run directory %s may be written to by others, who could put a socket of theirs in our place: "
-                 "chmod 700 it, or choose another with --run-dir", dir);
+        snprintf(why, 256,
+                 "run directory %s may be written to by others, who could put a socket of theirs in our place: "
+                 "chmod 700 it, or choose another with --run-dir",
+                 dir);
         return false;
     }
     return true;
@@ -98,8 +108,8 @@ static void holder_name(int fd, const char *dir, const char *daemon, char why[st
 
     if (n > 0)
         pid[strcspn(pid, "\n")] = '\0';
-    snprintf(why, 256, "%s runs already in %s (pid %s): stop it, or give this one a --run-dir of its own", daemon, dir,
-             *pid ? pid : "not written yet");
+    snprintf(why, 256, "%s runs already in %s (pid %s): stop it, or give this one a --run-dir of its own",
+             daemon, dir, *pid ? pid : "not written yet");
 }
 
 /* The file that was locked is still the one by that name: its last owner may have removed it meanwhile. */

@@ -6,19 +6,19 @@
 
 #include <stdbool.h>
 
-#define RUNDIR_MAX 88                       /* with the longest socket name below it a unix address is full at 108 */
+#define RUNDIR_MAX      88 /* with the longest socket name below it a unix address is full at 108 */
 #define RUNDIR_PATH_MAX 128
 
-/* @given (--run-dir), else CORELANE_RUN_DIR, else /run/corelane for root and $XDG_RUNTIME_DIR/corelane for others;
- * made absolute. Return: true, or false with @why. */
+/* @given (--run-dir), else CORELANE_RUN_DIR, else /run/corelane for root and $XDG_RUNTIME_DIR/corelane for
+ * others; made absolute. Return: true, or false with @why. */
 bool rundir_find(const char *given, char out[static RUNDIR_MAX], char why[static 256]);
 /* Makes it, mode 0700. Refuses one that belongs to somebody else or that others may write to. */
 bool rundir_make(const char *dir, char why[static 256]);
 /* dir/name. */
 void rundir_path(const char *dir, const char *name, char out[static RUNDIR_PATH_MAX]);
 
-/* Takes the lock of the one daemon of that name in the directory and writes our pid into it. Return: a descriptor
- * to be kept open, or -1 with @why naming who has it. */
+/* Takes the lock of the one daemon of that name in the directory and writes our pid into it. Return: a
+ * descriptor to be kept open, or -1 with @why naming who has it. */
 int rundir_lock(const char *dir, const char *daemon, char why[static 256]);
 void rundir_unlock(int fd, const char *dir, const char *daemon);
 

@@ -1,8 +1,8 @@
 /*
  * service.c - a daemon's own life: background, lock, readiness, signals, an end in bounded time
  *
- * Forking, descriptors 0 to 2 and the pid file are the process's and not the reactor's: they are dealt with here,
- * before the first thread there is, and nothing of it is on any path of data.
+ * Forking, descriptors 0 to 2 and the pid file are the process's and not the reactor's: they are dealt with
+ * here, before the first thread there is, and nothing of it is on any path of data.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -18,13 +18,14 @@
 #include "reactor/rt_log.h"
 
 #define STOP_LIMIT_NS (2 * RT_S)
-#define LAST_TURNS_NS (20 * RT_MS)          /* for closed sockets and the answer to who asked us to stop */
+#define LAST_TURNS_NS (20 * RT_MS) /* for closed sockets and the answer to who asked us to stop */
 
 const struct opt service_opts[] = {
     { "foreground", 'f', OPT_FLAG, .help = "stay in the foreground and log to standard error" },
     { "run-dir", 0, OPT_TEXT, .arg = "DIR", .help = "where socket, lock and log live" },
     { "cores", 0, OPT_CORES, .arg = "LIST", .help = "CPU cores to use, like 0,2-5 (default: all allowed)" },
-    { "mode", 0, OPT_WORD, .arg = "poll|adaptive|interrupt", .help = "how cores wait for work (default: adaptive)" },
+    { "mode", 0, OPT_WORD, .arg = "poll|adaptive|interrupt",
+      .help = "how cores wait for work (default: adaptive)" },
     { 0 },
 };
 
@@ -33,7 +34,7 @@ static enum rt_mode mode_of(const char *word)
     return *word == 'p' ? RT_MODE_POLL : *word == 'i' ? RT_MODE_INTERRUPT : RT_MODE_ADAPTIVE;
 }
 
-/* ---- going to the background ---------------------------------------------------------------------------- */
+/* ---- going to the background ----------------------------------------------------------------------------- */
 
 /* In the parent: the child's readiness is ours. Its messages came on the stderr we share. */
 static int parent_wait(int fd, pid_t child)
@@ -123,12 +124,12 @@ static int host_open(struct service *s, const struct opts *o)
     if (!list)
         cores_allowed(&s->cores);
     else if (!cores_parse(list, &s->cores, why))
-        return EXIT_USAGE;                  /* said when it was parsed */
+        return EXIT_USAGE; /* said when it was parsed */
     const struct rt_conf conf = {
         .cores = s->cores.core,
         .cores_nr = s->cores.nr,
         .mode = mode_of(opt_text(o, "mode", "adaptive")),
-        .lock_memory = !geteuid(),          /* others have no limit that it would fit in */
+        .lock_memory = !geteuid(), /* others have no limit that it would fit in */
     };
     if ((err = rt_host_new(&s->host, &conf))) {
         rt_log(RT_ERR, "%s: the reactors cannot be made: %s", s->prog, strerror(-err));
@@ -142,8 +143,9 @@ int service_open(struct service *s, const struct opts *o, const char *socket)
     char why[256];
     int status;
 
-    *s = (struct service){ .prog = o->prog, .lock_fd = -1, .parent_fd = -1,
-                           .foreground = opt_has(o, "foreground") };
+    *s = (struct service){
+        .prog = o->prog, .lock_fd = -1, .parent_fd = -1, .foreground = opt_has(o, "foreground")
+    };
     if (!rundir_find(opt_text(o, "run-dir", NULL), s->run_dir, why) || !rundir_make(s->run_dir, why)) {
         rt_log(RT_ERR, "%s: %s", s->prog, why);
         return 1;
@@ -172,7 +174,7 @@ static void ready(struct rt_op *op, int res)
 
     cores_format(&s->cores, list, sizeof(list));
     if (!s->foreground)
-        detach(s);                          /* the line below goes to the log */
+        detach(s); /* the line below goes to the log */
     rt_log(RT_INFO, "%s: ready at %s, cores %s", s->prog, s->socket, list);
     sd_notify(0, "READY=1");
 }

@@ -1,5 +1,6 @@
 /*
- * service.h - what both daemons do around their service: run directory, going to the background, reactors, signals
+ * service.h - what both daemons do around their service: run directory, going to the background, reactors,
+ * signals
  */
 #ifndef CORELANE_COMMON_SERVICE_H
 #define CORELANE_COMMON_SERVICE_H
@@ -33,14 +34,14 @@ struct service {
  * @s:      kept by the caller until service_close()
  * @socket: name of the control socket in the run directory
  *
- * Without -f the program goes to the background here: the caller goes on in the child, and the parent waits until
- * it is ready. Return: -1 to go on, else the exit status, having said why.
+ * Without -f the program goes to the background here: the caller goes on in the child, and the parent waits
+ * until it is ready. Return: -1 to go on, else the exit status, having said why.
  */
 int service_open(struct service *s, const struct opts *o, const char *socket);
 
-/* Runs the reactors; says it is ready from their first turn on. On SIGTERM or SIGINT calls stop(arg) once, on the
- * first core, which ends in service_stopped(); after two seconds, or at a second signal, it ends all the same.
- * Return: the exit status. */
+/* Runs the reactors; says it is ready from their first turn on. On SIGTERM or SIGINT calls stop(arg) once, on
+ * the first core, which ends in service_stopped(); after two seconds, or at a second signal, it ends all the
+ * same. Return: the exit status. */
 int service_run(struct service *s, void (*stop)(void *arg), void *arg);
 /* Stopping is over. What was posted or closed just before still gets a few turns. First core. */
 void service_stopped(struct service *s);

@@ -65,7 +65,7 @@ void size_format(uint64_t bytes, char out[static SIZE_STR_MAX])
         snprintf(out, SIZE_STR_MAX, "%.1f%c", (double)bytes / (double)(1ull << (10 * i)), suffixes[i - 1]);
 }
 
-/* ---- cores --------------------------------------------------------------------------------------------- */
+/* ---- cores ----------------------------------------------------------------------------------------------- */
 
 void cores_allowed(struct cores *out)
 {
@@ -112,7 +112,8 @@ static bool range_parse(char *item, uint64_t *lo, uint64_t *hi)
     return !number_parse(item, lo) && !number_parse(dash ? dash : item, hi) && *lo <= *hi;
 }
 
-static bool range_add(struct cores *c, uint64_t lo, uint64_t hi, const struct cores *allowed, char why[static 256])
+static bool range_add(struct cores *c, uint64_t lo, uint64_t hi, const struct cores *allowed,
+                      char why[static 256])
 {
     char list[160];
 
@@ -127,7 +128,7 @@ static bool range_add(struct cores *c, uint64_t lo, uint64_t hi, const struct co
             snprintf(why, 256, "core %llu is named twice", (unsigned long long)n);
             return false;
         }
-        c->core[c->nr++] = (int)n;          /* allowed cores are CORES_MAX at most, and each is there once */
+        c->core[c->nr++] = (int)n; /* allowed cores are CORES_MAX at most, and each is there once */
     }
     return true;
 }
@@ -156,11 +157,12 @@ bool cores_parse(const char *text, struct cores *out, char why[static 256])
     return ok;
 }
 
-/* ---- words --------------------------------------------------------------------------------------------- */
+/* ---- words ----------------------------------------------------------------------------------------------- */
 
 #define WORD_MAX 48u
 
-/* Letters to change, add, drop or swap with a neighbour to get from one word to the other (restricted Damerau). */
+/* Letters to change, add, drop or swap with a neighbour to get from one word to the other (restricted
+ * Damerau). */
 static unsigned distance(const char *a, const char *b)
 {
     const size_t n = strlen(a), m = strlen(b);
@@ -191,7 +193,7 @@ static unsigned distance(const char *a, const char *b)
 const char *word_nearest(const char *word, const char *const *list)
 {
     const size_t len = strlen(word);
-    unsigned best = len < 4 ? 2 : 1 + (unsigned)len / 3;    /* more than that is another word */
+    unsigned best = len < 4 ? 2 : 1 + (unsigned)len / 3; /* more than that is another word */
     const char *found = NULL;
 
     for (; *list; list++) {

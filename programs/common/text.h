@@ -8,7 +8,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/* "512", "4k", "10G", "1T": bytes, suffixes k M G T of 1024 in either case. Return: 0, -EINVAL, or -ERANGE above 2^63 - 1. */
+/* "512", "4k", "10G", "1T": bytes, suffixes k M G T of 1024 in either case. Return: 0, -EINVAL, or -ERANGE
+ * above 2^63 - 1. */
 int size_parse(const char *text, uint64_t *out);
 #define SIZE_STR_MAX 24
 /* "10G", "1.5T", "512": exact where a suffix divides it, else with one decimal. */

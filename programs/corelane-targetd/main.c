@@ -13,9 +13,9 @@
 #include "rpc/rpc.h"
 #include "target/tgt.h"
 
-#define PORTALS_MAX 64u
+#define PORTALS_MAX        64u
 #define ISCSI_PORT_DEFAULT 3260
-#define PATH_LEN_MAX 4096
+#define PATH_LEN_MAX       4096
 
 struct targetd {
     struct service service;
@@ -36,8 +36,10 @@ static const struct opt targetd_opts[] = {
 static const struct cmd targetd_cmd = {
     .words = "",
     .help = "The iSCSI target: serves files, block devices and memory as LUNs.",
-    .more = "Without -f it goes to the background once its sockets listen, and logs to RUN-DIR/corelane-targetd.log.\n"
-            "Targets and LUNs are made with 'corelane target', 'corelane lun', 'corelane acl' and 'corelane chap'.\n"
+    .more = "Without -f it goes to the background once its sockets listen, and logs to "
+            "RUN-DIR/corelane-targetd.log.\n"
+            "Targets and LUNs are made with 'corelane target', 'corelane lun', 'corelane acl' and 'corelane "
+            "chap'.\n"
             "The configuration is /etc/corelane/target.json for root with the default run directory, else\n"
             "RUN-DIR/target.json; RUN-DIR is --run-dir, CORELANE_RUN_DIR, /run/corelane for root, and\n"
             "$XDG_RUNTIME_DIR/corelane for others.",
@@ -55,8 +57,10 @@ static int portals_parse(struct targetd *d, const struct opts *o)
         if (d->portals_nr == PORTALS_MAX)
             return opt_usage(o->prog, o->cmd, "more than %u portals", PORTALS_MAX);
         if (*text == '/' || rt_addr_parse(&d->portals[d->portals_nr], text, ISCSI_PORT_DEFAULT))
-            return opt_usage(o->prog, o->cmd, "--portal %s: not an address: give a number and a port, like "
-                             "192.0.2.1:3260 or [::]:3260", text);
+            return opt_usage(o->prog, o->cmd,
+                             "--portal %s: not an address: give a number and a port, like "
+                             "192.0.2.1:3260 or [::]:3260",
+                             text);
         d->portals_nr++;
     }
     return -1;
@@ -125,13 +129,14 @@ static int serve(struct targetd *d)
     int err;
 
     if ((err = rt_mkdirs(d->state, 0700))) {
-        rt_log(RT_ERR, "%s: %s cannot be made: %s: choose another place with --config", d->service.prog, d->state,
-               strerror(-err));
+        rt_log(RT_ERR, "%s: %s cannot be made: %s: choose another place with --config", d->service.prog,
+               d->state, strerror(-err));
         return 1;
     }
     if (tgt_new(&d->tgt, d->service.host, &conf))
-        return 1;                           /* it said why */
-    err = rpc_listen(&d->rpc, rt_host_at(d->service.host, 0), d->service.socket, tgt_methods, tgt_methods_nr, d->tgt);
+        return 1; /* it said why */
+    err = rpc_listen(&d->rpc, rt_host_at(d->service.host, 0), d->service.socket, tgt_methods, tgt_methods_nr,
+                     d->tgt);
     if (err) {
         rt_log(RT_ERR, "%s: control socket %s: %s", d->service.prog, d->service.socket, strerror(-err));
         return 1;

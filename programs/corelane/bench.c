@@ -1,8 +1,8 @@
 /*
  * bench.c - corelane bench: measures a LUN from this very process, through libcorelane and nothing else
  *
- * It is a program of a user's, as it were: a thread a job, pinned to a core, each with a session of its own; threads
- * and clocks are its own for that reason. A thread touches nothing of another while it measures.
+ * It is a program of a user's, as it were: a thread a job, pinned to a core, each with a session of its own;
+ * threads and clocks are its own for that reason. A thread touches nothing of another while it measures.
  */
 #include <errno.h>
 #include <pthread.h>
@@ -21,26 +21,26 @@
 #include "programs/corelane/commands.h"
 #include "programs/corelane/hist.h"
 
-#define JOBS_MAX 1024u
-#define QD_MAX 1024u
-#define BS_MAX (64ull << 20)
+#define JOBS_MAX   1024u
+#define QD_MAX     1024u
+#define BS_MAX     (64ull << 20)
 #define MEMORY_MAX (4ull << 30)
-#define ERRORS_MAX 1000u                    /* then a job gives up */
-#define POLL_US 100000                      /* so that an interrupt is noticed */
-#define DRAIN_NS 30000000000ull             /* how long answers are waited for after the end */
+#define ERRORS_MAX 1000u          /* then a job gives up */
+#define POLL_US    100000         /* so that an interrupt is noticed */
+#define DRAIN_NS   30000000000ull /* how long answers are waited for after the end */
 
 struct rw {
     const char *name, *words;
     bool random;
-    unsigned read_pct;                      /* of randrw: as --rwmixread says */
+    unsigned read_pct; /* of randrw: as --rwmixread says */
 };
 static const struct rw rws[] = {
-    { "randread", "random reads", true, 100 }, { "randwrite", "random writes", true, 0 },
+    { "randread", "random reads", true, 100 },         { "randwrite", "random writes", true, 0 },
     { "randrw", "random reads and writes", true, 50 }, { "read", "sequential reads", false, 100 },
     { "write", "sequential writes", false, 0 },
 };
 
-struct bench {                              /* what all jobs share and none changes, but for the atomics */
+struct bench { /* what all jobs share and none changes, but for the atomics */
     const char *url;
     struct corelane_disk_options disk;
     enum corelane_mode mode;
@@ -69,14 +69,14 @@ struct job {
     struct corelane_disk *d;
     struct slot *slots;
     uint8_t *mem;
-    uint64_t rng[2], blocks, next, end_ns;  /* blocks: of bs bytes */
+    uint64_t rng[2], blocks, next, end_ns; /* blocks: of bs bytes */
     unsigned in_flight, errors;
     uint64_t elapsed_ns, user_us, sys_us, busy_ns;
     struct hist hist;
-    _Alignas(64) _Atomic uint64_t ios;      /* read by the thread that shows progress */
+    _Alignas(64) _Atomic uint64_t ios; /* read by the thread that shows progress */
 };
 
-static _Atomic(struct bench *) running;     /* for the handler of SIGINT, which gets no argument */
+static _Atomic(struct bench *) running; /* for the handler of SIGINT, which gets no argument */
 
 static uint64_t clock_ns(void)
 {
@@ -86,7 +86,7 @@ static uint64_t clock_ns(void)
     return (uint64_t)ts.tv_sec * 1000000000u + (uint64_t)ts.tv_nsec;
 }
 
-/* ---- random numbers: xoroshiro128+, seeded by splitmix64 ------------------------------------------------------- */
+/* ---- random numbers: xoroshiro128+, seeded by splitmix64 ------------------------------------------------- */
 
 static uint64_t splitmix(uint64_t *x)
 {
@@ -116,7 +116,7 @@ static inline uint64_t rng_below(uint64_t s[static 2], uint64_t n)
     return (uint64_t)(((unsigned __int128)rng_next(s) * n) >> 64);
 }
 
-/* ---- one job, on its thread -------------------------------------------------------------------------------------- */
+/* ---- one job, on its thread ------------------------------------------------------------------------------ */
 
 static void slot_go(struct slot *s, uint64_t now);
 
@@ -173,7 +173,8 @@ static int job_slots(struct job *j)
     if (!j->slots || !j->mem)
         return -ENOMEM;
     for (uint64_t i = 0; i < b->qd * b->bs / 8; i++)
-        ((uint64_t *)(void *)j->mem)[i] = rng_next(j->rng);  /* so that nothing in between can squeeze or skip it */
+        ((uint64_t *)(void *)j->mem)[i] =
+            rng_next(j->rng); /* so that nothing in between can squeeze or skip it */
     for (unsigned i = 0; i < b->qd; i++) {
         struct slot *s = &j->slots[i];
 
@@ -208,13 +209,16 @@ static bool job_open(struct job *j)
     j->blocks = info.size / b->bs;
     j->next = j->blocks * j->index / b->jobs_nr;
     if (!j->blocks)
-        snprintf(j->why, sizeof(j->why), "--bs is larger than the LUN, which has %llu bytes", (unsigned long long)info.size);
+        snprintf(j->why, sizeof(j->why), "--bs is larger than the LUN, which has %llu bytes",
+                 (unsigned long long)info.size);
     else if (b->bs % info.block_len)
-        snprintf(j->why, sizeof(j->why), "--bs is not a multiple of the LUN's block of %u bytes", info.block_len);
+        snprintf(j->why, sizeof(j->why), "--bs is not a multiple of the LUN's block of %u bytes",
+                 info.block_len);
     else if (info.readonly && b->read_pct < 100)
         snprintf(j->why, sizeof(j->why), "the LUN is read-only: measure it with --rw randread or read");
     else if ((j->err = job_slots(j)))
-        snprintf(j->why, sizeof(j->why), "no memory for %u buffers of %llu bytes", b->qd, (unsigned long long)b->bs);
+        snprintf(j->why, sizeof(j->why), "no memory for %u buffers of %llu bytes", b->qd,
+                 (unsigned long long)b->bs);
     return !*j->why;
 }
 
@@ -238,7 +242,8 @@ static void job_measure(struct job *j)
     for (unsigned i = 0; i < j->b->qd; i++)
         slot_go(&j->slots[i], clock_ns());
     while (j->in_flight && (now = clock_ns()) < j->end_ns)
-        corelane_poll(j->c, now + POLL_US * 1000u < j->end_ns ? POLL_US : (int64_t)((j->end_ns - now) / 1000 + 1));
+        corelane_poll(j->c,
+                      now + POLL_US * 1000u < j->end_ns ? POLL_US : (int64_t)((j->end_ns - now) / 1000 + 1));
     now = clock_ns();
     j->elapsed_ns = (now < j->end_ns ? now : j->end_ns) - start;
     usage_take(&j->user_us, &j->sys_us);
@@ -249,8 +254,8 @@ static void job_measure(struct job *j)
     while (j->in_flight && clock_ns() < j->end_ns + DRAIN_NS)
         corelane_poll(j->c, POLL_US);
     if (j->in_flight)
-        snprintf(j->why, sizeof(j->why), "%u requests were not answered within %llu s after the end", j->in_flight,
-                 DRAIN_NS / 1000000000u);
+        snprintf(j->why, sizeof(j->why), "%u requests were not answered within %llu s after the end",
+                 j->in_flight, DRAIN_NS / 1000000000u);
 }
 
 static void *job_run(void *arg)
@@ -259,11 +264,11 @@ static void *job_run(void *arg)
 
     if (!job_open(j))
         atomic_store(&j->b->failed, true);
-    pthread_barrier_wait(&j->b->ready);     /* all log in first, so that none measures while another does that */
-    pthread_barrier_wait(&j->b->ready);     /* and who shows progress has begun to look */
+    pthread_barrier_wait(&j->b->ready); /* all log in first, so that none measures while another does that */
+    pthread_barrier_wait(&j->b->ready); /* and who shows progress has begun to look */
     if (!atomic_load(&j->b->failed))
         job_measure(j);
-    if (!j->in_flight) {                    /* else the library still owns what it was given */
+    if (!j->in_flight) { /* else the library still owns what it was given */
         corelane_disk_close(j->d);
         corelane_free(j->c);
         free(j->slots);
@@ -272,7 +277,7 @@ static void *job_run(void *arg)
     return NULL;
 }
 
-/* ---- all jobs ------------------------------------------------------------------------------------------------------ */
+/* ---- all jobs -------------------------------------------------------------------------------------------- */
 
 static void interrupted(int signo)
 {
@@ -305,8 +310,8 @@ static void progress_show(const struct bench *b, struct job *jobs)
             nanosleep(&(struct timespec){ 0, 20000000 }, NULL);
         ios = ios_now(b, jobs);
         rate = (double)(ios - last) * 1e9 / (double)(now - last_ns);
-        fprintf(stderr, "%s%3u s  %9.0f IO/s  %8.1f MB/s%s", tty ? "\r" : "", s, rate, rate * (double)b->bs / 1e6,
-                tty ? "" : "\n");
+        fprintf(stderr, "%s%3u s  %9.0f IO/s  %8.1f MB/s%s", tty ? "\r" : "", s, rate,
+                rate * (double)b->bs / 1e6, tty ? "" : "\n");
         last = ios;
         last_ns = now;
     }
@@ -316,7 +321,7 @@ static void progress_show(const struct bench *b, struct job *jobs)
 
 struct total {
     struct hist hist;
-    double seconds, iops, user, sys, busy;  /* the last three: shares of a core, the mean over jobs */
+    double seconds, iops, user, sys, busy; /* the last three: shares of a core, the mean over jobs */
     unsigned errors;
     int first_error;
 };
@@ -346,12 +351,15 @@ static void result_json(const struct bench *b, const struct job *jobs, const str
 
     for (unsigned i = 0; i < b->jobs_nr; i++)
         json_array_append_new(cores, json_integer(jobs[i].core));
-    o = json_pack("{s:f, s:f, s:{s:f, s:f, s:f, s:f, s:f}, s:i, s:o, s:s, s:{s:f, s:f, s:f}, s:s, s:i, s:I, s:i, s:i, s:f, "
-                  "s:I, s:i}", "iops", t->iops, "bytes_per_s", t->iops * (double)b->bs, "lat_us", "mean",
+    o = json_pack("{s:f, s:f, s:{s:f, s:f, s:f, s:f, s:f}, s:i, s:o, s:s, s:{s:f, s:f, s:f}, s:s, s:i, s:I, "
+                  "s:i, s:i, s:f, "
+                  "s:I, s:i}",
+                  "iops", t->iops, "bytes_per_s", t->iops * (double)b->bs, "lat_us", "mean",
                   hist_mean(&t->hist) / 1e3, "p50", (double)hist_quantile(&t->hist, .5) / 1e3, "p99",
-                  (double)hist_quantile(&t->hist, .99) / 1e3, "p999", (double)hist_quantile(&t->hist, .999) / 1e3, "max",
-                  (double)t->hist.max / 1e3, "core", jobs[0].core, "cores", cores, "transport", jobs[0].transport, "cpu", "user",
-                  t->user, "sys", t->sys, "busy", t->busy, "rw", b->rw->name, "rwmixread", (int)b->read_pct, "bs",
+                  (double)hist_quantile(&t->hist, .99) / 1e3, "p999",
+                  (double)hist_quantile(&t->hist, .999) / 1e3, "max", (double)t->hist.max / 1e3, "core",
+                  jobs[0].core, "cores", cores, "transport", jobs[0].transport, "cpu", "user", t->user, "sys",
+                  t->sys, "busy", t->busy, "rw", b->rw->name, "rwmixread", (int)b->read_pct, "bs",
                   (json_int_t)b->bs, "qd", (int)b->qd, "jobs", (int)b->jobs_nr, "time_s", t->seconds, "ios",
                   (json_int_t)t->hist.count, "errors", (int)t->errors);
     json_print(o);
@@ -371,7 +379,8 @@ static void result_print(const struct bench *b, const struct job *jobs, const st
     printf("  latency us: mean %.1f, p50 %.1f, p99 %.1f, p99.9 %.1f, max %.1f\n", hist_mean(&t->hist) / 1e3,
            (double)hist_quantile(&t->hist, .5) / 1e3, (double)hist_quantile(&t->hist, .99) / 1e3,
            (double)hist_quantile(&t->hist, .999) / 1e3, (double)t->hist.max / 1e3);
-    printf("  of a core: user %.0f%%, system %.0f%%; busy %.0f%%\n", t->user * 100, t->sys * 100, t->busy * 100);
+    printf("  of a core: user %.0f%%, system %.0f%%; busy %.0f%%\n", t->user * 100, t->sys * 100,
+           t->busy * 100);
     hist_print(&t->hist, stdout);
 }
 
@@ -394,7 +403,8 @@ static int jobs_report(const struct opts *o, const struct bench *b, const struct
     else
         result_print(b, jobs, t);
     if (t->errors)
-        fprintf(stderr, "%s: %u requests failed, the first: %s\n", o->prog, t->errors, strerror(-t->first_error));
+        fprintf(stderr, "%s: %u requests failed, the first: %s\n", o->prog, t->errors,
+                strerror(-t->first_error));
     const int status = t->errors ? 1 : 0;
     free(t);
     return status;
@@ -420,7 +430,7 @@ static int jobs_run(const struct opts *o, struct bench *b, struct job *jobs)
         job_init(b, &jobs[i], i);
         if ((err = pthread_create(&jobs[i].thread, NULL, job_run, &jobs[i]))) {
             fprintf(stderr, "%s: job %u cannot have a thread: %s\n", o->prog, i, strerror(err));
-            exit(1);                        /* the others wait for it */
+            exit(1); /* the others wait for it */
         }
     }
     atomic_store(&running, b);
@@ -437,7 +447,7 @@ static int jobs_run(const struct opts *o, struct bench *b, struct job *jobs)
     return jobs_report(o, b, jobs);
 }
 
-/* ---- the command --------------------------------------------------------------------------------------------------- */
+/* ---- the command ----------------------------------------------------------------------------------------- */
 
 /* Return: -1 to go on, else the exit status. */
 static int bench_options(const struct opts *o, struct bench *b)
@@ -467,7 +477,8 @@ static int bench_options(const struct opts *o, struct bench *b)
     if (b->bs % 512)
         return opt_usage(o->prog, o->cmd, "--bs %s: not a multiple of 512", opt_text(o, "bs", ""));
     if (b->bs * b->qd * b->jobs_nr > MEMORY_MAX)
-        return opt_usage(o->prog, o->cmd, "--bs times --qd times --jobs is more than 4G of buffers: make one of them smaller");
+        return opt_usage(o->prog, o->cmd,
+                         "--bs times --qd times --jobs is more than 4G of buffers: make one of them smaller");
     if (!opt_has(o, "cores"))
         cores_allowed(&b->cores);
     else if (!cores_parse(opt_text(o, "cores", ""), &b->cores, why))
@@ -485,7 +496,8 @@ static int bench_run(const struct cmd *cmd, const struct opts *o)
     if (status < 0 && opt_has(o, "user"))
         status = secret_param(o, "secret-file", "CORELANE_SECRET", "secret", secret);
     if (status < 0 && opt_has(o, "user") && !json_object_get(secret, "secret"))
-        status = opt_usage(o->prog, o->cmd, "--user needs a secret: give --secret-file, or set CORELANE_SECRET");
+        status =
+            opt_usage(o->prog, o->cmd, "--user needs a secret: give --secret-file, or set CORELANE_SECRET");
     if (status < 0) {
         b->disk.user = opt_text(o, "user", NULL);
         b->disk.secret = json_string_value(json_object_get(secret, "secret"));
@@ -503,14 +515,20 @@ static int bench_run(const struct cmd *cmd, const struct opts *o)
 }
 
 static const struct opt bench_opts[] = {
-    { "rw", 0, OPT_WORD, .arg = "randread|randwrite|randrw|read|write", .help = "what to do (default: randread)" },
-    { "rwmixread", 0, OPT_NUM, .arg = "P", .lo = 0, .hi = 100, .help = "percent of reads in randrw (default: 50)" },
+    { "rw", 0, OPT_WORD, .arg = "randread|randwrite|randrw|read|write",
+      .help = "what to do (default: randread)" },
+    { "rwmixread", 0, OPT_NUM, .arg = "P", .lo = 0, .hi = 100,
+      .help = "percent of reads in randrw (default: 50)" },
     { "bs", 0, OPT_SIZE, .arg = "SIZE", .lo = 512, .hi = BS_MAX, .help = "bytes of a request (default: 4k)" },
-    { "qd", 0, OPT_NUM, .arg = "N", .lo = 1, .hi = QD_MAX, .help = "requests in flight of each job (default: 32)" },
-    { "jobs", 0, OPT_NUM, .arg = "N", .lo = 1, .hi = JOBS_MAX, .help = "sessions, each on a thread and core of its own (default: 1)" },
+    { "qd", 0, OPT_NUM, .arg = "N", .lo = 1, .hi = QD_MAX,
+      .help = "requests in flight of each job (default: 32)" },
+    { "jobs", 0, OPT_NUM, .arg = "N", .lo = 1, .hi = JOBS_MAX,
+      .help = "sessions, each on a thread and core of its own (default: 1)" },
     { "time", 0, OPT_NUM, .arg = "S", .lo = 1, .hi = 86400, .help = "seconds (default: 5)" },
-    { "cores", 0, OPT_CORES, .arg = "LIST", .help = "cores for the jobs, like 0,2-5 (default: all allowed, in order)" },
-    { "mode", 0, OPT_WORD, .arg = "poll|adaptive|interrupt", .help = "how cores wait for answers (default: adaptive)" },
+    { "cores", 0, OPT_CORES, .arg = "LIST",
+      .help = "cores for the jobs, like 0,2-5 (default: all allowed, in order)" },
+    { "mode", 0, OPT_WORD, .arg = "poll|adaptive|interrupt",
+      .help = "how cores wait for answers (default: adaptive)" },
     { "seed", 0, OPT_NUM, .arg = "N", .lo = 0, .hi = UINT64_MAX, .help = "of the random offsets (default: 1)" },
     { "header-digest", 0, OPT_FLAG, .help = "CRC32C over headers, if the target has it" },
     { "data-digest", 0, OPT_FLAG, .help = "CRC32C over data, if the target has it" },
@@ -522,7 +540,8 @@ static const struct opt bench_opts[] = {
 
 const struct cmd cmds_bench[] = {
     { "bench", "URL", "measure a LUN from this process: no daemon, no block device in between",
-      .more = "URL is iscsi://[USER%SECRET@]ADDR[:PORT]/IQN/LUN. randwrite, randrw and write WRITE TO THE LUN and destroy\n"
+      .more = "URL is iscsi://[USER%SECRET@]ADDR[:PORT]/IQN/LUN. randwrite, randrw and write WRITE TO THE LUN "
+              "and destroy\n"
               "what is on it. Progress goes to standard error, the result to standard output.",
       .sets = { bench_opts, opt_common }, .run = bench_run },
     { 0 },

@@ -13,7 +13,7 @@
 #include "rpc/rpc.h"
 
 #define TIMEOUT_S_DEFAULT 60u
-#define SECRET_FILE_MAX 1024u
+#define SECRET_FILE_MAX   1024u
 
 static const struct {
     const char *program, *socket;
@@ -89,16 +89,19 @@ int call_daemon(const struct opts *o, enum daemon d, const char *method, json_t 
 
 /* ---- parameters ------------------------------------------------------------------------------------------ */
 
-static int operand_param(const struct opts *o, const char *key, enum opt_kind kind, const char *text, json_t *params)
+static int operand_param(const struct opts *o, const char *key, enum opt_kind kind, const char *text,
+                         json_t *params)
 {
     uint64_t num;
 
     if (kind == OPT_TEXT)
-        return json_object_set_new(params, key, json_string(text)) ?
-               opt_usage(o->prog, o->cmd, "'%s' is not UTF-8 text", text) : -1;
+        return json_object_set_new(params, key, json_string(text))
+                   ? opt_usage(o->prog, o->cmd, "'%s' is not UTF-8 text", text)
+                   : -1;
     if (kind == OPT_SIZE ? size_parse(text, &num) : number_parse(text, &num))
-        return opt_usage(o->prog, o->cmd, kind == OPT_SIZE ?
-                         "'%s' is not a size: digits, then k, M, G or T" : "'%s' is not a number", text);
+        return opt_usage(
+            o->prog, o->cmd,
+            kind == OPT_SIZE ? "'%s' is not a size: digits, then k, M, G or T" : "'%s' is not a number", text);
     if (num > INT64_MAX)
         return opt_usage(o->prog, o->cmd, "'%s' is too large", text);
     json_object_set_new(params, key, json_integer((json_int_t)num));
@@ -108,13 +111,10 @@ static int operand_param(const struct opts *o, const char *key, enum opt_kind ki
 static json_t *option_value(const struct opt_given *g)
 {
     switch (g->opt->kind) {
-    case OPT_FLAG:
-        return json_true();
+    case OPT_FLAG: return json_true();
     case OPT_NUM:
-    case OPT_SIZE:
-        return json_integer((json_int_t)g->num);
-    default:
-        return json_string(g->text);
+    case OPT_SIZE: return json_integer((json_int_t)g->num);
+    default: return json_string(g->text);
     }
 }
 
@@ -161,8 +161,8 @@ int call_run(const struct cmd *cmd, const struct opts *o)
         json_decref(params);
         return status;
     }
-    if (call_daemon(o, call->daemon, call->method, params, call->timeout_s ? call->timeout_s : TIMEOUT_S_DEFAULT,
-                    false, &result))
+    if (call_daemon(o, call->daemon, call->method, params,
+                    call->timeout_s ? call->timeout_s : TIMEOUT_S_DEFAULT, false, &result))
         return 1;
     if (opt_has(o, "json"))
         json_print(result);
@@ -206,7 +206,8 @@ static int secret_load(const struct opts *o, const char *file_opt, const char *p
     if (len && (*out)[len - 1] == '\n')
         (*out)[--len] = '\0';
     if (!len || strlen(*out) != len || strchr(*out, '\n')) {
-        fprintf(stderr, "%s: --%s %s: a secret is one line of text that is not empty\n", o->prog, file_opt, path);
+        fprintf(stderr, "%s: --%s %s: a secret is one line of text that is not empty\n", o->prog, file_opt,
+                path);
         free(*out);
         return 1;
     }

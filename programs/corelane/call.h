@@ -1,5 +1,6 @@
 /*
- * call.h - a command that is one request to a daemon: its row says which, and the command line becomes parameters
+ * call.h - a command that is one request to a daemon: its row says which, and the command line becomes
+ * parameters
  */
 #ifndef CORELANE_CLI_CALL_H
 #define CORELANE_CLI_CALL_H
@@ -13,11 +14,14 @@ enum daemon { DAEMON_INITIATOR, DAEMON_TARGET };
 struct call {
     enum daemon daemon;
     const char *method;
-    struct { const char *key; enum opt_kind kind; } operand[CALL_OPERANDS_MAX];
-    unsigned timeout_s;                     /* 0: 60 */
+    struct {
+        const char *key;
+        enum opt_kind kind;
+    } operand[CALL_OPERANDS_MAX];
+    unsigned timeout_s; /* 0: 60 */
     /* What the tables cannot say: adds or checks parameters. Return: -1 to go on, else the exit status. */
     int (*prepare)(const struct opts *o, json_t *params);
-    void (*print)(const struct opts *o, const json_t *result);   /* NULL: nothing is printed without --json */
+    void (*print)(const struct opts *o, const json_t *result); /* NULL: nothing is printed without --json */
 };
 
 /* --run-dir for every command; --json besides it for those that print something. */

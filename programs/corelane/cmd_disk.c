@@ -13,8 +13,9 @@
 #define LOGIN_WAIT_S 300u
 
 #define SECRETS                                                                                                \
-    "Credentials come from --user and --secret-file, else from the node record or iscsid.conf in corelaned's\n"   \
-    "--config-dir. Secrets are read from the files, or from the environment variables CORELANE_SECRET and\n"      \
+    "Credentials come from --user and --secret-file, else from the node record or iscsid.conf in "             \
+    "corelaned's\n"                                                                                            \
+    "--config-dir. Secrets are read from the files, or from the environment variables CORELANE_SECRET and\n"   \
     "CORELANE_SECRET_IN: a command line can be read by every user of the host."
 
 static const struct opt cred_opts[] = {
@@ -26,30 +27,36 @@ static const struct opt cred_opts[] = {
 };
 static const struct opt login_opts[] = {
     { "portal", 'p', OPT_TEXT, .key = "portal", .arg = "ADDR[:PORT]", .help = "where the target listens" },
-    { "sessions", 0, OPT_NUM, .key = "sessions", .arg = "N", .lo = 1, .hi = 1024, .help = "bring the number of sessions up to N, each on a core of its own (default: 1)" },
-    { "header-digest", 0, OPT_TEXT, .key = "header_digest", .arg = "LIST", .help = "None, CRC32C, or both in order of preference" },
+    { "sessions", 0, OPT_NUM, .key = "sessions", .arg = "N", .lo = 1, .hi = 1024,
+      .help = "bring the number of sessions up to N, each on a core of its own (default: 1)" },
+    { "header-digest", 0, OPT_TEXT, .key = "header_digest", .arg = "LIST",
+      .help = "None, CRC32C, or both in order of preference" },
     { "data-digest", 0, OPT_TEXT, .key = "data_digest", .arg = "LIST", .help = "the same for data" },
     { 0 },
 };
 static const struct opt logout_opts[] = {
-    { "portal", 'p', OPT_TEXT, .key = "portal", .arg = "ADDR[:PORT]", .help = "only the sessions to this portal" },
+    { "portal", 'p', OPT_TEXT, .key = "portal", .arg = "ADDR[:PORT]",
+      .help = "only the sessions to this portal" },
     { "force", 0, OPT_FLAG, .key = "force", .help = "detach the disks first, even those in use" },
     { 0 },
 };
 static const struct opt attach_opts[] = {
     { "portal", 'p', OPT_TEXT, .key = "portal", .arg = "ADDR[:PORT]", .help = "where the target listens" },
     { "lun", 0, OPT_NUM, .key = "lun", .arg = "N", .lo = 0, .hi = 16383, .help = "which of its LUNs" },
-    { "export", 0, OPT_WORD, .key = "export", .arg = "auto|ublk|nbd|fuse|none", .help = "what kind of disk (default: auto, the best that works here)" },
+    { "export", 0, OPT_WORD, .key = "export", .arg = "auto|ublk|nbd|fuse|none",
+      .help = "what kind of disk (default: auto, the best that works here)" },
     { "readonly", 0, OPT_FLAG, .key = "readonly", .help = "a disk that cannot be written to" },
-    { "name", 0, OPT_TEXT, .key = "name", .arg = "NAME", .help = "what to call it (default: made from IQN and LUN)" },
+    { "name", 0, OPT_TEXT, .key = "name", .arg = "NAME",
+      .help = "what to call it (default: made from IQN and LUN)" },
     { 0 },
 };
 static const struct opt detach_opts[] = {
-    { "force", 0, OPT_FLAG, .key = "force", .help = "even while it is mounted or open: what is under way fails" },
+    { "force", 0, OPT_FLAG, .key = "force",
+      .help = "even while it is mounted or open: what is under way fails" },
     { 0 },
 };
 
-/* ---- what the tables cannot say ---------------------------------------------------------------------------- */
+/* ---- what the tables cannot say -------------------------------------------------------------------------- */
 
 static int creds_prepare(const struct opts *o, json_t *params)
 {
@@ -62,11 +69,13 @@ static int creds_prepare(const struct opts *o, json_t *params)
     if (opt_has(o, "user"))
         status = secret_param(o, "secret-file", "CORELANE_SECRET", "secret", params);
     if (status < 0 && opt_has(o, "user") && !json_object_get(params, "secret"))
-        status = opt_usage(o->prog, o->cmd, "--user needs a secret: give --secret-file, or set CORELANE_SECRET");
+        status =
+            opt_usage(o->prog, o->cmd, "--user needs a secret: give --secret-file, or set CORELANE_SECRET");
     if (status < 0 && opt_has(o, "user-in"))
         status = secret_param(o, "secret-in-file", "CORELANE_SECRET_IN", "secret_in", params);
     if (status < 0 && opt_has(o, "user-in") && !json_object_get(params, "secret_in"))
-        status = opt_usage(o->prog, o->cmd, "--user-in needs a secret: give --secret-in-file, or set CORELANE_SECRET_IN");
+        status = opt_usage(o->prog, o->cmd,
+                           "--user-in needs a secret: give --secret-in-file, or set CORELANE_SECRET_IN");
     return status;
 }
 
@@ -82,7 +91,8 @@ static int portal_needed(const struct opts *o)
 {
     const char *text = opt_text(o, "portal", NULL);
 
-    return text ? portal_check(o, text) : opt_usage(o->prog, o->cmd, "--portal is missing: where does the target listen?");
+    return text ? portal_check(o, text)
+                : opt_usage(o->prog, o->cmd, "--portal is missing: where does the target listen?");
 }
 
 static int discover_prepare(const struct opts *o, json_t *params)
@@ -115,7 +125,8 @@ static int url_params(const struct opts *o, json_t *params)
     if (opt_has(o, "portal") || opt_has(o, "lun"))
         return opt_usage(o->prog, o->cmd, "the URL says portal and LUN: leave --portal and --lun out");
     if (*url.user && opt_has(o, "user"))
-        return opt_usage(o->prog, o->cmd, "the URL says the user: leave --user out, or the user out of the URL");
+        return opt_usage(o->prog, o->cmd,
+                         "the URL says the user: leave --user out, or the user out of the URL");
     iscsi_portal_format(&url.portal, portal);
     json_object_set_new(params, "iqn", json_string(url.target));
     json_object_set_new(params, "portal", json_string(portal));
@@ -141,13 +152,14 @@ static int attach_prepare(const struct opts *o, json_t *params)
             return opt_usage(o->prog, o->cmd, "'%s' is not UTF-8 text", o->operand[0]);
         status = portal_needed(o);
         if (status < 0 && !opt_has(o, "lun"))
-            status = opt_usage(o->prog, o->cmd, "--lun is missing: which LUN of the target? 'corelane lun list' at the "
-                                                "target shows them; the first is 0");
+            status = opt_usage(o->prog, o->cmd,
+                               "--lun is missing: which LUN of the target? 'corelane lun list' at the "
+                               "target shows them; the first is 0");
     }
     return status < 0 ? creds_prepare(o, params) : status;
 }
 
-/* ---- printing ---------------------------------------------------------------------------------------------- */
+/* ---- printing -------------------------------------------------------------------------------------------- */
 
 /* As open-iscsi prints them: "192.0.2.1:3260,1 iqn...". */
 static void discover_print(const struct opts *o, const json_t *result)
@@ -156,9 +168,11 @@ static void discover_print(const struct opts *o, const json_t *result)
     size_t i, j;
     json_t *found, *portal;
 
-    json_array_foreach(result, i, found) {
+    json_array_foreach(result, i, found)
+    {
         cell_format(json_object_get(found, "iqn"), CELL_TEXT, name);
-        json_array_foreach(json_object_get(found, "portals"), j, portal) {
+        json_array_foreach(json_object_get(found, "portals"), j, portal)
+        {
             cell_format(portal, CELL_TEXT, text);
             printf("%s %s\n", text, name);
         }
@@ -170,8 +184,9 @@ static void discover_print(const struct opts *o, const json_t *result)
 static void login_print(const struct opts *o, const json_t *result)
 {
     static const struct column columns[] = {
-        { "SESSION", "name", CELL_TEXT },     { "STATE", "state", CELL_TEXT }, { "CORE", "core", CELL_TEXT },
-        { "TARGET", "target", CELL_TEXT },    { "PORTAL", "portal", CELL_TEXT }, { "WHY THIS CORE", "why", CELL_TEXT },
+        { "SESSION", "name", CELL_TEXT },  { "STATE", "state", CELL_TEXT },
+        { "CORE", "core", CELL_TEXT },     { "TARGET", "target", CELL_TEXT },
+        { "PORTAL", "portal", CELL_TEXT }, { "WHY THIS CORE", "why", CELL_TEXT },
     };
     table(result, columns, "No sessions.");
 }
@@ -190,39 +205,51 @@ static void attach_print(const struct opts *o, const json_t *result)
 static void list_print(const struct opts *o, const json_t *result)
 {
     static const struct column columns[] = {
-        { "NAME", "name", CELL_TEXT },       { "PATH", "path", CELL_TEXT },    { "STATE", "state", CELL_TEXT },
-        { "SIZE", "size", CELL_SIZE },       { "EXPORT", "export", CELL_TEXT }, { "SESSION", "session", CELL_TEXT },
-        { "CORE", "core", CELL_TEXT },       { "IN FLIGHT", "in_flight", CELL_TEXT }, { "READ", "read_bytes", CELL_SIZE },
-        { "WRITTEN", "write_bytes", CELL_SIZE }, { "ERRORS", "errors", CELL_TEXT },
+        { "NAME", "name", CELL_TEXT },       { "PATH", "path", CELL_TEXT },
+        { "STATE", "state", CELL_TEXT },     { "SIZE", "size", CELL_SIZE },
+        { "EXPORT", "export", CELL_TEXT },   { "SESSION", "session", CELL_TEXT },
+        { "CORE", "core", CELL_TEXT },       { "IN FLIGHT", "in_flight", CELL_TEXT },
+        { "READ", "read_bytes", CELL_SIZE }, { "WRITTEN", "write_bytes", CELL_SIZE },
+        { "ERRORS", "errors", CELL_TEXT },
     };
     table(result, columns, "No disks. Attach one with 'corelane attach IQN --portal ADDR --lun N'.");
 }
 
-/* ---- the table --------------------------------------------------------------------------------------------- */
+/* ---- the table ------------------------------------------------------------------------------------------- */
 
+/* clang-format off */
 #define IQN { "iqn", OPT_TEXT }
-#define CALL(m, ...) .run = call_run, .data = &(const struct call){ .daemon = DAEMON_INITIATOR, .method = m, __VA_ARGS__ }
+#define CALL(m, ...) \
+    .run = call_run, .data = &(const struct call){ .daemon = DAEMON_INITIATOR, .method = m, __VA_ARGS__ }
+/* clang-format on */
 
 const struct cmd cmds_disk[] = {
     { "discover", "ADDR[:PORT]", "ask a portal which targets there are, and keep them as node records",
       .more = "Prints ADDR:PORT,GROUP IQN for each. Records that exist are left as they are.\n\n" SECRETS,
       .sets = { cred_opts, call_json_opts, opt_common },
-      CALL("discover", .operand = { { "portal", OPT_TEXT } }, .prepare = discover_prepare, .print = discover_print) },
+      CALL("discover", .operand = { { "portal", OPT_TEXT } }, .prepare = discover_prepare,
+           .print = discover_print) },
     { "login", "IQN", "log in to a target, each session on a core of its own",
-      .more = "Not needed before 'corelane attach', which logs in by itself where there is no session yet.\n\n" SECRETS,
+      .more = "Not needed before 'corelane attach', which logs in by itself where there is no session "
+              "yet.\n\n" SECRETS,
       .sets = { login_opts, cred_opts, call_json_opts, opt_common },
-      CALL("login", .operand = { IQN }, .timeout_s = LOGIN_WAIT_S, .prepare = login_prepare, .print = login_print) },
+      CALL("login", .operand = { IQN }, .timeout_s = LOGIN_WAIT_S, .prepare = login_prepare,
+           .print = login_print) },
     { "logout", "IQN", "end the sessions to a target", .sets = { logout_opts, call_json_opts, opt_common },
       CALL("logout", .operand = { IQN }, .timeout_s = LOGIN_WAIT_S, .prepare = logout_prepare) },
     { "attach", "IQN|URL", "make a LUN a disk of this host",
-      .more = "Give IQN with --portal and --lun, or iscsi://[USER%SECRET@]ADDR[:PORT]/IQN/LUN. Returns when the disk can be\n"
+      .more = "Give IQN with --portal and --lun, or iscsi://[USER%SECRET@]ADDR[:PORT]/IQN/LUN. Returns when "
+              "the disk can be\n"
               "used, and prints its path (its name with --export none).\n\n" SECRETS,
       .sets = { attach_opts, cred_opts, call_json_opts, opt_common },
-      CALL("attach", .operand = { { NULL, OPT_TEXT } }, .timeout_s = LOGIN_WAIT_S, .prepare = attach_prepare, .print = attach_print) },
+      CALL("attach", .operand = { { NULL, OPT_TEXT } }, .timeout_s = LOGIN_WAIT_S, .prepare = attach_prepare,
+           .print = attach_print) },
     { "detach list", NULL, "the same as 'corelane list'", .sets = { call_json_opts, opt_common },
       CALL("list", .print = list_print) },
-    { "detach", "NAME", "take a disk away, by its name or path", .sets = { detach_opts, call_json_opts, opt_common },
+    { "detach", "NAME", "take a disk away, by its name or path",
+      .sets = { detach_opts, call_json_opts, opt_common },
       CALL("detach", .operand = { { "name", OPT_TEXT } }, .timeout_s = LOGIN_WAIT_S) },
-    { "list", NULL, "show the disks", .sets = { call_json_opts, opt_common }, CALL("list", .print = list_print) },
+    { "list", NULL, "show the disks", .sets = { call_json_opts, opt_common },
+      CALL("list", .print = list_print) },
     { 0 },
 };

@@ -11,28 +11,33 @@
 #include "programs/corelane/print.h"
 
 #define SHOW_TIMEOUT_S 10u
-#define BAR_LEN 20
+#define BAR_LEN        20
 
-/* ---- sessions ----------------------------------------------------------------------------------------------- */
+/* ---- sessions -------------------------------------------------------------------------------------------- */
 
 static const struct opt session_opts[] = {
     { "target", 0, OPT_FLAG, .help = "the target daemon's sessions, not the initiator's" },
     { 0 },
 };
 static const struct opt logout_opts[] = {
-    { "target", 0, OPT_FLAG, .help = "needed: it is the target daemon that asks (for the initiator: 'corelane logout')" },
+    { "target", 0, OPT_FLAG,
+      .help = "needed: it is the target daemon that asks (for the initiator: 'corelane logout')" },
     { 0 },
 };
 
 static const struct column counters[] = {
-    { "commands", "commands", CELL_TEXT },      { "read", "read_bytes", CELL_SIZE },
-    { "written", "write_bytes", CELL_SIZE },    { "in flight", "in_flight", CELL_TEXT },
-    { "reconnects", "reconnects", CELL_TEXT },  { "digest errors", "digest_errors", CELL_TEXT },
-    { "timeouts", "timeouts", CELL_TEXT },      { "ping us", "nop_rtt_us", CELL_TEXT },
+    { "commands", "commands", CELL_TEXT },     { "read", "read_bytes", CELL_SIZE },
+    { "written", "write_bytes", CELL_SIZE },   { "in flight", "in_flight", CELL_TEXT },
+    { "reconnects", "reconnects", CELL_TEXT }, { "digest errors", "digest_errors", CELL_TEXT },
+    { "timeouts", "timeouts", CELL_TEXT },     { "ping us", "nop_rtt_us", CELL_TEXT },
 };
 static const struct column facts[] = {
-    { "initiator", "initiator", CELL_TEXT },  { "peer", "peer", CELL_TEXT },        { "isid", "isid", CELL_TEXT },
-    { "tsih", "tsih", CELL_TEXT },            { "auth", "auth", CELL_TEXT },        { "header digest", "header_digest", CELL_TEXT },
+    { "initiator", "initiator", CELL_TEXT },
+    { "peer", "peer", CELL_TEXT },
+    { "isid", "isid", CELL_TEXT },
+    { "tsih", "tsih", CELL_TEXT },
+    { "auth", "auth", CELL_TEXT },
+    { "header digest", "header_digest", CELL_TEXT },
     { "data digest", "data_digest", CELL_TEXT },
 };
 
@@ -62,7 +67,8 @@ static void negotiated_print(json_t *s)
     unsigned n = 0;
     json_t *v;
 
-    json_object_foreach(s, key, v) {
+    json_object_foreach(s, key, v)
+    {
         if (!isupper((unsigned char)*key))
             continue;
         cell_format(v, CELL_TEXT, text);
@@ -81,9 +87,13 @@ static void session_print(const struct opts *o, const json_t *result)
     json_t *s;
 
     if (!json_array_size(result))
-        fprintf(stderr, "No sessions.%s\n", opt_has(o, "target") ? "" :
-                " (Of the initiator; 'corelane session list --target' shows those of this host's target.)");
-    json_array_foreach(result, i, s) {
+        fprintf(
+            stderr, "No sessions.%s\n",
+            opt_has(o, "target")
+                ? ""
+                : " (Of the initiator; 'corelane session list --target' shows those of this host's target.)");
+    json_array_foreach(result, i, s)
+    {
         const json_t *name = json_object_get(s, "name");
 
         cell_format(name ? name : json_object_get(s, "id"), CELL_TEXT, text);
@@ -125,13 +135,16 @@ static int session_list_run(const struct cmd *cmd, const struct opts *o)
 
 static int session_logout_prepare(const struct opts *o, json_t *params)
 {
-    return opt_has(o, "target") ? -1 : opt_usage(o->prog, o->cmd, "--target is missing: this asks an initiator to leave "
-                                                 "the target; to log out yourself use 'corelane logout IQN'");
+    return opt_has(o, "target") ? -1
+                                : opt_usage(o->prog, o->cmd,
+                                            "--target is missing: this asks an initiator to leave "
+                                            "the target; to log out yourself use 'corelane logout IQN'");
 }
 
-/* ---- both daemons -------------------------------------------------------------------------------------------- */
+/* ---- both daemons ---------------------------------------------------------------------------------------- */
 
-/* One method of both. Return: the exit status; *result: {corelaned, corelane-targetd}, null for one that is not there. */
+/* One method of both. Return: the exit status; *result: {corelaned, corelane-targetd}, null for one that is
+ * not there. */
 static int both_ask(const struct opts *o, const char *method, json_t **result)
 {
     int found = 0;
@@ -184,12 +197,12 @@ static int layout_run(const struct cmd *cmd, const struct opts *o)
     if (opt_has(o, "json"))
         json_print(result);
     else
-        json_object_foreach(result, daemon, one) {
+        json_object_foreach(result, daemon, one)
+        {
             if (json_is_null(one))
                 continue;
             printf("%s  (# working, . polling; then its sessions)\n", daemon);
-            json_array_foreach(json_object_get(one, "cores"), i, core)
-                core_print(core);
+            json_array_foreach(json_object_get(one, "cores"), i, core) core_print(core);
         }
     json_decref(result);
     return 0;
@@ -209,13 +222,15 @@ static int status_run(const struct cmd *cmd, const struct opts *o)
         json_decref(result);
         return 0;
     }
-    json_object_foreach(result, daemon, one) {
+    json_object_foreach(result, daemon, one)
+    {
         if (json_is_null(one)) {
             printf("%s: not running\n", daemon);
             continue;
         }
         printf("%s: running\n", daemon);
-        json_object_foreach(one, key, v) {
+        json_object_foreach(one, key, v)
+        {
             cell_format(v, CELL_TEXT, text);
             printf("    %-14s %s\n", key, text);
         }
@@ -224,7 +239,7 @@ static int status_run(const struct cmd *cmd, const struct opts *o)
     return 0;
 }
 
-/* ---- the table --------------------------------------------------------------------------------------------- */
+/* ---- the table ------------------------------------------------------------------------------------------- */
 
 const struct cmd cmds_show[] = {
     { "session list", NULL, "show sessions: state, core, portal, what was negotiated, counters",
@@ -232,8 +247,10 @@ const struct cmd cmds_show[] = {
       .sets = { session_opts, call_json_opts, opt_common }, .run = session_list_run },
     { "session logout", "ID", "ask an initiator to log out of the target (ID as in 'session list --target')",
       .sets = { logout_opts, call_json_opts, opt_common }, .run = call_run,
-      .data = &(const struct call){ .daemon = DAEMON_TARGET, .method = "session.logout", .operand = { { "id", OPT_NUM } },
-                                   .prepare = session_logout_prepare } },
+      .data = &(const struct call){ .daemon = DAEMON_TARGET,
+                                    .method = "session.logout",
+                                    .operand = { { "id", OPT_NUM } },
+                                    .prepare = session_logout_prepare } },
     { "layout show", NULL, "show every core: its sessions and its load",
       .more = "With --json: an object with the answer of each daemon, null for one that does not run.",
       .sets = { call_json_opts, opt_common }, .run = layout_run },

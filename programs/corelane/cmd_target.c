@@ -8,28 +8,34 @@
 #include "programs/corelane/commands.h"
 #include "programs/corelane/print.h"
 
-#define LUN_MAX 16383u                      /* flat space addressing, SAM */
+#define LUN_MAX      16383u /* flat space addressing, SAM */
 #define LUN_SIZE_MAX (1ull << 62)
 
-/* ---- options ----------------------------------------------------------------------------------------------- */
+/* ---- options --------------------------------------------------------------------------------------------- */
 
 static const struct opt force_opts[] = {
     { "force", 0, OPT_FLAG, .key = "force", .help = "even while sessions use it" },
     { 0 },
 };
 static const struct opt lun_create_opts[] = {
-    { "file", 0, OPT_TEXT, .arg = "PATH", .help = "a regular file; made if --size is given and it is not there" },
+    { "file", 0, OPT_TEXT, .arg = "PATH",
+      .help = "a regular file; made if --size is given and it is not there" },
     { "block", 0, OPT_TEXT, .arg = "DEV", .help = "a block device" },
-    { "ram", 0, OPT_SIZE, .arg = "SIZE", .lo = 4096, .hi = LUN_SIZE_MAX, .help = "memory; its contents end with the daemon" },
-    { "null", 0, OPT_SIZE, .arg = "SIZE", .lo = 4096, .hi = LUN_SIZE_MAX, .help = "keeps nothing and reads as zeroes: for measurements" },
-    { "size", 0, OPT_SIZE, .key = "size", .arg = "SIZE", .lo = 4096, .hi = LUN_SIZE_MAX, .help = "size of the file" },
-    { "lun", 0, OPT_NUM, .key = "lun", .arg = "N", .lo = 0, .hi = LUN_MAX, .help = "its number (default: the lowest free)" },
+    { "ram", 0, OPT_SIZE, .arg = "SIZE", .lo = 4096, .hi = LUN_SIZE_MAX,
+      .help = "memory; its contents end with the daemon" },
+    { "null", 0, OPT_SIZE, .arg = "SIZE", .lo = 4096, .hi = LUN_SIZE_MAX,
+      .help = "keeps nothing and reads as zeroes: for measurements" },
+    { "size", 0, OPT_SIZE, .key = "size", .arg = "SIZE", .lo = 4096, .hi = LUN_SIZE_MAX,
+      .help = "size of the file" },
+    { "lun", 0, OPT_NUM, .key = "lun", .arg = "N", .lo = 0, .hi = LUN_MAX,
+      .help = "its number (default: the lowest free)" },
     { "readonly", 0, OPT_FLAG, .key = "readonly", .help = "refuse writes" },
     { "block-size", 0, OPT_WORD, .arg = "512|4096", .help = "bytes of a logical block (default: 512)" },
     { 0 },
 };
 static const struct opt acl_add_opts[] = {
-    { "lun", 0, OPT_NUM, .many = true, .key = "luns", .arg = "N", .lo = 0, .hi = LUN_MAX, .help = "may use this LUN (default: all)" },
+    { "lun", 0, OPT_NUM, .many = true, .key = "luns", .arg = "N", .lo = 0, .hi = LUN_MAX,
+      .help = "may use this LUN (default: all)" },
     { "readonly", 0, OPT_FLAG, .key = "readonly", .help = "may not write" },
     { 0 },
 };
@@ -37,19 +43,22 @@ static const struct opt chap_set_opts[] = {
     { "discovery", 0, OPT_FLAG, .key = "discovery", .help = "for discovery sessions, instead of a target" },
     { "user", 0, OPT_TEXT, .key = "user", .arg = "NAME", .help = "CHAP name" },
     { "secret-file", 0, OPT_TEXT, .arg = "FILE", .help = "its first line is the secret; - is standard input" },
-    { "direction", 0, OPT_WORD, .key = "direction", .arg = "in|out", .help = "in: initiators prove themselves (default); out: the target does" },
+    { "direction", 0, OPT_WORD, .key = "direction", .arg = "in|out",
+      .help = "in: initiators prove themselves (default); out: the target does" },
     { "initiator", 0, OPT_TEXT, .key = "initiator", .arg = "NAME", .help = "for this initiator only" },
-    { "algs", 0, OPT_TEXT, .arg = "LIST", .help = "accepted digests, of SHA3-256,SHA256,SHA1,MD5 (default: all)" },
+    { "algs", 0, OPT_TEXT, .arg = "LIST",
+      .help = "accepted digests, of SHA3-256,SHA256,SHA1,MD5 (default: all)" },
     { 0 },
 };
 static const struct opt chap_clear_opts[] = {
     { "discovery", 0, OPT_FLAG, .key = "discovery", .help = "of discovery sessions, instead of a target" },
-    { "user", 0, OPT_TEXT, .key = "user", .arg = "NAME", .help = "only this one (default: all of that direction)" },
+    { "user", 0, OPT_TEXT, .key = "user", .arg = "NAME",
+      .help = "only this one (default: all of that direction)" },
     { "direction", 0, OPT_WORD, .key = "direction", .arg = "in|out", .help = "default: in" },
     { 0 },
 };
 
-/* ---- what the tables cannot say ---------------------------------------------------------------------------- */
+/* ---- what the tables cannot say -------------------------------------------------------------------------- */
 
 static int lun_create_prepare(const struct opts *o, json_t *params)
 {
@@ -60,20 +69,23 @@ static int lun_create_prepare(const struct opts *o, json_t *params)
         const struct opt_given *g = opt_get(o, kinds[i]);
 
         if (g && kind)
-            return opt_usage(o->prog, o->cmd, "--%s and --%s: a LUN is one of them", kind->opt->name, g->opt->name);
+            return opt_usage(o->prog, o->cmd, "--%s and --%s: a LUN is one of them", kind->opt->name,
+                             g->opt->name);
         kind = g ? g : kind;
     }
     if (!kind)
         return opt_usage(o->prog, o->cmd, "what is behind the LUN? Give --file, --block, --ram or --null");
     if (opt_has(o, "size") && strcmp(kind->opt->name, "file"))
-        return opt_usage(o->prog, o->cmd, "--size is for --file only: --ram and --null have theirs, a device has its own");
+        return opt_usage(o->prog, o->cmd,
+                         "--size is for --file only: --ram and --null have theirs, a device has its own");
     json_object_set_new(params, "kind", json_string(kind->opt->name));
     if (kind->opt->kind == OPT_SIZE)
         json_object_set_new(params, "size", json_integer((json_int_t)kind->num));
     else if (*kind->text == '/')
         json_object_set_new(params, "path", json_string(kind->text));
-    else                                    /* the daemon's working directory is another */
-        return opt_usage(o->prog, o->cmd, "--%s %s: give the whole path, from / on", kind->opt->name, kind->text);
+    else /* the daemon's working directory is another */
+        return opt_usage(o->prog, o->cmd, "--%s %s: give the whole path, from / on", kind->opt->name,
+                         kind->text);
     if (opt_has(o, "block-size"))
         json_object_set_new(params, "block_size", json_integer(atoi(opt_text(o, "block-size", "512"))));
     return -1;
@@ -83,8 +95,9 @@ static int lun_create_prepare(const struct opts *o, json_t *params)
 static int chap_place(const struct opts *o)
 {
     if (!o->operand_nr == !opt_has(o, "discovery"))
-        return opt_usage(o->prog, o->cmd, o->operand_nr ? "IQN and --discovery: give one of them" :
-                                                          "for what? Give IQN or --discovery");
+        return opt_usage(o->prog, o->cmd,
+                         o->operand_nr ? "IQN and --discovery: give one of them"
+                                       : "for what? Give IQN or --discovery");
     return -1;
 }
 
@@ -113,7 +126,8 @@ static int chap_set_prepare(const struct opts *o, json_t *params)
     if (status < 0)
         status = secret_param(o, "secret-file", "CORELANE_SECRET", "secret", params);
     if (status < 0 && !json_object_get(params, "secret"))
-        status = opt_usage(o->prog, o->cmd, "the secret is missing: give --secret-file, or set CORELANE_SECRET");
+        status =
+            opt_usage(o->prog, o->cmd, "the secret is missing: give --secret-file, or set CORELANE_SECRET");
     if (!opt_has(o, "direction"))
         json_object_set_new(params, "direction", json_string("in"));
     return status < 0 ? algs_param(o, params) : status;
@@ -126,13 +140,13 @@ static int chap_clear_prepare(const struct opts *o, json_t *params)
     return chap_place(o);
 }
 
-/* ---- printing ---------------------------------------------------------------------------------------------- */
+/* ---- printing -------------------------------------------------------------------------------------------- */
 
 static void target_list_print(const struct opts *o, const json_t *result)
 {
     static const struct column columns[] = {
-        { "TARGET", "iqn", CELL_TEXT },     { "LUNS", "luns", CELL_COUNT },  { "SESSIONS", "sessions", CELL_TEXT },
-        { "RULES", "acls", CELL_TEXT },     { "OPEN", "open", CELL_YES },    { "PORTALS", "portals", CELL_TEXT },
+        { "TARGET", "iqn", CELL_TEXT }, { "LUNS", "luns", CELL_COUNT }, { "SESSIONS", "sessions", CELL_TEXT },
+        { "RULES", "acls", CELL_TEXT }, { "OPEN", "open", CELL_YES },   { "PORTALS", "portals", CELL_TEXT },
     };
     table(result, columns, "No targets. Make one with 'corelane target create IQN'.");
 }
@@ -142,17 +156,24 @@ static void lun_create_print(const struct opts *o, const json_t *result)
     char size[CELL_LEN_MAX];
 
     cell_format(json_object_get(result, "size"), CELL_SIZE, size);
-    printf("LUN %llu of %s, %s, naa %s\n", (unsigned long long)num_of(result, "lun"), text_of(result, "iqn"), size,
-           text_of(result, "naa"));
+    printf("LUN %llu of %s, %s, naa %s\n", (unsigned long long)num_of(result, "lun"), text_of(result, "iqn"),
+           size, text_of(result, "naa"));
 }
 
 static void lun_list_print(const struct opts *o, const json_t *result)
 {
     static const struct column columns[] = {
-        { "TARGET", "iqn", CELL_TEXT },     { "LUN", "lun", CELL_TEXT },       { "KIND", "kind", CELL_TEXT },
-        { "SIZE", "size", CELL_SIZE },      { "BLOCK", "block_size", CELL_TEXT }, { "RO", "readonly", CELL_YES },
-        { "NAA", "naa", CELL_TEXT },        { "READ", "read_bytes", CELL_SIZE }, { "WRITTEN", "write_bytes", CELL_SIZE },
-        { "ERRORS", "errors", CELL_TEXT },  { "PATH", "path", CELL_TEXT },
+        { "TARGET", "iqn", CELL_TEXT },
+        { "LUN", "lun", CELL_TEXT },
+        { "KIND", "kind", CELL_TEXT },
+        { "SIZE", "size", CELL_SIZE },
+        { "BLOCK", "block_size", CELL_TEXT },
+        { "RO", "readonly", CELL_YES },
+        { "NAA", "naa", CELL_TEXT },
+        { "READ", "read_bytes", CELL_SIZE },
+        { "WRITTEN", "write_bytes", CELL_SIZE },
+        { "ERRORS", "errors", CELL_TEXT },
+        { "PATH", "path", CELL_TEXT },
     };
     table(result, columns, "No LUNs. Make one with 'corelane lun create IQN --file PATH --size SIZE'.");
 }
@@ -160,7 +181,9 @@ static void lun_list_print(const struct opts *o, const json_t *result)
 static void acl_list_print(const struct opts *o, const json_t *result)
 {
     static const struct column columns[] = {
-        { "TARGET", "iqn", CELL_TEXT }, { "INITIATOR", "initiator", CELL_TEXT }, { "RO", "readonly", CELL_YES },
+        { "TARGET", "iqn", CELL_TEXT },
+        { "INITIATOR", "initiator", CELL_TEXT },
+        { "RO", "readonly", CELL_YES },
         { "LUNS", "luns", CELL_TEXT },
     };
     table(result, columns, "No rules: every initiator is admitted.");
@@ -169,8 +192,9 @@ static void acl_list_print(const struct opts *o, const json_t *result)
 static void chap_list_print(const struct opts *o, const json_t *result)
 {
     static const struct column columns[] = {
-        { "TARGET", "iqn", CELL_TEXT },  { "DISCOVERY", "discovery", CELL_YES },    { "DIRECTION", "direction", CELL_TEXT },
-        { "USER", "user", CELL_TEXT },   { "INITIATOR", "initiator", CELL_TEXT },   { "DIGESTS", "algs", CELL_TEXT },
+        { "TARGET", "iqn", CELL_TEXT },          { "DISCOVERY", "discovery", CELL_YES },
+        { "DIRECTION", "direction", CELL_TEXT }, { "USER", "user", CELL_TEXT },
+        { "INITIATOR", "initiator", CELL_TEXT }, { "DIGESTS", "algs", CELL_TEXT },
     };
     table(result, columns, "No CHAP secrets: nobody is asked to prove who they are.");
 }
@@ -182,15 +206,19 @@ static void portal_list_print(const struct opts *o, const json_t *result)
     table(result, columns, "No portals.");
 }
 
-/* ---- the table --------------------------------------------------------------------------------------------- */
+/* ---- the table ------------------------------------------------------------------------------------------- */
 
+/* clang-format off */
 #define IQN { "iqn", OPT_TEXT }
 #define LUN { "lun", OPT_NUM }
-#define CALL(m, ...) .run = call_run, .data = &(const struct call){ .daemon = DAEMON_TARGET, .method = m, __VA_ARGS__ }
+#define CALL(m, ...) \
+    .run = call_run, .data = &(const struct call){ .daemon = DAEMON_TARGET, .method = m, __VA_ARGS__ }
+/* clang-format on */
 
 const struct cmd cmds_target[] = {
     { "target create", "IQN", "make a target",
-      .more = "IQN is the target's name, iqn.YYYY-MM.domain:what. Nothing can log in to do harm before it has LUNs; it\n"
+      .more = "IQN is the target's name, iqn.YYYY-MM.domain:what. Nothing can log in to do harm before it has "
+              "LUNs; it\n"
               "admits every initiator until 'corelane acl add' names some.",
       .sets = { call_json_opts, opt_common }, CALL("target.create", .operand = { IQN }) },
     { "target delete", "IQN", "take a target away, its LUNs included; what they stand on stays",
@@ -200,7 +228,8 @@ const struct cmd cmds_target[] = {
     { "lun create", "IQN", "add a LUN to a target", .sets = { lun_create_opts, call_json_opts, opt_common },
       CALL("lun.create", .operand = { IQN }, .prepare = lun_create_prepare, .print = lun_create_print) },
     { "lun resize", "IQN N SIZE", "grow or shrink a LUN; initiators see it at once",
-      .sets = { call_json_opts, opt_common }, CALL("lun.resize", .operand = { IQN, LUN, { "size", OPT_SIZE } }) },
+      .sets = { call_json_opts, opt_common },
+      CALL("lun.resize", .operand = { IQN, LUN, { "size", OPT_SIZE } }) },
     { "lun delete", "IQN N", "take a LUN away; what it stands on stays", .sets = { call_json_opts, opt_common },
       CALL("lun.delete", .operand = { IQN, LUN }) },
     { "lun list", "[IQN]", "show LUNs and their counters", .sets = { call_json_opts, opt_common },
@@ -210,11 +239,13 @@ const struct cmd cmds_target[] = {
       .sets = { acl_add_opts, call_json_opts, opt_common },
       CALL("acl.add", .operand = { IQN, { "initiator", OPT_TEXT } }) },
     { "acl remove", "IQN INITIATOR", "take a rule away; with the last one the target is open to all again",
-      .sets = { call_json_opts, opt_common }, CALL("acl.remove", .operand = { IQN, { "initiator", OPT_TEXT } }) },
+      .sets = { call_json_opts, opt_common },
+      CALL("acl.remove", .operand = { IQN, { "initiator", OPT_TEXT } }) },
     { "acl list", "[IQN]", "show who may use what", .sets = { call_json_opts, opt_common },
       CALL("acl.list", .operand = { IQN }, .print = acl_list_print) },
     { "chap set", "[IQN]", "ask initiators for a CHAP secret, or give the target one to prove itself with",
-      .more = "A secret is 12 to 255 bytes, and not the same in both directions. It comes from --secret-file or from the\n"
+      .more = "A secret is 12 to 255 bytes, and not the same in both directions. It comes from --secret-file "
+              "or from the\n"
               "environment variable CORELANE_SECRET, never from the command line, which every user can read.",
       .sets = { chap_set_opts, call_json_opts, opt_common },
       CALL("chap.set", .operand = { IQN }, .prepare = chap_set_prepare) },

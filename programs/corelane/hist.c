@@ -79,6 +79,7 @@ void hist_print(const struct hist *h, FILE *to)
         time_format(p ? 1ull << p : 0, lo);
         time_format(1ull << (p + 1), hi);
         fprintf(to, "  %9s .. %-9s %10llu  %-*.*s %6.2f%%\n", lo, hi, (unsigned long long)row[p], BAR_LEN,
-                (int)((double)row[p] * BAR_LEN / (double)most + 0.5), bar, 100.0 * (double)seen / (double)h->count);
+                (int)((double)row[p] * BAR_LEN / (double)most + 0.5), bar,
+                100.0 * (double)seen / (double)h->count);
     }
 }

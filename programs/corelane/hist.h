@@ -9,11 +9,11 @@
 #include <stdint.h>
 #include <stdio.h>
 
-#define HIST_SUB 64u                        /* buckets in a power of two */
-#define HIST_POWERS 42u                     /* of two above HIST_SUB: up to 2^48 ns, three days */
+#define HIST_SUB     64u /* buckets in a power of two */
+#define HIST_POWERS  42u /* of two above HIST_SUB: up to 2^48 ns, three days */
 #define HIST_BUCKETS (HIST_SUB * (HIST_POWERS + 1))
 
-struct hist {                               /* zeroed at first; values in nanoseconds */
+struct hist { /* zeroed at first; values in nanoseconds */
     uint64_t count, sum, max;
     uint64_t bucket[HIST_BUCKETS];
 };
@@ -40,8 +40,8 @@ static inline void hist_add(struct hist *h, uint64_t ns)
 }
 
 void hist_merge(struct hist *into, const struct hist *from);
-/* The value that @share (0..1) of all are not above: the upper end of its bucket, and never more than the largest
- * value seen. 0 when empty. */
+/* The value that @share (0..1) of all are not above: the upper end of its bucket, and never more than the
+ * largest value seen. 0 when empty. */
 uint64_t hist_quantile(const struct hist *h, double share);
 double hist_mean(const struct hist *h);
 /* A line for each power of two in use: range, count, bar, share so far. */

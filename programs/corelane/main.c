@@ -10,7 +10,7 @@
 #include "programs/common/text.h"
 #include "programs/corelane/commands.h"
 
-#define PROG "corelane"
+#define PROG         "corelane"
 #define COMMANDS_MAX 64
 
 static const struct {
@@ -39,15 +39,18 @@ static void help_print(FILE *to)
         for (const struct cmd *c = groups[g].cmds; c->words; c++) {
             char left[64];
 
-            snprintf(left, sizeof(left), "%s%s%s", c->words, c->operands ? " " : "", c->operands ? c->operands : "");
+            snprintf(left, sizeof(left), "%s%s%s", c->words, c->operands ? " " : "",
+                     c->operands ? c->operands : "");
             fprintf(to, "  %-28s %s\n", left, c->help);
         }
     }
     fputs("\noptions:\n"
           "  -h, --help                  print this; after a command, what it takes\n"
           "  -V, --version               print the version\n\n"
-          "The daemons are found by --run-dir DIR, the environment variable CORELANE_RUN_DIR, /run/corelane for root and\n"
-          "$XDG_RUNTIME_DIR/corelane for others.\n", to);
+          "The daemons are found by --run-dir DIR, the environment variable CORELANE_RUN_DIR, /run/corelane "
+          "for root and\n"
+          "$XDG_RUNTIME_DIR/corelane for others.\n",
+          to);
 }
 
 /* How many leading arguments are the command's words, 0: it is another command. */
@@ -76,7 +79,7 @@ static const struct cmd *cmd_find(int argc, char **argv, int *used)
         for (const struct cmd *c = groups[g].cmds; c->words; c++) {
             const int n = words_match(c, argc, argv);
 
-            if (n > *used) {                /* "detach list" before "detach" */
+            if (n > *used) { /* "detach list" before "detach" */
                 *used = n;
                 found = c;
             }
@@ -85,7 +88,8 @@ static const struct cmd *cmd_find(int argc, char **argv, int *used)
     return found;
 }
 
-/* Fills @list with first words (@first NULL), or with the second words that follow @first; each once, then NULL. */
+/* Fills @list with first words (@first NULL), or with the second words that follow @first; each once, then
+ * NULL. */
 static unsigned words_list(const char *first, const char **list, char store[][24])
 {
     unsigned n = 0;
@@ -97,7 +101,8 @@ static unsigned words_list(const char *first, const char **list, char store[][24
             bool known = false;
 
             if (first) {
-                if (!space || strlen(first) != (size_t)(space - word) || memcmp(first, word, (size_t)(space - word)))
+                if (!space || strlen(first) != (size_t)(space - word) ||
+                    memcmp(first, word, (size_t)(space - word)))
                     continue;
                 word = space + 1;
                 space = NULL;
@@ -123,7 +128,8 @@ static int unknown(int argc, char **argv)
 
     if (words_list(argv[0], list, store)) {
         if (argc > 1 && *argv[1] != '-' && (near = word_nearest(argv[1], list)))
-            return opt_usage(PROG, &top, "unknown command '%s %s': did you mean '%s %s'?", argv[0], argv[1], argv[0], near);
+            return opt_usage(PROG, &top, "unknown command '%s %s': did you mean '%s %s'?", argv[0], argv[1],
+                             argv[0], near);
         fprintf(stderr, "%s: %s what? One of:", PROG, argv[0]);
         for (unsigned i = 0; list[i]; i++)
             fprintf(stderr, " %s", list[i]);
@@ -136,8 +142,8 @@ static int unknown(int argc, char **argv)
     return opt_usage(PROG, &top, "unknown command '%s'", argv[0]);
 }
 
-/* "corelane --run-dir DIR list" means "corelane list --run-dir DIR": options before the command are put behind it.
- * Return: how many arguments that are. */
+/* "corelane --run-dir DIR list" means "corelane list --run-dir DIR": options before the command are put behind
+ * it. Return: how many arguments that are. */
 static int leading_options(int argc, char **argv)
 {
     int n = 0;
@@ -164,7 +170,7 @@ int main(int argc, char **argv)
         return 1;
     memcpy(args, argv + 1 + lead, (size_t)left * sizeof(*args));
     memcpy(args + left, argv + 1, (size_t)lead * sizeof(*args));
-    if (!left) {                            /* no command at all */
+    if (!left) { /* no command at all */
         const bool help = lead == 1 && is_option(args[0], "--help", "-h");
 
         status = help ? 0 : EXIT_USAGE;
@@ -184,7 +190,7 @@ int main(int argc, char **argv)
             status = cmd->run(cmd, &o);
     }
     if (fflush(stdout) || ferror(stdout))
-        status = status ? status : 1;       /* a full disk behind a redirection is a failure, not a success */
+        status = status ? status : 1; /* a full disk behind a redirection is a failure, not a success */
     free(args);
     return status;
 }

@@ -8,10 +8,10 @@
 #include <stddef.h>
 
 enum cell {
-    CELL_TEXT,                              /* strings and numbers as they are; lists joined by ',' ; "-" when absent */
-    CELL_SIZE,                              /* bytes */
-    CELL_COUNT,                             /* how many entries a list has */
-    CELL_YES,                               /* a boolean as "yes" or "-" */
+    CELL_TEXT,  /* strings and numbers as they are; lists joined by ',' ; "-" when absent */
+    CELL_SIZE,  /* bytes */
+    CELL_COUNT, /* how many entries a list has */
+    CELL_YES,   /* a boolean as "yes" or "-" */
 };
 struct column {
     const char *title, *key;

@@ -29,9 +29,11 @@ static const struct opt corelaned_opts[] = {
 
 static const struct cmd corelaned_cmd = {
     .words = "",
-    .help = "The iSCSI initiator: holds sessions, each on a core of its own, and makes LUNs disks of this host.",
+    .help =
+        "The iSCSI initiator: holds sessions, each on a core of its own, and makes LUNs disks of this host.",
     .more = "Without -f it goes to the background once its socket listens, and logs to RUN-DIR/corelaned.log.\n"
-            "Disks are made with 'corelane attach'. RUN-DIR is --run-dir, CORELANE_RUN_DIR, /run/corelane for root, and\n"
+            "Disks are made with 'corelane attach'. RUN-DIR is --run-dir, CORELANE_RUN_DIR, /run/corelane for "
+            "root, and\n"
             "$XDG_RUNTIME_DIR/corelane for others.",
     .sets = { service_opts, corelaned_opts, opt_common },
 };
@@ -58,8 +60,9 @@ static int serve(struct corelaned *d)
     int err;
 
     if (mgr_new(&d->mgr, d->service.host, &conf))
-        return 1;                           /* it said why */
-    err = rpc_listen(&d->rpc, rt_host_at(d->service.host, 0), d->service.socket, mgr_methods, mgr_methods_nr, d->mgr);
+        return 1; /* it said why */
+    err = rpc_listen(&d->rpc, rt_host_at(d->service.host, 0), d->service.socket, mgr_methods, mgr_methods_nr,
+                     d->mgr);
     if (err) {
         rt_log(RT_ERR, "%s: control socket %s: %s", d->service.prog, d->service.socket, strerror(-err));
         return 1;

@@ -38,7 +38,8 @@ int be_open(struct be **out, const struct be_conf *conf, char why[static 256])
     for (size_t i = 0; i < ARRAY_SIZE(kinds); i++)
         if (conf->kind && !strcmp(kinds[i]->kind, conf->kind))
             return kinds[i]->open(out, conf, why);
-    snprintf(why, 256, "there is no backend \"%.60s\": choose file, block, ram or null", conf->kind ? conf->kind : "");
+    snprintf(why, 256, "there is no backend \"%.60s\": choose file, block, ram or null",
+             conf->kind ? conf->kind : "");
     return -EINVAL;
 }
 
@@ -63,7 +64,8 @@ int be_resize(struct be *be, uint64_t size, char why[static 256])
     return be->ops->resize(be, size, why);
 }
 
-/* The size may have shrunk since the caller looked: what lies outside is an I/O error, never another's bytes. */
+/* The size may have shrunk since the caller looked: what lies outside is an I/O error, never another's
+ * bytes. */
 static bool inside(struct be_io *io)
 {
     const uint64_t size = atomic_load_explicit(&io->be->size, memory_order_relaxed);

@@ -34,7 +34,7 @@ static struct file *file_of(struct be *be)
     return (struct file *)be;
 }
 
-/* ---- opening ------------------------------------------------------------------------------------------- */
+/* ---- opening --------------------------------------------------------------------------------------------- */
 
 static int file_refuse(const char *path, int err, bool block, char why[static 256])
 {
@@ -44,7 +44,7 @@ static int file_refuse(const char *path, int err, bool block, char why[static 25
     case -ELOOP: rule = "is a symbolic link to a file, which a unit may not be: name the file itself"; break;
     case -EINVAL:
         rule = block ? "is not a block device: name one, or use a file unit"
-                     : "is not a regular file (a directory, FIFO, socket or character device cannot hold a unit)";
+                     : "is not a regular file: a directory, FIFO or character device cannot hold a unit";
         break;
     case -EISDIR: rule = "is a directory: name a regular file"; break;
     case -ENXIO: rule = "is a FIFO, a socket or a device without a driver: name a regular file"; break;
@@ -58,7 +58,8 @@ static int file_refuse(const char *path, int err, bool block, char why[static 25
 }
 
 /* Grows a new or smaller file to what was asked. */
-static int file_fit(struct rt_file *f, const struct be_conf *conf, struct rt_file_info *info, char why[static 256])
+static int file_fit(struct rt_file *f, const struct be_conf *conf, struct rt_file_info *info,
+                    char why[static 256])
 {
     int err;
 
@@ -70,7 +71,8 @@ static int file_fit(struct rt_file *f, const struct be_conf *conf, struct rt_fil
         return -EFBIG;
     }
     if (conf->readonly) {
-        snprintf(why, 256, "%.120s: is %" PRIu64 " bytes long and read-only: leave the size out", conf->path, info->size);
+        snprintf(why, 256, "%.120s: is %" PRIu64 " bytes long and read-only: leave the size out", conf->path,
+                 info->size);
         return -EROFS;
     }
     if ((err = rt_file_set_size(f, conf->size)))
@@ -79,7 +81,8 @@ static int file_fit(struct rt_file *f, const struct be_conf *conf, struct rt_fil
     return 0;
 }
 
-static int kind_check(const struct rt_file_info *info, const struct be_conf *conf, bool block, char why[static 256])
+static int kind_check(const struct rt_file_info *info, const struct be_conf *conf, bool block,
+                      char why[static 256])
 {
     if (block && !info->block_dev)
         return file_refuse(conf->path, -EINVAL, true, why);
@@ -88,12 +91,14 @@ static int kind_check(const struct rt_file_info *info, const struct be_conf *con
         return -EINVAL;
     }
     if (block && info->block_len > conf->block_len) {
-        snprintf(why, 256, "%.120s: has blocks of %" PRIu32 " bytes, the unit %" PRIu32 ": choose --block-size %" PRIu32,
+        snprintf(why, 256,
+                 "%.120s: has blocks of %" PRIu32 " bytes, the unit %" PRIu32 ": choose --block-size %" PRIu32,
                  conf->path, info->block_len, conf->block_len, info->block_len);
         return -EINVAL;
     }
     if (block && conf->size && conf->size != info->size) {
-        snprintf(why, 256, "%.120s: is %" PRIu64 " bytes long; a block unit has its device's size: leave the size out",
+        snprintf(why, 256,
+                 "%.120s: is %" PRIu64 " bytes long; a block unit has its device's size: leave the size out",
                  conf->path, info->size);
         return -EINVAL;
     }
@@ -200,7 +205,8 @@ static int file_resize(struct be *be, uint64_t size, char why[static 256])
     int err;
 
     if (size && be->ops == &be_block_ops) {
-        snprintf(why, 256, "%.150s: a block unit has its device's size: resize the device, then give size 0", fl->path);
+        snprintf(why, 256, "%.150s: a block unit has its device's size: resize the device, then give size 0",
+                 fl->path);
         return -EINVAL;
     }
     if (size && ((err = be_size_check(size, be->block_len, fl->path, why))))
@@ -223,8 +229,8 @@ static void sync_done(struct rt_op *op, int res)
     struct file *fl = file_of(io->be);
 
     if (res < 0 && !atomic_exchange(&fl->broken, true))
-        rt_log(RT_ERR, "%s: sync failed (%s): acknowledged writes may be lost; the unit takes no more writes until it is "
-               "opened again", fl->path, strerror(-res));
+        rt_log(RT_ERR, "%s: sync failed (%s): acknowledged writes may be lost; the unit takes no more writes "
+               "until it is opened again", fl->path, strerror(-res));
     be_io_end(io, res < 0 ? -EIO : 0);
 }
 
@@ -336,7 +342,7 @@ static void file_write(struct be_io *io)
         be_io_end(io, 0);
 }
 
-/* ---- zeroes ------------------------------------------------------------------------------------------------ */
+/* ---- zeroes ---------------------------------------------------------------------------------------------- */
 
 static void zero_write(struct be_io *io);
 

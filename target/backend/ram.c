@@ -122,7 +122,8 @@ static int ram_open(struct be **out, const struct be_conf *conf, char why[static
     return 0;
 }
 
-/* Zeroes one piece; gives whole pages back where that is worth it. Memory that is locked cannot be given back. */
+/* Zeroes one piece; gives whole pages back where that is worth it. Memory that is locked cannot be given
+ * back. */
 static void piece_zero(uint8_t *mem, uint64_t n, bool unmap)
 {
     uint8_t *from = (uint8_t *)(((uintptr_t)mem + PAGE_LEN - 1) & ~(uintptr_t)(PAGE_LEN - 1));

@@ -21,7 +21,7 @@ same "its logical block" 512 "$(blockdev --getss "$dev")"
 verify() { # NAME DEVICE [fio options]
     local n=$1 d=$2
     shift 2
-    ok "$n" fio --name=v --filename="$d" --direct=1 --ioengine=io_uring --verify=crc32c --verify_fatal=1 --do_verify=1 \
+    ok "$n" fio --verify_state_save=0 --name=v --filename="$d" --direct=1 --ioengine=io_uring --verify=crc32c --verify_fatal=1 --do_verify=1 \
         --verify_backlog=512 --output="$E2E_DIR/fio.log" "$@"
 }
 verify "fio verify: 4 KiB random writes, depth 32" "$dev" --rw=randwrite --bs=4k --iodepth=32 --size=32M

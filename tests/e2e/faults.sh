@@ -22,7 +22,7 @@ ok "attached through the proxy" test -b "$dev"
 # load FUNCTION NAME: fio with verify in the background while the function does its harm
 load() {
     local harm=$1 name=$2 fio rc
-    fio --name=f --filename="$dev" --direct=1 --ioengine=io_uring --rw=randwrite --bs=4k --iodepth=16 --size=64M --time_based \
+    fio --verify_state_save=0 --name=f --filename="$dev" --direct=1 --ioengine=io_uring --rw=randwrite --bs=4k --iodepth=16 --size=64M --time_based \
         --runtime="${3:-6}" --verify=crc32c --verify_fatal=1 --verify_backlog=256 --output="$E2E_DIR/fio.log" &
     fio=$!
     sleep 1.5

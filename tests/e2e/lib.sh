@@ -146,6 +146,10 @@ cleanup() {
     for ((i = ${#PIDS[@]} - 1; i >= 0; i--)); do
         kill "${PIDS[i]}" 2>/dev/null && { wait_for 4 gone "${PIDS[i]}" || kill -9 "${PIDS[i]}" 2>/dev/null; }
     done
+    if grep -qE 'ERROR: (Address|Leak)Sanitizer|runtime error:|Assertion .* failed' "$RUN"/*.log 2>/dev/null; then
+        not_ok "the daemons' logs have no findings of sanitizers and no failed assertion" \
+            "$(grep -hE -A 20 'ERROR: (Address|Leak)Sanitizer|runtime error:|Assertion .* failed' "$RUN"/*.log | head -n 60)"
+    fi
     # what a daemon that was killed left: loop devices over files below the run directory, then those mounts
     losetup -n -O NAME,BACK-FILE 2>/dev/null | while read -r dev back; do
         [[ $back == "$RUN"/* ]] && losetup -d "$dev"

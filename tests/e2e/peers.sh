@@ -14,7 +14,7 @@ url=iscsi://$PORTAL/$iqn
 
 # --- libiscsi's tools
 ok "iscsi-ls finds the target" grep -q "$iqn" <(iscsi-ls "iscsi://$PORTAL" 2>&1)
-ok "iscsi-ls -s shows both LUNs" test "$(iscsi-ls -s "iscsi://$PORTAL" 2>&1 | grep -c '^Lun:')" = 2
+ok "iscsi-ls -s shows both LUNs (over each portal)" test "$(iscsi-ls -s "iscsi://$PORTAL" 2>&1 | grep -c '^Lun:')" -ge 2
 ok "iscsi-inq" grep -qi CORELANE <(iscsi-inq "$url/0" 2>&1)
 ok "iscsi-inq, VPD 83" iscsi-inq -e 1 -c 0x83 "$url/0"
 ok "iscsi-readcapacity16" grep -q 131071 <(iscsi-readcapacity16 "$url/0" 2>&1)
@@ -74,7 +74,7 @@ start_corelaned --cores 0 || fail "corelaned"
 ok "discover tgt" grep -q "$tiqn" <(cl discover "127.0.0.1:$port")
 if [ "$(id -u)" = 0 ]; then
     dev=$(cl attach $tiqn --portal "127.0.0.1:$port" --lun 1) || fail "attach tgt's LUN"
-    ok "fio verify on tgt's LUN" fio --name=v --filename="$dev" --direct=1 --ioengine=io_uring --rw=randwrite --bs=4k --iodepth=32 --size=16M \
+    ok "fio verify on tgt's LUN" fio --verify_state_save=0 --name=v --filename="$dev" --direct=1 --ioengine=io_uring --rw=randwrite --bs=4k --iodepth=32 --size=16M \
         --verify=crc32c --verify_fatal=1 --output="$E2E_DIR/fio.log"
     ok "detach" cl detach "$dev"
 else

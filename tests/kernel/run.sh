@@ -7,10 +7,13 @@
 # A test is uml-NAME.sh or tcg-NAME.sh; its PATTERN matches a part of that. BUILD: where the programs are (default
 # build). --tap: "ok - NAME", "not ok - NAME", "skip - NAME: reason", and the output of what failed.
 set -u
+BUILD=$(readlink -m "${BUILD:-$(dirname "$0")/../../build}")    # before the directory changes: it may be relative
+export BUILD
 cd "$(dirname "$0")" || exit 1
 here=$PWD
-BUILD=$(readlink -m "${BUILD:-$here/../../build}")
-export BUILD
+for p in corelane corelaned corelane-targetd unit/export/exp_probe; do
+    [ -x "$BUILD/$p" ] || { echo "$0: $BUILD/$p is not there: build it first (make check-kernel does)" >&2; exit 1; }
+done
 tap=''
 [ "${1:-}" != --tap ] || { tap=1; shift; }
 [ $# -gt 0 ] || set -- ''

@@ -1,9 +1,9 @@
 /*
  * fake_target.h - a target that does what a test tells it to, on a thread with blocking sockets
  *
- * A script is called for each connection with its number. It may speak PDU by PDU, or log in with fake_login() and let
- * fake_serve() answer as a small RAM disk would, with a hook that sees every request first. Nothing here is shared with
- * the code under test but the codec, which has tests of its own.
+ * A script is called for each connection with its number. It may speak PDU by PDU, or log in with fake_login()
+ * and let fake_serve() answer as a small RAM disk would, with a hook that sees every request first. Nothing
+ * here is shared with the code under test but the codec, which has tests of its own.
  */
 #ifndef FAKE_TARGET_H
 #define FAKE_TARGET_H
@@ -67,7 +67,7 @@ struct fake_conn {
     uint32_t len;
 };
 
-/* ---- PDUs ----------------------------------------------------------------------------------------------------- */
+/* ---- PDUs ----------------------------------------------------------------------------------------------- */
 
 static inline bool fake_read(int fd, void *to, size_t len)
 {
@@ -96,8 +96,9 @@ static inline bool fake_recv(struct fake_conn *c)
         return false;
     }
     if (getenv("FAKE_TRACE"))
-        print_message("fake: %u: %s itt %08x sn %u len %u cdb %02x\n", c->nr, iscsi_opcode_name(c->pdu.opcode), c->pdu.itt,
-                      c->pdu.cmd_sn, iscsi_bhs_data_len(c->bhs), c->pdu.opcode == ISCSI_OP_SCSI_CMD ? c->pdu.cmd.cdb[0] : 0);
+        print_message("fake: %u: %s itt %08x sn %u len %u cdb %02x\n", c->nr, iscsi_opcode_name(c->pdu.opcode),
+                      c->pdu.itt, c->pdu.cmd_sn, iscsi_bhs_data_len(c->bhs),
+                      c->pdu.opcode == ISCSI_OP_SCSI_CMD ? c->pdu.cmd.cdb[0] : 0);
     c->len = iscsi_bhs_data_len(c->bhs);
     if (c->len > FAKE_DATA_MAX || !fake_read(c->fd, c->data, (c->len + 3) & ~3u))
         return false;
@@ -174,7 +175,9 @@ static inline bool fake_sense(struct fake_conn *c, uint32_t itt, uint8_t key, ui
 static inline bool fake_data(struct fake_conn *c, const void *data, uint32_t len)
 {
     const uint32_t edtl = c->pdu.cmd.edtl, n = len < edtl ? len : edtl;
-    struct iscsi_pdu p = { .opcode = ISCSI_OP_DATA_IN, .final = true, .itt = c->pdu.itt, .ttt = ISCSI_TAG_RESERVED };
+    struct iscsi_pdu p = {
+        .opcode = ISCSI_OP_DATA_IN, .final = true, .itt = c->pdu.itt, .ttt = ISCSI_TAG_RESERVED
+    };
 
     if (!n)
         return fake_status(c, c->pdu.itt, SCSI_GOOD);
@@ -197,7 +200,9 @@ static inline bool fake_data(struct fake_conn *c, const void *data, uint32_t len
 /* What of a write did not come with the command, asked for in one go. Return: false when it breaks a rule. */
 static inline bool fake_fetch(struct fake_conn *c)
 {
-    struct iscsi_pdu r2t = { .opcode = ISCSI_OP_R2T, .final = true, .lun = c->pdu.lun, .itt = c->pdu.itt, .ttt = 77 };
+    struct iscsi_pdu r2t = {
+        .opcode = ISCSI_OP_R2T, .final = true, .lun = c->pdu.lun, .itt = c->pdu.itt, .ttt = 77
+    };
     const struct iscsi_pdu cmd = c->pdu;
     uint8_t *all = c->data;
     uint32_t have = c->len, sn = 0;
@@ -228,11 +233,14 @@ static inline bool fake_fetch(struct fake_conn *c)
     return ok;
 }
 
-/* ---- login -------------------------------------------------------------------------------------------------------- */
+/* ---- login ---------------------------------------------------------------------------------------------- */
 
-static inline struct iscsi_pdu fake_login_resp(const struct fake_conn *c, bool transit, uint8_t csg, uint8_t nsg, uint16_t status)
+static inline struct iscsi_pdu fake_login_resp(const struct fake_conn *c, bool transit, uint8_t csg,
+                                               uint8_t nsg, uint16_t status)
 {
-    struct iscsi_pdu p = { .opcode = ISCSI_OP_LOGIN_RESP, .final = transit, .itt = c->pdu.itt, .ttt = ISCSI_TAG_RESERVED };
+    struct iscsi_pdu p = {
+        .opcode = ISCSI_OP_LOGIN_RESP, .final = transit, .itt = c->pdu.itt, .ttt = ISCSI_TAG_RESERVED
+    };
 
     p.login.transit = transit;
     p.login.csg = csg;
@@ -270,17 +278,18 @@ static inline bool fake_login_rest(struct fake_conn *c, const char *keys, uint32
     return fake_send(c, fake_login_resp(c, true, 1, 3, 0), keys, keys_len);
 }
 
-static const char fake_keys[] = "HeaderDigest=None\0DataDigest=None\0InitialR2T=No\0ImmediateData=Yes\0"
-                                "MaxRecvDataSegmentLength=1048576\0MaxBurstLength=1048576\0FirstBurstLength=262144\0"
-                                "MaxConnections=1\0DefaultTime2Wait=2\0DefaultTime2Retain=0\0MaxOutstandingR2T=1\0"
-                                "DataPDUInOrder=Yes\0DataSequenceInOrder=Yes\0ErrorRecoveryLevel=0";
+static const char fake_keys[] =
+    "HeaderDigest=None\0DataDigest=None\0InitialR2T=No\0ImmediateData=Yes\0"
+    "MaxRecvDataSegmentLength=1048576\0MaxBurstLength=1048576\0FirstBurstLength=262144\0"
+    "MaxConnections=1\0DefaultTime2Wait=2\0DefaultTime2Retain=0\0MaxOutstandingR2T=1\0"
+    "DataPDUInOrder=Yes\0DataSequenceInOrder=Yes\0ErrorRecoveryLevel=0";
 
 static inline bool fake_login(struct fake_conn *c)
 {
     return fake_login_first(c) && fake_login_rest(c, fake_keys, sizeof(fake_keys));
 }
 
-/* ---- a disk --------------------------------------------------------------------------------------------------------- */
+/* ---- a disk --------------------------------------------------------------------------------------------- */
 
 static inline void fake_inquiry(struct fake_conn *c)
 {
@@ -402,7 +411,9 @@ static inline void fake_command(struct fake_conn *c)
 
 static inline void fake_tmf(struct fake_conn *c, uint8_t response)
 {
-    struct iscsi_pdu p = { .opcode = ISCSI_OP_TMF_RESP, .final = true, .itt = c->pdu.itt, .ttt = ISCSI_TAG_RESERVED };
+    struct iscsi_pdu p = {
+        .opcode = ISCSI_OP_TMF_RESP, .final = true, .itt = c->pdu.itt, .ttt = ISCSI_TAG_RESERVED
+    };
 
     p.tmf.response = response;
     fake_send(c, p, NULL, 0);
@@ -410,7 +421,9 @@ static inline void fake_tmf(struct fake_conn *c, uint8_t response)
 
 static inline void fake_nop(struct fake_conn *c)
 {
-    const struct iscsi_pdu p = { .opcode = ISCSI_OP_NOP_IN, .final = true, .itt = c->pdu.itt, .ttt = ISCSI_TAG_RESERVED };
+    const struct iscsi_pdu p = {
+        .opcode = ISCSI_OP_NOP_IN, .final = true, .itt = c->pdu.itt, .ttt = ISCSI_TAG_RESERVED
+    };
 
     c->f->nops++;
     if (c->pdu.itt != ISCSI_TAG_RESERVED)
@@ -420,7 +433,9 @@ static inline void fake_nop(struct fake_conn *c)
 /* Return: false when the connection is over. */
 static inline bool fake_answer(struct fake_conn *c)
 {
-    struct iscsi_pdu p = { .opcode = ISCSI_OP_LOGOUT_RESP, .final = true, .itt = c->pdu.itt, .ttt = ISCSI_TAG_RESERVED };
+    struct iscsi_pdu p = {
+        .opcode = ISCSI_OP_LOGOUT_RESP, .final = true, .itt = c->pdu.itt, .ttt = ISCSI_TAG_RESERVED
+    };
 
     switch (c->pdu.opcode) {
     case ISCSI_OP_SCSI_CMD:
@@ -461,7 +476,7 @@ static inline void fake_default_script(struct fake_conn *c)
         fake_serve(c);
 }
 
-/* ---- the thread ------------------------------------------------------------------------------------------------------- */
+/* ---- the thread ----------------------------------------------------------------------------------------- */
 
 static inline void *fake_main(void *arg)
 {
@@ -519,7 +534,7 @@ static inline void fake_stop(struct fake *f)
     free(f->disk);
 }
 
-/* ---- the initiator under test --------------------------------------------------------------------------------------------- */
+/* ---- the initiator under test --------------------------------------------------------------------------- */
 
 struct rig {
     struct rt_host *host;

@@ -95,7 +95,9 @@ static bool tell_nonsense(struct fake_conn *c)
     static const char slash[] = "TargetName=iqn.2026-11.org.example:../../x\0TargetAddress=192.0.2.1\0"
                                 "TargetName=iqn a\0TargetAddress=192.0.2.1";
     char many[8192];
-    struct iscsi_pdu p = { .opcode = ISCSI_OP_REJECT, .final = true, .itt = ISCSI_TAG_RESERVED, .ttt = ISCSI_TAG_RESERVED };
+    struct iscsi_pdu p = {
+        .opcode = ISCSI_OP_REJECT, .final = true, .itt = ISCSI_TAG_RESERVED, .ttt = ISCSI_TAG_RESERVED
+    };
 
     if (c->pdu.opcode != ISCSI_OP_TEXT)
         return false;
@@ -160,7 +162,9 @@ static bool tell_all(struct fake_conn *c)
         uint32_t len = 0;
 
         for (unsigned i = 0; i < 50; i++)
-            len += (uint32_t)snprintf(many + len, sizeof(many) - len, "TargetName=iqn.2026-11.org.example:%u", n++) + 1;
+            len += (uint32_t)snprintf(many + len, sizeof(many) - len, "TargetName=iqn.2026-11.org.example:%u",
+                                      n++) +
+                   1;
         text(c, n < INI_DISCOVER_MAX + 100, 9, many, len);
         if (n < INI_DISCOVER_MAX + 100 && !fake_recv(c))
             return false;

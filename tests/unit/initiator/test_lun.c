@@ -69,7 +69,7 @@ static bool is_data(const struct fake_conn *c)
     return c->pdu.opcode == ISCSI_OP_SCSI_CMD && (op == SCSI_READ_10 || op == SCSI_WRITE_10);
 }
 
-/* ---- what it is ---------------------------------------------------------------------------------------------------- */
+/* ---- what it is ----------------------------------------------------------------------------------------- */
 
 static void test_a_unit_is_looked_over(void **state)
 {
@@ -172,7 +172,7 @@ static void test_no_unit_is_said_so(void **state)
     end(&r, &f);
 }
 
-/* ---- gates ------------------------------------------------------------------------------------------------------------ */
+/* ---- gates ---------------------------------------------------------------------------------------------- */
 
 static bool break_once_and_swap(struct fake_conn *c)
 {
@@ -290,7 +290,7 @@ static void test_a_new_size_is_seen(void **state)
     end(&r, &f);
 }
 
-/* ---- answers ------------------------------------------------------------------------------------------------------------ */
+/* ---- answers -------------------------------------------------------------------------------------------- */
 
 struct answer {
     uint8_t status, key, asc, ascq;
@@ -458,7 +458,7 @@ static void test_pieces_of_odd_memory(void **state)
     end(&r, &f);
 }
 
-/* ---- neighbours ------------------------------------------------------------------------------------------------------------- */
+/* ---- neighbours ----------------------------------------------------------------------------------------- */
 
 static void test_closing_one_unit_does_not_disturb_another(void **state)
 {

@@ -1,5 +1,6 @@
 /*
- * test_session.c - commands of a session: replay, order, escalation, numbering, and targets that cheat with them
+ * test_session.c - commands of a session: replay, order, escalation, numbering, and targets that cheat with
+ * them
  */
 #include "fake_target.h"
 
@@ -32,7 +33,7 @@ static void end(struct rig *r, struct fake *f)
     fake_stop(f);
 }
 
-/* ---- recovery -------------------------------------------------------------------------------------------------- */
+/* ---- recovery ------------------------------------------------------------------------------------------- */
 
 /* The first connection answers four commands, swallows the rest, and breaks. */
 static bool break_after_four(struct fake_conn *c)
@@ -219,7 +220,7 @@ static void test_stop_ends_even_when_nobody_answers(void **state)
     end(&r, &f);
 }
 
-/* ---- escalation ------------------------------------------------------------------------------------------------------ */
+/* ---- escalation ----------------------------------------------------------------------------------------- */
 
 static atomic_uint swallowed;
 
@@ -339,7 +340,7 @@ static void test_an_answer_that_overtakes_the_abort_counts(void **state)
     end(&r, &f);
 }
 
-/* ---- pings ---------------------------------------------------------------------------------------------------------------- */
+/* ---- pings ---------------------------------------------------------------------------------------------- */
 
 static bool deaf_to_pings(struct fake_conn *c)
 {
@@ -370,7 +371,8 @@ static bool ask_back(struct fake_conn *c)
     struct iscsi_pdu p = { .opcode = ISCSI_OP_NOP_IN, .final = true, .itt = ISCSI_TAG_RESERVED, .ttt = 0x1234 };
 
     if (c->pdu.opcode == ISCSI_OP_NOP_OUT) {
-        if (c->pdu.ttt == 0x1234 && c->pdu.itt == ISCSI_TAG_RESERVED && c->len == 4 && !memcmp(c->data, "ping", 4))
+        if (c->pdu.ttt == 0x1234 && c->pdu.itt == ISCSI_TAG_RESERVED && c->len == 4 &&
+            !memcmp(c->data, "ping", 4))
             c->f->nops++;
         return true;
     }
@@ -397,7 +399,7 @@ static void test_the_target_s_pings_are_answered(void **state)
     end(&r, &f);
 }
 
-/* ---- numbers ----------------------------------------------------------------------------------------------------------------- */
+/* ---- numbers -------------------------------------------------------------------------------------------- */
 
 static atomic_uint most;
 
@@ -502,12 +504,14 @@ static void test_a_window_that_never_opens_costs_the_session(void **state)
     end(&r, &f);
 }
 
-/* ---- answers that lie -------------------------------------------------------------------------------------------------------- */
+/* ---- answers that lie ----------------------------------------------------------------------------------- */
 
 static bool lie(struct fake_conn *c)
 {
     const uintptr_t which = (uintptr_t)c->f->arg;
-    struct iscsi_pdu p = { .opcode = ISCSI_OP_DATA_IN, .final = true, .itt = c->pdu.itt, .ttt = ISCSI_TAG_RESERVED };
+    struct iscsi_pdu p = {
+        .opcode = ISCSI_OP_DATA_IN, .final = true, .itt = c->pdu.itt, .ttt = ISCSI_TAG_RESERVED
+    };
     static const uint8_t sense[64] = { 0x7f, 0xff, 0x70, 0, 5, 0, 0, 0, 0, 10, 0, 0, 0, 0, 0x21 };
     static uint8_t data[8192];
 
@@ -565,7 +569,9 @@ static bool lie(struct fake_conn *c)
         fake_send(c, p, NULL, 0);
         return true;
     case 11:                                /* an R2T for a read */
-        p = (struct iscsi_pdu){ .opcode = ISCSI_OP_R2T, .final = true, .itt = c->pdu.itt, .ttt = 1, .r2t.length = 512 };
+        p = (struct iscsi_pdu){
+            .opcode = ISCSI_OP_R2T, .final = true, .itt = c->pdu.itt, .ttt = 1, .r2t.length = 512
+        };
         p.stat_sn = c->stat_sn;
         p.exp_cmd_sn = c->exp_cmd_sn;
         p.max_cmd_sn = c->exp_cmd_sn + 63;
@@ -607,11 +613,13 @@ static void test_answers_that_lie_are_never_taken_for_data(void **state)
     }
 }
 
-/* ---- messages ------------------------------------------------------------------------------------------------------------------- */
+/* ---- messages ------------------------------------------------------------------------------------------- */
 
 static bool ask_to_leave(struct fake_conn *c)
 {
-    struct iscsi_pdu p = { .opcode = ISCSI_OP_ASYNC, .final = true, .itt = ISCSI_TAG_RESERVED, .ttt = ISCSI_TAG_RESERVED };
+    struct iscsi_pdu p = {
+        .opcode = ISCSI_OP_ASYNC, .final = true, .itt = ISCSI_TAG_RESERVED, .ttt = ISCSI_TAG_RESERVED
+    };
 
     if (c->nr || c->pdu.opcode != ISCSI_OP_SCSI_CMD || swallowed++)
         return false;
@@ -623,8 +631,8 @@ static bool ask_to_leave(struct fake_conn *c)
 
 static void test_a_target_that_asks_for_a_new_login_gets_it(void **state)
 {
-    static const uint8_t events[] = { ISCSI_ASYNC_LOGOUT_REQUEST, ISCSI_ASYNC_NEGOTIATE, ISCSI_ASYNC_DROP_CONNECTION,
-                                      ISCSI_ASYNC_DROP_ALL };
+    static const uint8_t events[] = { ISCSI_ASYNC_LOGOUT_REQUEST, ISCSI_ASYNC_NEGOTIATE,
+                                      ISCSI_ASYNC_DROP_CONNECTION, ISCSI_ASYNC_DROP_ALL };
 
     (void)state;
     for (size_t i = 0; i < sizeof(events); i++) {
@@ -670,7 +678,9 @@ static void test_changed_luns_are_told(void **state)
 
 static bool reject(struct fake_conn *c)
 {
-    struct iscsi_pdu p = { .opcode = ISCSI_OP_REJECT, .final = true, .itt = ISCSI_TAG_RESERVED, .ttt = ISCSI_TAG_RESERVED };
+    struct iscsi_pdu p = {
+        .opcode = ISCSI_OP_REJECT, .final = true, .itt = ISCSI_TAG_RESERVED, .ttt = ISCSI_TAG_RESERVED
+    };
 
     if (c->nr || c->pdu.opcode != ISCSI_OP_SCSI_CMD)
         return false;

@@ -70,7 +70,7 @@ static unsigned mode_of(const char *name)
     return stat(path, &st) ? 0 : st.st_mode & 0777;
 }
 
-/* ---- settings -------------------------------------------------------------------------------------------------- */
+/* ---- settings ------------------------------------------------------------------------------------------- */
 
 static void test_defaults_are_open_iscsi_s(void **state)
 {
@@ -149,7 +149,7 @@ static void test_other_keys_are_told_apart(void **state)
     assert_ptr_equal(ini_settings_set(&s, "", ""), INI_KEY_UNKNOWN);
 }
 
-/* ---- iscsid.conf -------------------------------------------------------------------------------------------------- */
+/* ---- iscsid.conf ---------------------------------------------------------------------------------------- */
 
 static void test_iscsid_conf_is_read(void **state)
 {
@@ -191,7 +191,7 @@ static void test_a_wrong_line_is_named_and_changes_nothing(void **state)
     assert_null(strstr(why, "tooshort"));
 }
 
-/* ---- the name ------------------------------------------------------------------------------------------------------- */
+/* ---- the name ------------------------------------------------------------------------------------------- */
 
 static void test_initiator_name(void **state)
 {
@@ -212,7 +212,7 @@ static void test_initiator_name(void **state)
     assert_int_equal(ini_name_load(dir, name, why), -EINVAL);
 }
 
-/* ---- records ---------------------------------------------------------------------------------------------------------- */
+/* ---- records -------------------------------------------------------------------------------------------- */
 
 static const struct iscsi_portal portal = { .host = "192.0.2.7", .port = 3260, .tpgt = 1 };
 #define IQN "iqn.2026-11.org.example:disk"
@@ -223,7 +223,8 @@ static const char record_text[] =
     "# BEGIN RECORD 2.1.8\n"
     "node.name = " IQN "\nnode.tpgt = 1\nnode.startup = manual\nnode.leading_login = No\n"
     "iface.iscsi_ifacename = default\niface.prefix_len = 0\niface.transport_name = tcp\niface.vlan_id = 0\n"
-    "iface.vlan_priority = 0\niface.iface_num = 0\niface.mtu = 0\niface.port = 0\niface.tos = 0\niface.ttl = 0\n"
+    "iface.vlan_priority = 0\niface.iface_num = 0\niface.mtu = 0\niface.port = 0\niface.tos = 0\niface.ttl = "
+    "0\n"
     "iface.tcp_wsf = 0\niface.tcp_timer_scale = 0\niface.def_task_mgmt_timeout = 0\niface.erl = 0\n"
     "iface.max_receive_data_len = 0\niface.first_burst_len = 0\niface.max_outstanding_r2t = 0\n"
     "iface.max_burst_len = 0\nnode.discovery_port = 0\nnode.discovery_type = static\n"
@@ -237,7 +238,8 @@ static const char record_text[] =
     "node.session.iscsi.InitialR2T = No\nnode.session.iscsi.ImmediateData = Yes\n"
     "node.session.iscsi.FirstBurstLength = 262144\nnode.session.iscsi.MaxBurstLength = 16776192\n"
     "node.session.iscsi.DefaultTime2Retain = 0\nnode.session.iscsi.DefaultTime2Wait = 2\n"
-    "node.session.iscsi.MaxConnections = 1\nnode.session.iscsi.MaxOutstandingR2T = 1\nnode.session.iscsi.ERL = 0\n"
+    "node.session.iscsi.MaxConnections = 1\nnode.session.iscsi.MaxOutstandingR2T = 1\nnode.session.iscsi.ERL = "
+    "0\n"
     "node.session.scan = auto\nnode.session.reopen_max = 0\nnode.conn[0].address = 192.0.2.7\n"
     "node.conn[0].port = 3260\nnode.conn[0].startup = manual\nnode.conn[0].tcp.window_size = 524288\n"
     "node.conn[0].tcp.type_of_service = 0\nnode.conn[0].timeo.logout_timeout = 15\n"
@@ -284,7 +286,8 @@ static void test_what_others_wrote_survives(void **state)
     assert_int_equal(ini_record_save(dir, r), 0);
     ini_record_free(r);
     put(RECORD, "# BEGIN RECORD 2.1.9\nnode.name = " IQN "\nnode.tpgt = 1\nnode.new.thing = a = b\n"
-                "node.session.timeo.replacement_timeout = 5\nnode.conn[0].address = 192.0.2.7\nnode.conn[0].port = 3260\n"
+                "node.session.timeo.replacement_timeout = 5\nnode.conn[0].address = "
+                "192.0.2.7\nnode.conn[0].port = 3260\n"
                 "# END RECORD\n");
     assert_int_equal(ini_record_load(dir, IQN, &portal, &r), 0);
     assert_string_equal(ini_record_get(r, "node.new.thing"), "a = b");

@@ -121,8 +121,11 @@ static struct corelane_disk *disk_open(struct fixture *f, struct corelane **c)
     char url[256];
     int err;
 
-    assert_int_equal(corelane_new(c, &(struct corelane_options){ .core = -1, .mode = CORELANE_ADAPTIVE,
-                                                                .initiator_name = "iqn.2026-11.org.corelane.test:us" }), 0);
+    assert_int_equal(
+        corelane_new(c, &(struct corelane_options){ .core = -1,
+                                                    .mode = CORELANE_ADAPTIVE,
+                                                    .initiator_name = "iqn.2026-11.org.corelane.test:us" }),
+        0);
     snprintf(url, sizeof(url), "iscsi://127.0.0.1:%u/" IQN "/1", f->port);
     err = corelane_disk_open(*c, url, NULL, &d);
     if (err)
@@ -136,12 +139,18 @@ static void note(struct corelane_io *io, int res)
     *(int *)io->user = res;
 }
 
-static int run(struct corelane *c, struct corelane_disk *d, enum corelane_op op, uint64_t off, void *buf, size_t len,
-               unsigned flags)
+static int run(struct corelane *c, struct corelane_disk *d, enum corelane_op op, uint64_t off, void *buf,
+               size_t len, unsigned flags)
 {
     struct iovec iov = { buf, len };
     int res = 1;
-    struct corelane_io io = { .op = op, .flags = flags, .offset = off, .length = len, .iov = &iov, .iov_nr = 1, .done = note,
+    struct corelane_io io = { .op = op,
+                              .flags = flags,
+                              .offset = off,
+                              .length = len,
+                              .iov = &iov,
+                              .iov_nr = 1,
+                              .done = note,
                               .user = &res };
     const int err = corelane_submit(d, &io);
 
@@ -198,7 +207,9 @@ static void test_pieces_begin_anywhere_in_the_caller_s_memory(void **state)
     struct iovec iov[64];
     unsigned n = 0;
     int res = 1;
-    struct corelane_io io = { .op = CORELANE_WRITE, .offset = 4096, .length = len, .iov = iov, .done = note, .user = &res };
+    struct corelane_io io = {
+        .op = CORELANE_WRITE, .offset = 4096, .length = len, .iov = iov, .done = note, .user = &res
+    };
 
     fill(out, len, 99);
     for (size_t at = 0; at < len; n++) {
@@ -229,7 +240,9 @@ static void test_zeroes_are_written(void **state)
     struct corelane_disk *d = disk_open(f, &c);
     uint8_t *buf = malloc(4 << 20);
     int res = 1;
-    struct corelane_io io = { .op = CORELANE_WRITE_ZEROES, .offset = 8192, .length = 3 << 20, .done = note, .user = &res };
+    struct corelane_io io = {
+        .op = CORELANE_WRITE_ZEROES, .offset = 8192, .length = 3 << 20, .done = note, .user = &res
+    };
 
     memset(buf, 0x55, 4 << 20);
     assert_int_equal(run(c, d, CORELANE_WRITE, 0, buf, 4 << 20, 0), 0);
@@ -286,8 +299,8 @@ static void stream_done(struct corelane_io *io, int res)
         ++*s->errors;
 }
 
-static void stream_run(struct fixture *f, struct corelane *c, struct corelane_disk *d, enum corelane_op op, unsigned count,
-                       void (*midway)(struct fixture *f))
+static void stream_run(struct fixture *f, struct corelane *c, struct corelane_disk *d, enum corelane_op op,
+                       unsigned count, void (*midway)(struct fixture *f))
 {
     static struct stream s[32];
     unsigned left = count, errors = 0, done = 0;
@@ -297,8 +310,9 @@ static void stream_run(struct fixture *f, struct corelane *c, struct corelane_di
     for (unsigned i = 0; i < 32; i++) {
         s[i] = (struct stream){ .d = d, .left = &left, .errors = &errors, .seed = i };
         s[i].iov = (struct iovec){ s[i].buf, sizeof(s[i].buf) };
-        s[i].io = (struct corelane_io){ .op = op, .length = 4096, .iov = &s[i].iov, .iov_nr = 1, .done = stream_done,
-                                        .user = &s[i] };
+        s[i].io = (struct corelane_io){
+            .op = op, .length = 4096, .iov = &s[i].iov, .iov_nr = 1, .done = stream_done, .user = &s[i]
+        };
         assert_int_equal(corelane_submit(d, &s[i].io), 0);
     }
     while (done < count + 32) {

@@ -15,12 +15,13 @@
 
 #define IQN "iqn.2026-11.org.example:disk"
 
-/* ---- names ------------------------------------------------------------------------------------------------------ */
+/* ---- names ----------------------------------------------------------------------------------------------- */
 
 static void test_names_that_may_be_given(void **state)
 {
     static const char *const good[] = { "a", "disk-0", "0", "db.data:1", "x-", "lists" };
-    static const char *const bad[] = { "", "list", "A", "a b", "a/b", "../x", ".x", "-x", "a\n", "\xc3\xa4", "a_b" };
+    static const char *const bad[] = { "",   "list", "A",   "a b",      "a/b", "../x",
+                                       ".x", "-x",   "a\n", "\xc3\xa4", "a_b" };
     char longest[MGR_NAME_MAX + 2];
 
     for (size_t i = 0; i < ARRAY_SIZE(good); i++)
@@ -62,11 +63,11 @@ static void test_names_are_made_from_target_and_lun(void **state)
     assert_null(att_name_refusal(name));
 }
 
-/* ---- attachments.json -------------------------------------------------------------------------------------------- */
+/* ---- attachments.json ------------------------------------------------------------------------------------ */
 
 #define ENTRY(name, iqn, portal, lun, export, isid)                                                            \
-    "{\"name\":\"" name "\",\"iqn\":\"" iqn "\",\"portal\":\"" portal "\",\"lun\":" lun ",\"export\":\"" export         \
-    "\",\"readonly\":false,\"isid\":\"" isid "\"}"
+    "{\"name\":\"" name "\",\"iqn\":\"" iqn "\",\"portal\":\"" portal "\",\"lun\":" lun                        \
+    ",\"export\":\"" export "\",\"readonly\":false,\"isid\":\"" isid "\"}"
 
 static const char *entry(const char *text, struct att_spec *spec, uint8_t isid[static 6], bool *over)
 {
@@ -93,7 +94,7 @@ static void test_entry_says_what_is_to_be_taken_over(void **state)
     assert_string_equal(spec.wish.portal.host, "::1");
     assert_memory_equal(isid, want, 6);
     assert_null(entry(ENTRY("d", IQN, "127.0.0.1", "3", "nbd", "80010203abff"), &spec, isid, &over));
-    assert_false(over);                     /* its device ended with its daemon */
+    assert_false(over); /* its device ended with its daemon */
     assert_null(entry(ENTRY("d", IQN, "127.0.0.1", "3", "pending", "80010203abff"), &spec, isid, &over));
     assert_false(over);
 }
@@ -120,7 +121,7 @@ static void test_entry_that_was_tampered_with_is_passed_over(void **state)
         assert_non_null(entry(bad[i], &spec, isid, &over));
 }
 
-/* ---- the whole, without a target ---------------------------------------------------------------------------------- */
+/* ---- the whole, without a target ------------------------------------------------------------------------- */
 
 struct fix {
     struct rt_host *host;
@@ -217,21 +218,31 @@ static void test_empty_books_are_listed(void **state)
 
 static void test_bad_parameters_are_refused_with_words(void **state)
 {
-    static const struct { const char *method, *params, *words; } rows[] = {
+    static const struct {
+        const char *method, *params, *words;
+    } rows[] = {
         { "attach", "{}", "'iqn' is missing" },
         { "attach", "{\"iqn\":\"" IQN "\"}", "'portal' is missing" },
         { "attach", "{\"iqn\":\"" IQN "\",\"portal\":\"127.0.0.1\"}", "'lun' is missing" },
-        { "attach", "{\"iqn\":\"" IQN "\",\"portal\":\"127.0.0.1\",\"lun\":16384}", "'lun' is a number from 0 to 16383" },
+        { "attach", "{\"iqn\":\"" IQN "\",\"portal\":\"127.0.0.1\",\"lun\":16384}",
+          "'lun' is a number from 0 to 16383" },
         { "attach", "{\"iqn\":\"" IQN "\",\"portal\":\"127.0.0.1\",\"lun\":\"0\"}", "'lun' is a number" },
-        { "attach", "{\"iqn\":\"" IQN "\",\"portal\":\"127.0.0.1\",\"lun\":0,\"export\":\"iser\"}", "not one of auto" },
+        { "attach", "{\"iqn\":\"" IQN "\",\"portal\":\"127.0.0.1\",\"lun\":0,\"export\":\"iser\"}",
+          "not one of auto" },
         { "attach", "{\"iqn\":\"" IQN "\",\"portal\":\"127.0.0.1\",\"lun\":0,\"name\":\"a/b\"}", "name 'a/b'" },
-        { "attach", "{\"iqn\":\"" IQN "\",\"portal\":\"127.0.0.1\",\"lun\":0,\"readonly\":1}", "true or false" },
+        { "attach", "{\"iqn\":\"" IQN "\",\"portal\":\"127.0.0.1\",\"lun\":0,\"readonly\":1}",
+          "true or false" },
         { "attach", "{\"iqn\":\"disk\",\"portal\":\"127.0.0.1\",\"lun\":0}", "iqn 'disk'" },
         { "attach", "{\"iqn\":\"" IQN "\",\"portal\":\"127.0.0.1:0x\",\"lun\":0}", "portal '127.0.0.1:0x'" },
-        { "attach", "{\"iqn\":\"" IQN "\",\"portal\":\"127.0.0.1\",\"lun\":0,\"colour\":1}", "'colour' is not known" },
-        { "login", "{\"iqn\":\"" IQN "\",\"portal\":\"127.0.0.1\",\"user\":\"u\",\"secret\":\"short\"}", "CHAP:" },
-        { "login", "{\"iqn\":\"" IQN "\",\"portal\":\"127.0.0.1\",\"secret\":\"abcdefghijkl\"}", "without a user" },
-        { "login", "{\"iqn\":\"" IQN "\",\"portal\":\"127.0.0.1\",\"user_in\":\"u\",\"secret_in\":\"abcdefghijkl\"}", "user_in" },
+        { "attach", "{\"iqn\":\"" IQN "\",\"portal\":\"127.0.0.1\",\"lun\":0,\"colour\":1}",
+          "'colour' is not known" },
+        { "login", "{\"iqn\":\"" IQN "\",\"portal\":\"127.0.0.1\",\"user\":\"u\",\"secret\":\"short\"}",
+          "CHAP:" },
+        { "login", "{\"iqn\":\"" IQN "\",\"portal\":\"127.0.0.1\",\"secret\":\"abcdefghijkl\"}",
+          "without a user" },
+        { "login",
+          "{\"iqn\":\"" IQN "\",\"portal\":\"127.0.0.1\",\"user_in\":\"u\",\"secret_in\":\"abcdefghijkl\"}",
+          "user_in" },
         { "login", "{\"iqn\":\"" IQN "\",\"portal\":\"127.0.0.1\",\"sessions\":0}", "'sessions'" },
         { "logout", "{\"iqn\":\"" IQN "\"}", "there is no session to " IQN },
         { "detach", "{\"name\":\"nothing\"}", "there is no disk 'nothing'" },
@@ -260,10 +271,13 @@ static void test_target_that_is_not_there_leaves_nothing_behind(void **state)
     snprintf(conf, sizeof(conf), "%s/iscsid.conf", f->conf);
     assert_int_equal(rt_mkdirs(f->conf, 0700), 0);
     assert_int_equal(rt_save(conf, few, strlen(few), 0600), 0);
-    assert_non_null(ask(f, "attach", json_pack("{s:s, s:s, s:i, s:s}", "iqn", IQN, "portal", "127.0.0.1:1", "lun", 0, "export",
-                                               "none"), NULL));
+    assert_non_null(
+        ask(f, "attach",
+            json_pack("{s:s, s:s, s:i, s:s}", "iqn", IQN, "portal", "127.0.0.1:1", "lun", 0, "export", "none"),
+            NULL));
     assert_non_null(strstr(f->why, "is not attached"));
-    assert_non_null(ask(f, "login", json_pack("{s:s, s:s, s:i}", "iqn", IQN, "portal", "127.0.0.1:1", "sessions", 3), NULL));
+    assert_non_null(ask(
+        f, "login", json_pack("{s:s, s:s, s:i}", "iqn", IQN, "portal", "127.0.0.1:1", "sessions", 3), NULL));
     assert_non_null(strstr(f->why, "login to " IQN " at 127.0.0.1:1"));
     assert_non_null(ask(f, "discover", json_pack("{s:s}", "portal", "127.0.0.1:1"), NULL));
     for (unsigned i = 0; i < 20; i++)

@@ -14,9 +14,19 @@
 
 static void test_sizes_are_read(void **state)
 {
-    static const struct { const char *text; uint64_t bytes; } rows[] = {
-        { "0", 0 }, { "512", 512 }, { "4k", 4096 }, { "4K", 4096 }, { "10M", 10ull << 20 }, { "10G", 10ull << 30 },
-        { "1T", 1ull << 40 }, { "8388607T", 8388607ull << 40 }, { "9223372036854775807", INT64_MAX },
+    static const struct {
+        const char *text;
+        uint64_t bytes;
+    } rows[] = {
+        { "0", 0 },
+        { "512", 512 },
+        { "4k", 4096 },
+        { "4K", 4096 },
+        { "10M", 10ull << 20 },
+        { "10G", 10ull << 30 },
+        { "1T", 1ull << 40 },
+        { "8388607T", 8388607ull << 40 },
+        { "9223372036854775807", INT64_MAX },
     };
     uint64_t v;
 
@@ -28,10 +38,24 @@ static void test_sizes_are_read(void **state)
 
 static void test_what_is_no_size_is_refused_and_nothing_written(void **state)
 {
-    static const struct { const char *text; int err; } rows[] = {
-        { "", -EINVAL }, { "k", -EINVAL }, { "4kk", -EINVAL }, { "4x", -EINVAL }, { "-1", -EINVAL }, { "+1", -EINVAL },
-        { " 1", -EINVAL }, { "1.5G", -EINVAL }, { "0x10", -EINVAL }, { "4 k", -EINVAL }, { "4KiB", -EINVAL },
-        { "8388608T", -ERANGE }, { "9223372036854775808", -ERANGE }, { "99999999999999999999", -ERANGE },
+    static const struct {
+        const char *text;
+        int err;
+    } rows[] = {
+        { "", -EINVAL },
+        { "k", -EINVAL },
+        { "4kk", -EINVAL },
+        { "4x", -EINVAL },
+        { "-1", -EINVAL },
+        { "+1", -EINVAL },
+        { " 1", -EINVAL },
+        { "1.5G", -EINVAL },
+        { "0x10", -EINVAL },
+        { "4 k", -EINVAL },
+        { "4KiB", -EINVAL },
+        { "8388608T", -ERANGE },
+        { "9223372036854775808", -ERANGE },
+        { "99999999999999999999", -ERANGE },
         { "9999999999999999999999999999999999", -EINVAL },
     };
     uint64_t v = 7;
@@ -44,8 +68,12 @@ static void test_what_is_no_size_is_refused_and_nothing_written(void **state)
 
 static void test_sizes_are_written_as_they_are_read(void **state)
 {
-    static const struct { uint64_t bytes; const char *text; } rows[] = {
-        { 0, "0" }, { 1023, "1023" }, { 1024, "1k" }, { 1536, "1.5k" }, { 10ull << 30, "10G" }, { 1ull << 40, "1T" },
+    static const struct {
+        uint64_t bytes;
+        const char *text;
+    } rows[] = {
+        { 0, "0" },       { 1023, "1023" },       { 1024, "1k" },
+        { 1536, "1.5k" }, { 10ull << 30, "10G" }, { 1ull << 40, "1T" },
     };
     char text[SIZE_STR_MAX];
 
@@ -53,7 +81,7 @@ static void test_sizes_are_written_as_they_are_read(void **state)
         size_format(rows[i].bytes, text);
         assert_string_equal(text, rows[i].text);
     }
-    size_format(UINT64_MAX, text);          /* fits, whatever it says */
+    size_format(UINT64_MAX, text); /* fits, whatever it says */
 }
 
 static void test_core_lists_are_read_and_checked(void **state)
@@ -132,7 +160,7 @@ static void test_histogram_places_every_value_in_a_bucket_that_holds_it(void **s
 
             assert_true(at < HIST_BUCKETS);
             if (at == HIST_BUCKETS - 1)
-                continue;                   /* the last takes all that is larger */
+                continue; /* the last takes all that is larger */
             assert_true(bucket_end(at) >= around[i]);
             assert_true(!at || bucket_end(at - 1) < around[i]);
         }

@@ -13,7 +13,8 @@
 #define MAX 1024u
 
 static const char stream[] = "{\"a\":\"}{\\\"]\\\\\"} [1,[2,{\"b\":[]}]]\n\n\t42\n\"x\\\"y\"\n{}";
-static const char *const values[] = { "{\"a\":\"}{\\\"]\\\\\"}", "[1,[2,{\"b\":[]}]]", "42\n", "\"x\\\"y\"\n", "{}" };
+static const char *const values[] = { "{\"a\":\"}{\\\"]\\\\\"}", "[1,[2,{\"b\":[]}]]", "42\n", "\"x\\\"y\"\n",
+                                      "{}" };
 
 /* Takes what is whole and expects it to be the values in order. Return: how many were taken in all. */
 static unsigned take(struct rpc_frame *f, unsigned taken)

@@ -20,11 +20,11 @@ struct fix {
     struct rt *rt;
     struct rpc_server *server;
     char dir[32], path[64];
-    struct rpc_call *held[64];              /* calls of "hold", unanswered */
+    struct rpc_call *held[64]; /* calls of "hold", unanswered */
     unsigned held_nr, calls;
 };
 
-/* ---- methods ---------------------------------------------------------------------------------------------------- */
+/* ---- methods --------------------------------------------------------------------------------------------- */
 
 static void do_echo(void *user, struct rpc_call *call, json_t *params)
 {
@@ -55,10 +55,11 @@ static void do_hold(void *user, struct rpc_call *call, json_t *params)
 }
 
 static const struct rpc_method methods[] = {
-    { "echo", do_echo }, { "fail", do_fail }, { "bytes", do_bytes }, { "nothing", do_nothing }, { "hold", do_hold },
+    { "echo", do_echo },       { "fail", do_fail }, { "bytes", do_bytes },
+    { "nothing", do_nothing }, { "hold", do_hold },
 };
 
-/* ---- the fixture ------------------------------------------------------------------------------------------------- */
+/* ---- the fixture ----------------------------------------------------------------------------------------- */
 
 static void turns(struct fix *f, unsigned n)
 {
@@ -92,7 +93,7 @@ static int tear_down(void **state)
     rpc_close(f->server);
     turns(f, 10);
     if (!stat(f->path, &st))
-        return -1;                          /* closing removes the socket */
+        return -1; /* closing removes the socket */
     rmdir(f->dir);
     rt_host_free(f->host);
     free(f);
@@ -147,7 +148,7 @@ static void expect_error(struct fix *f, const char *request, int code, const cha
     close(fd);
 }
 
-/* ---- requests ---------------------------------------------------------------------------------------------------- */
+/* ---- requests -------------------------------------------------------------------------------------------- */
 
 static void test_request_brings_its_result(void **state)
 {
@@ -169,7 +170,9 @@ static void test_failure_of_a_method_brings_its_words(void **state)
     json_t *result;
     char why[512];
 
-    assert_int_equal(rpc_request(f->rt, f->path, "fail", json_pack("{s:s}", "what", "lun 3"), RT_S, &result, why), -EREMOTEIO);
+    assert_int_equal(
+        rpc_request(f->rt, f->path, "fail", json_pack("{s:s}", "what", "lun 3"), RT_S, &result, why),
+        -EREMOTEIO);
     assert_string_equal(why, "no such thing: lun 3");
     assert_int_equal(rpc_request(f->rt, f->path, "bytes", json_object(), RT_S, &result, why), -EREMOTEIO);
     assert_string_equal(why, "a peer said ??");
@@ -185,7 +188,8 @@ static void test_large_result_arrives_whole(void **state)
 
     memset(big, 'x', 900000);
     big[900000] = '\0';
-    assert_int_equal(rpc_request(f->rt, f->path, "echo", json_pack("{s:s}", "s", big), 5 * RT_S, &result, why), 0);
+    assert_int_equal(rpc_request(f->rt, f->path, "echo", json_pack("{s:s}", "s", big), 5 * RT_S, &result, why),
+                     0);
     assert_string_equal(json_string_value(json_object_get(result, "s")), big);
     json_decref(result);
     free(big);
@@ -199,7 +203,8 @@ static void test_no_daemon_is_told_apart_from_one_that_is_silent(void **state)
     json_t *result;
     int fd;
 
-    assert_int_equal(rpc_request(f->rt, "/tmp/rpc-test-not-there.sock", "echo", json_object(), RT_S, &result, why), -ENOENT);
+    assert_int_equal(
+        rpc_request(f->rt, "/tmp/rpc-test-not-there.sock", "echo", json_object(), RT_S, &result, why), -ENOENT);
     assert_non_null(strstr(why, "no daemon listens at /tmp/rpc-test-not-there.sock"));
     snprintf(stale, sizeof(stale), "%s.stale", f->path);
     strcpy(un.sun_path, stale);
@@ -225,7 +230,7 @@ static void test_path_that_fits_no_socket_address_is_refused(void **state)
     assert_non_null(strstr(why, "choose a shorter"));
 }
 
-/* ---- peers that break rules ---------------------------------------------------------------------------------------- */
+/* ---- peers that break rules ------------------------------------------------------------------------------ */
 
 static void test_what_is_no_request_is_refused_in_its_own_terms(void **state)
 {
@@ -239,7 +244,8 @@ static void test_what_is_no_request_is_refused_in_its_own_terms(void **state)
     expect_error(f, "{\"method\":\"echo\",\"id\":1}", RPC_INVALID_REQUEST, "jsonrpc");
     expect_error(f, "{\"jsonrpc\":\"2.0\",\"id\":1}", RPC_INVALID_REQUEST, "method");
     expect_error(f, "{\"jsonrpc\":\"2.0\",\"method\":\"echo\",\"id\":{}}", RPC_INVALID_REQUEST, "id");
-    expect_error(f, "{\"jsonrpc\":\"2.0\",\"method\":\"echo\",\"params\":[1],\"id\":1}", RPC_INVALID_REQUEST, "by name");
+    expect_error(f, "{\"jsonrpc\":\"2.0\",\"method\":\"echo\",\"params\":[1],\"id\":1}", RPC_INVALID_REQUEST,
+                 "by name");
     expect_error(f, "{\"jsonrpc\":\"2.0\",\"method\":\"x\",\"id\":1}", RPC_NO_METHOD, "no method 'x'");
     assert_int_equal(f->calls, 0);
 }
@@ -254,7 +260,8 @@ static void test_request_over_the_limit_ends_the_client_and_no_other(void **stat
 
     memset(big, ' ', RPC_REQUEST_MAX + 10);
     big[0] = '{';
-    while (sent < RPC_REQUEST_MAX + 10 && (n = send(fd, big + sent, RPC_REQUEST_MAX + 10 - sent, MSG_NOSIGNAL)) != 0) {
+    while (sent < RPC_REQUEST_MAX + 10 &&
+           (n = send(fd, big + sent, RPC_REQUEST_MAX + 10 - sent, MSG_NOSIGNAL)) != 0) {
         if (n > 0)
             sent += (size_t)n;
         else if (errno != EAGAIN)
@@ -291,7 +298,7 @@ static void test_requests_in_one_piece_are_all_answered(void **state)
     int fd = raw_connect(f);
     unsigned n = 0;
 
-    for (unsigned i = 0; i < 50; i++) {     /* more than may be unanswered at a time */
+    for (unsigned i = 0; i < 50; i++) { /* more than may be unanswered at a time */
         char one[80];
 
         snprintf(one, sizeof(one), "{\"jsonrpc\":\"2.0\",\"method\":\"nothing\",\"id\":%u}\n", i);
@@ -323,7 +330,7 @@ static void test_client_with_too_many_unanswered_calls_is_not_read_from(void **s
         f->held[i] = NULL;
     }
     turns(f, 60);
-    assert_int_equal(f->held_nr, 60);       /* and goes on when there is room */
+    assert_int_equal(f->held_nr, 60); /* and goes on when there is room */
     close(fd);
 }
 
@@ -333,7 +340,9 @@ static void test_answers_come_in_the_order_in_which_handlers_finish(void **state
     char buf[1024];
     int fd = raw_connect(f);
 
-    raw_send(fd, "{\"jsonrpc\":\"2.0\",\"method\":\"hold\",\"id\":1}{\"jsonrpc\":\"2.0\",\"method\":\"echo\",\"id\":2}");
+    raw_send(
+        fd,
+        "{\"jsonrpc\":\"2.0\",\"method\":\"hold\",\"id\":1}{\"jsonrpc\":\"2.0\",\"method\":\"echo\",\"id\":2}");
     assert_true(raw_read(f, fd, buf, sizeof(buf)) > 0);
     assert_non_null(strstr(buf, "\"id\":2"));
     rpc_reply(f->held[0], NULL);

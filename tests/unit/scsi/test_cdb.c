@@ -1,5 +1,5 @@
 /*
- * test_cdb.c - commands as built, and answers as read from targets that cut them short or lie about their length
+ * test_cdb.c - commands as built, and answers as read from targets that cut them short or lie
  */
 #include <errno.h>
 #include <setjmp.h>
@@ -14,12 +14,13 @@
 
 #include <cmocka.h>
 
-/* ---- builders -------------------------------------------------------------------------------------------------- */
+/* ---- builders -------------------------------------------------------------------------------------------- */
 
 static void test_read_and_write_take_the_short_form_while_it_fits(void **state)
 {
     static const struct { uint64_t lba; uint32_t blocks; unsigned len; } sizes[] = {
-        { 0, 0, 10 }, { UINT32_MAX, 0xffff, 10 }, { 1ull << 32, 1, 16 }, { 0, 0x10000, 16 }, { UINT64_MAX, UINT32_MAX, 16 },
+        { 0, 0, 10 },       { UINT32_MAX, 0xffff, 10 },     { 1ull << 32, 1, 16 },
+        { 0, 0x10000, 16 }, { UINT64_MAX, UINT32_MAX, 16 },
     };
     uint8_t cdb[16];
 
@@ -63,7 +64,7 @@ static void test_the_other_builders(void **state)
     assert_int_equal(load_be32(&list[16]), 9);
 }
 
-/* ---- parsers ------------------------------------------------------------------------------------------------------ */
+/* ---- parsers --------------------------------------------------------------------------------------------- */
 
 /* A copy that ends where memory ends: a read beyond it is found by the sanitizers. */
 static uint8_t *exact(const void *data, size_t len)
@@ -290,7 +291,8 @@ static void test_mode(void **state)
     assert_true(m.write_protect && m.dpofua && m.has_caching && m.wce && m.rcd);
     assert_int_equal(scsi_mode_parse(&m, ten, sizeof(ten), true), 0);
     assert_true(!m.write_protect && m.dpofua && m.has_caching && m.wce && !m.rcd);
-    assert_int_equal(scsi_mode_parse(&m, ten, sizeof(ten) - 1, true), 0);   /* the byte that says it is not there */
+    assert_int_equal(scsi_mode_parse(&m, ten, sizeof(ten) - 1, true),
+                     0); /* the byte that says it is not there */
     assert_false(m.has_caching);
     six[3] = 255;                            /* block descriptors longer than everything */
     assert_int_equal(scsi_mode_parse(&m, six, sizeof(six), false), 0);

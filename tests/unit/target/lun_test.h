@@ -1,6 +1,6 @@
 /*
- * lun_test.h - a logical unit under test: reactors turned by the test's own thread, sessions that are a struct, and
- * commands that wait for nobody but the test
+ * lun_test.h - a logical unit under test: reactors turned by the test's own thread, sessions that are a struct,
+ * and commands that wait for nobody but the test
  */
 #ifndef LUN_TEST_H
 #define LUN_TEST_H
@@ -43,7 +43,7 @@ struct world {
     char dir[32], state[64];
 };
 
-/* ---- running code on a core ------------------------------------------------------------------------------------------ */
+/* ---- running code on a core ------------------------------------------------------------------------------ */
 
 static inline void turn_all(struct world *w)
 {
@@ -51,13 +51,13 @@ static inline void turn_all(struct world *w)
         assert_true(rt_turn(rt_host_at(w->host, i), 0) >= 0);
 }
 
-#define turn_while(w, what)                                                                                          \
-    do {                                                                                                             \
-        const uint64_t end_ = rt_clock(rt_host_at((w)->host, 0)) + WAIT_MAX_NS;                                       \
-        while (what) {                                                                                               \
-            turn_all(w);                                                                                             \
-            assert_true(rt_clock(rt_host_at((w)->host, 0)) < end_);                                                   \
-        }                                                                                                            \
+#define turn_while(w, what) \
+    do { \
+        const uint64_t end_ = rt_clock(rt_host_at((w)->host, 0)) + WAIT_MAX_NS; \
+        while (what) { \
+            turn_all(w); \
+            assert_true(rt_clock(rt_host_at((w)->host, 0)) < end_); \
+        } \
     } while (0)
 
 struct call {
@@ -83,7 +83,7 @@ static inline void on_core(struct world *w, struct rt *rt, void (*fn)(void *arg)
     turn_while(w, !c.done);
 }
 
-/* ---- commands ---------------------------------------------------------------------------------------------------------- */
+/* ---- commands -------------------------------------------------------------------------------------------- */
 
 static inline void cmd_done(struct scsi_task *t)
 {
@@ -138,7 +138,8 @@ static inline void cmd_abort_msg(struct rt_msg *m)
     cmd_finish_here(container_of(m, struct cmd, msg));
 }
 
-/* What a session does: a task that runs is cancelled and finished when done; one that waits for data at once. */
+/* What a session does: a task that runs is cancelled and finished when done; one that waits for data at
+ * once. */
 static inline void nexus_abort(struct scsi_task *t, bool tas)
 {
     struct cmd *c = container_of(t, struct cmd, t);
@@ -164,8 +165,8 @@ static inline void cmd_free(struct cmd *c)
 }
 
 /* @out: copied. @len: bytes to expect in either direction. */
-static inline struct cmd *cmd_new(struct world *w, unsigned nexus, const uint8_t *cdb, const void *out, uint32_t out_len,
-                                  uint32_t in_len)
+static inline struct cmd *cmd_new(struct world *w, unsigned nexus, const uint8_t *cdb, const void *out,
+                                  uint32_t out_len, uint32_t in_len)
 {
     struct cmd *c = calloc(1, sizeof(*c));
 
@@ -178,7 +179,8 @@ static inline struct cmd *cmd_new(struct world *w, unsigned nexus, const uint8_t
         memcpy(c->out, out, out_len);
     memcpy(c->cdb, cdb, 16);
     c->t = (struct scsi_task){
-        .nexus = &w->nexus[nexus], .itl = &w->itl[nexus], .number = w->itl[nexus].number, .cdb = c->cdb, .cdb_len = 16,
+        .nexus = &w->nexus[nexus], .itl = &w->itl[nexus], .number = w->itl[nexus].number, .cdb = c->cdb,
+        .cdb_len = 16,
         .edtl = out_len ? out_len : in_len, .read = in_len > 0, .write = out_len > 0, .attr = ISCSI_ATTR_SIMPLE,
         .done = cmd_done,
     };
@@ -198,8 +200,8 @@ static inline void cmd_finish(struct world *w, struct cmd *c)
 }
 
 /* Runs to the end. The caller cmd_free()s it. */
-static inline struct cmd *exec(struct world *w, unsigned nexus, const uint8_t *cdb, const void *out, uint32_t out_len,
-                               uint32_t in_len)
+static inline struct cmd *exec(struct world *w, unsigned nexus, const uint8_t *cdb, const void *out,
+                               uint32_t out_len, uint32_t in_len)
 {
     struct cmd *c = cmd_new(w, nexus, cdb, out, out_len, in_len);
 
@@ -210,8 +212,8 @@ static inline struct cmd *exec(struct world *w, unsigned nexus, const uint8_t *c
 }
 
 /* The status alone, and a sense where one is expected. */
-static inline uint8_t status_of(struct world *w, unsigned nexus, const uint8_t *cdb, const void *out, uint32_t out_len,
-                                uint32_t in_len)
+static inline uint8_t status_of(struct world *w, unsigned nexus, const uint8_t *cdb, const void *out,
+                                uint32_t out_len, uint32_t in_len)
 {
     struct cmd *c = exec(w, nexus, cdb, out, out_len, in_len);
     const uint8_t status = c->t.status;
@@ -228,8 +230,8 @@ static inline void check_sense(struct cmd *c, uint8_t key, uint8_t asc, uint8_t 
     assert_int_equal(c->sense.ascq, ascq);
 }
 
-static inline void expect_sense(struct world *w, unsigned nexus, const uint8_t *cdb, const void *out, uint32_t out_len,
-                                uint32_t in_len, uint8_t key, uint8_t asc, uint8_t ascq)
+static inline void expect_sense(struct world *w, unsigned nexus, const uint8_t *cdb, const void *out,
+                                uint32_t out_len, uint32_t in_len, uint8_t key, uint8_t asc, uint8_t ascq)
 {
     struct cmd *c = exec(w, nexus, cdb, out, out_len, in_len);
 
@@ -240,7 +242,8 @@ static inline void expect_sense(struct world *w, unsigned nexus, const uint8_t *
 #define CDB(...) ((const uint8_t[16]){ __VA_ARGS__ })
 #define TUR CDB(0)
 
-static inline const uint8_t *cdb16(uint8_t cdb[static 16], uint8_t op, uint8_t b1, uint64_t lba, uint32_t blocks)
+static inline const uint8_t *cdb16(uint8_t cdb[static 16], uint8_t op, uint8_t b1, uint64_t lba,
+                                   uint32_t blocks)
 {
     memset(cdb, 0, 16);
     cdb[0] = op;
@@ -272,7 +275,7 @@ static inline unsigned attentions(struct world *w, unsigned nexus, unsigned *las
     }
 }
 
-/* ---- the world ----------------------------------------------------------------------------------------------------------- */
+/* ---- the world ------------------------------------------------------------------------------------------- */
 
 struct attach {
     struct world *w;

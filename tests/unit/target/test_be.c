@@ -83,9 +83,12 @@ static void job_run(struct rt_msg *m)
     }
 }
 
-static int io(struct fixture *f, struct be *be, enum op op, const struct iovec *iov, unsigned nr, uint64_t off, uint64_t len)
+static int io(struct fixture *f, struct be *be, enum op op, const struct iovec *iov, unsigned nr, uint64_t off,
+              uint64_t len)
 {
-    struct job j = { .msg.fn = job_run, .be = be, .rt = f->rt, .op = op, .iov = iov, .nr = nr, .off = off, .len = len };
+    struct job j = {
+        .msg.fn = job_run, .be = be, .rt = f->rt, .op = op, .iov = iov, .nr = nr, .off = off, .len = len
+    };
 
     j.r.io.done = io_done;
     rt_post(f->rt, &j.msg);
@@ -131,7 +134,9 @@ static void refused(const struct be_conf *conf, int err, const char *word)
 static void roundtrip(struct fixture *f, struct be *be)
 {
     uint8_t *a = aligned_alloc(4096, 1 << 20), *b = aligned_alloc(4096, 1 << 20);
-    struct iovec iov[3] = { { b, 4096 }, { b + 4096, 8192 }, { b + 12288, 1 << 16 } };   /* the last is longer than needed */
+    struct iovec iov[3] = { { b, 4096 },
+                            { b + 4096, 8192 },
+                            { b + 12288, 1 << 16 } }; /* the last is longer than needed */
     struct be_info info;
 
     be_info(be, &info);
@@ -259,9 +264,11 @@ static void test_what_may_not_be_a_unit(void **state)
     refused(&(struct be_conf){ .kind = "ram", .size = 1ull << 60, .block_len = 512 }, -ENOMEM, "machine");
     refused(&(struct be_conf){ .kind = "file", .block_len = 512 }, -EINVAL, "path");
     refused(&(struct be_conf){ .kind = "file", .path = f.path, .block_len = 512 }, -ENOENT, "does not exist");
-    refused(&(struct be_conf){ .kind = "file", .path = f.path, .size = 1000, .block_len = 512 }, -EINVAL, "multiple");
+    refused(&(struct be_conf){ .kind = "file", .path = f.path, .size = 1000, .block_len = 512 }, -EINVAL,
+            "multiple");
     assert_int_not_equal(access(f.path, F_OK), 0);   /* refused before anything was made */
-    refused(&(struct be_conf){ .kind = "file", .path = "/dev/null", .block_len = 512 }, -EINVAL, "character device");
+    refused(&(struct be_conf){ .kind = "file", .path = "/dev/null", .block_len = 512 }, -EINVAL,
+            "character device");
     refused(&(struct be_conf){ .kind = "file", .path = f.dir, .block_len = 512 }, -EINVAL, "directory");
     assert_int_equal(mkfifo(f.path, 0600), 0);
     refused(&(struct be_conf){ .kind = "file", .path = f.path, .block_len = 512 }, -EINVAL, "FIFO");
@@ -275,7 +282,8 @@ static void test_what_may_not_be_a_unit(void **state)
     assert_int_equal(truncate(f.path, 0), 0);
     refused(&(struct be_conf){ .kind = "file", .path = f.path, .block_len = 512 }, -EINVAL, "size is 0");
     assert_int_equal(truncate(f.path, 8192), 0);
-    refused(&(struct be_conf){ .kind = "file", .path = f.path, .size = 4096, .block_len = 512 }, -EFBIG, "8192");
+    refused(&(struct be_conf){ .kind = "file", .path = f.path, .size = 4096, .block_len = 512 }, -EFBIG,
+            "8192");
     down(&f);
 }
 

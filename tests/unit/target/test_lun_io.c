@@ -23,7 +23,8 @@ static void expect_block(struct world *w, unsigned nexus, uint64_t lba, const ui
 
 static void write_blocks(struct world *w, unsigned nexus, uint64_t lba, const uint8_t *data, uint32_t blocks)
 {
-    assert_int_equal(status_of(w, nexus, OP16(SCSI_WRITE_16, 0, lba, blocks), data, blocks * 512, 0), SCSI_GOOD);
+    assert_int_equal(status_of(w, nexus, OP16(SCSI_WRITE_16, 0, lba, blocks), data, blocks * 512, 0),
+                     SCSI_GOOD);
 }
 
 static void test_what_one_core_writes_another_reads(void **state)
@@ -42,12 +43,20 @@ static void test_what_one_core_writes_another_reads(void **state)
 static void test_every_width_of_read_and_write_reaches_the_same_block(void **state)
 {
     static const uint8_t writes[][16] = {
-        { 0x0a, 0, 0, 9, 1 }, { 0x2a, [5] = 9, [8] = 1 }, { 0xaa, [5] = 9, [9] = 1 }, { 0x8a, [9] = 9, [13] = 1 },
-        { 0x2e, [5] = 9, [8] = 1 }, { 0xae, [5] = 9, [9] = 1 }, { 0x8e, [1] = 2, [9] = 9, [13] = 1 },
+        { 0x0a, 0, 0, 9, 1 },
+        { 0x2a, [5] = 9, [8] = 1 },
+        { 0xaa, [5] = 9, [9] = 1 },
+        { 0x8a, [9] = 9, [13] = 1 },
+        { 0x2e, [5] = 9, [8] = 1 },
+        { 0xae, [5] = 9, [9] = 1 },
+        { 0x8e, [1] = 2, [9] = 9, [13] = 1 },
         { 0x9c, [9] = 9, [13] = 1 },
     };
     static const uint8_t reads[][16] = {
-        { 0x08, 0, 0, 9, 1 }, { 0x28, [5] = 9, [8] = 1 }, { 0xa8, [5] = 9, [9] = 1 }, { 0x88, [9] = 9, [13] = 1 },
+        { 0x08, 0, 0, 9, 1 },
+        { 0x28, [5] = 9, [8] = 1 },
+        { 0xa8, [5] = 9, [9] = 1 },
+        { 0x88, [9] = 9, [13] = 1 },
     };
     uint8_t data[512];
     struct world w;
@@ -70,8 +79,14 @@ static void test_every_width_of_read_and_write_reaches_the_same_block(void **sta
 static void test_a_range_is_judged_without_wrapping(void **state)
 {
     static const uint8_t ops[] = { 0x88, 0x8a, 0x8f, 0x8e, 0x8b, 0x90, 0x91, 0x93 };
-    static const struct { uint64_t lba; uint32_t blocks; } bad[] = {
-        { BLOCKS, 1 }, { BLOCKS - 1, 2 }, { BLOCKS + 1, 0 }, { 1ull << 63, 1 }, { UINT64_MAX, 1 }, { UINT64_MAX, 2 },
+    static const struct { uint64_t lba; uint32_t blocks;
+    } bad[] = {
+        { BLOCKS, 1 },
+        { BLOCKS - 1, 2 },
+        { BLOCKS + 1, 0 },
+        { 1ull << 63, 1 },
+        { UINT64_MAX, 1 },
+        { UINT64_MAX, 2 },
         { UINT64_MAX - 0xfffffffe, 0xffffffff },
     };
     struct world w;
@@ -79,7 +94,8 @@ static void test_a_range_is_judged_without_wrapping(void **state)
     world_ram(&w, 1, 1);
     for (size_t i = 0; i < ARRAY_SIZE(ops); i++)
         for (size_t j = 0; j < ARRAY_SIZE(bad); j++)
-            expect_sense(&w, 0, OP16(ops[i], 0, bad[j].lba, bad[j].blocks), NULL, 0, 0, SCSI_ILLEGAL_REQUEST, 0x21, 0);
+            expect_sense(&w, 0, OP16(ops[i], 0, bad[j].lba, bad[j].blocks), NULL, 0, 0, SCSI_ILLEGAL_REQUEST,
+                         0x21, 0);
     assert_int_equal(status_of(&w, 0, OP16(SCSI_READ_16, 0, BLOCKS, 0), NULL, 0, 0), SCSI_GOOD);
     assert_int_equal(status_of(&w, 0, OP16(SCSI_READ_16, 0, 0, 0), NULL, 0, 0), SCSI_GOOD);
     world_end(&w);
@@ -90,8 +106,10 @@ static void test_the_transfer_limit_is_held(void **state)
     struct world w;
 
     world_ram(&w, 1, 1);
-    expect_sense(&w, 0, OP16(SCSI_READ_16, 0, 0, LUN_TRANSFER_MAX / 512 + 1), NULL, 0, 512, SCSI_ILLEGAL_REQUEST, 0x24, 0);
-    expect_sense(&w, 0, OP16(SCSI_VERIFY_16, 0, 0, LUN_TRANSFER_MAX / 512 + 1), NULL, 0, 0, SCSI_ILLEGAL_REQUEST, 0x24, 0);
+    expect_sense(&w, 0, OP16(SCSI_READ_16, 0, 0, LUN_TRANSFER_MAX / 512 + 1), NULL, 0, 512,
+                 SCSI_ILLEGAL_REQUEST, 0x24, 0);
+    expect_sense(&w, 0, OP16(SCSI_VERIFY_16, 0, 0, LUN_TRANSFER_MAX / 512 + 1), NULL, 0, 0,
+                 SCSI_ILLEGAL_REQUEST, 0x24, 0);
     world_end(&w);
 }
 
@@ -341,7 +359,8 @@ static void test_orwrite(void **state)
     world_end(&w);
 }
 
-/* Two cores count up in one block by COMPARE AND WRITE, with reads and writes of others around: no step is lost. */
+/* Two cores count up in one block by COMPARE AND WRITE, with reads and writes of others around: no step is
+ * lost. */
 static void test_compare_and_write_from_two_cores_loses_nothing(void **state)
 {
     enum { STEPS = 200 };
@@ -437,7 +456,42 @@ static void test_a_guarded_range_holds_back_other_cores(void **state)
     world_end(&w);
 }
 
-/* An ORDERED task waits for what its nexus sent before, and what comes after waits for it; other nexuses do not. */
+/* What is in the backend when a range is to be guarded ends first: here a WRITE SAME of many pieces on the
+ * other core. */
+static void test_a_guard_waits_for_what_is_under_way(void **state)
+{
+    enum { NR = 8000 };
+    uint8_t list[1024], one[512];
+    struct cmd *same, *caw;
+    struct world w;
+
+    world_ram(&w, 2, 2);
+    fill(one, sizeof(one), 6);
+    memcpy(list, one, 512);
+    memset(list + 512, 0x77, 512);
+    same = cmd_new(&w, 1, OP16(SCSI_WRITE_SAME_16, 0, 0, NR), one, 512, 0);
+    caw = cmd_new(&w, 0, CAW(NR - 1, 1), list, 1024, 0);
+    on_core(&w, caw->t.nexus->rt, cmd_start_here, caw);
+    cmd_begin(&w, same);
+    assert_false(same->done);
+    on_core(&w, caw->t.nexus->rt, cmd_run_here, caw);
+    while (!caw->done) {
+        const bool over = same->done;
+
+        turn_all(&w);
+        assert_true(over || !caw->t.running);
+    }
+    assert_int_equal(caw->t.status, SCSI_GOOD);   /* it found what the other one wrote */
+    cmd_finish(&w, same);
+    cmd_finish(&w, caw);
+    expect_block(&w, 1, NR - 1, list + 512);
+    cmd_free(same);
+    cmd_free(caw);
+    world_end(&w);
+}
+
+/* An ORDERED task waits for what its nexus sent before, and what comes after waits for it; other nexuses do
+ * not. */
 static void test_ordered_is_a_barrier_in_its_nexus(void **state)
 {
     uint8_t a[512] = { 1 }, b[512] = { 2 }, d[512] = { 3 };
@@ -553,6 +607,7 @@ int main(void)
         cmocka_unit_test(test_orwrite),
         cmocka_unit_test(test_compare_and_write_from_two_cores_loses_nothing),
         cmocka_unit_test(test_a_guarded_range_holds_back_other_cores),
+        cmocka_unit_test(test_a_guard_waits_for_what_is_under_way),
         cmocka_unit_test(test_ordered_is_a_barrier_in_its_nexus),
         cmocka_unit_test(test_scratch_buffers_are_waited_for),
         cmocka_unit_test(test_a_read_only_nexus_and_unit_refuse_writes),

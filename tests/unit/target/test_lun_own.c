@@ -62,7 +62,8 @@ static void test_who_resets_gets_the_attention_and_no_status(void **state)
     world_end(&w);
 }
 
-/* Tasks that a guard holds back, tasks in line for a guard and for the owner: a reset ends them all, and the unit works. */
+/* Tasks that a guard holds back, tasks in line for a guard and for the owner: a reset ends them all, and
+ * the unit works. */
 static void test_reset_with_tasks_held_in_every_way(void **state)
 {
     enum { NR = 24 };
@@ -215,7 +216,7 @@ static void test_after_quiescing_the_unit_is_not_there(void **state)
     world_end(&w);
 }
 
-/* ---- files ------------------------------------------------------------------------------------------------------------------ */
+/* ---- files ----------------------------------------------------------------------------------------------- */
 
 static void world_file(struct world *w, char path[64], uint64_t size)
 {
@@ -261,7 +262,8 @@ static void test_a_unit_in_a_file(void **state)
     assert_int_equal(status_of(&w, 1, OP16(SCSI_VERIFY_16, 0x06, 11, 3), zero, 512, 0), SCSI_GOOD);
     assert_int_equal(status_of(&w, 1, OP16(SCSI_VERIFY_16, 0x06, 14, 6), data, 512, 0), SCSI_GOOD);
     assert_int_equal(status_of(&w, 0, CDB(0x35), NULL, 0, 0), SCSI_GOOD);
-    assert_int_equal(status_of(&w, 0, OP16(SCSI_WRITE_VERIFY_16, 0x02, 0, 64), data, sizeof(data), 0), SCSI_GOOD);
+    assert_int_equal(status_of(&w, 0, OP16(SCSI_WRITE_VERIFY_16, 0x02, 0, 64), data, sizeof(data), 0),
+                     SCSI_GOOD);
     /* a power loss could tear it, so it is not offered */
     expect_sense(&w, 0, OP16(SCSI_WRITE_ATOMIC_16, 0, 0, 1), data, 512, 0, SCSI_ILLEGAL_REQUEST, 0x20, 0);
     world_end(&w);

@@ -25,7 +25,8 @@ static const uint8_t *pr_list(uint8_t p[static 24], uint64_t key, uint64_t sa_ke
     return p;
 }
 
-static uint8_t pr_out(struct world *w, unsigned nexus, uint8_t sa, uint8_t type, uint64_t key, uint64_t sa_key, uint8_t flags)
+static uint8_t pr_out(struct world *w, unsigned nexus, uint8_t sa, uint8_t type, uint64_t key, uint64_t sa_key,
+                      uint8_t flags)
 {
     uint8_t p[24];
 
@@ -150,7 +151,8 @@ static void test_release_of_another_type_is_refused(void **state)
     world_ram(&w, 1, 2);
     both_registered(&w);
     assert_int_equal(pr_out(&w, 0, 1, 1, 0xa, 0, 0), SCSI_GOOD);
-    expect_sense(&w, 0, CDB(0x5f, 2, 3, [8] = 24), pr_list(p, 0xa, 0, 0), 24, 0, SCSI_ILLEGAL_REQUEST, 0x26, 0x04);
+    expect_sense(&w, 0, CDB(0x5f, 2, 3, [8] = 24), pr_list(p, 0xa, 0, 0), 24, 0, SCSI_ILLEGAL_REQUEST, 0x26,
+                 0x04);
     assert_int_equal(pr_out(&w, 1, 2, 3, 0xb, 0, 0), SCSI_GOOD);   /* not the holder: nothing happens */
     assert_int_equal(pr_out(&w, 1, 2, 1, 0xa, 0, 0), SCSI_RESERVATION_CONFLICT);
     assert_int_equal(type_held(&w, 1), 1);
@@ -337,7 +339,8 @@ static void test_registering_others_and_moving(void **state)
     store_be16(&p[18], 1);
     len = tid(&p[24], w.nexus[2].initiator, "000000000003");
     store_be32(&p[20], len);
-    assert_int_equal(status_of(&w, 1, CDB(0x5f, 7, 0, [8] = (uint8_t)(24 + len)), p, 24 + len, 0), SCSI_RESERVATION_CONFLICT);
+    assert_int_equal(status_of(&w, 1, CDB(0x5f, 7, 0, [8] = (uint8_t)(24 + len)), p, 24 + len, 0),
+                     SCSI_RESERVATION_CONFLICT);
     assert_int_equal(status_of(&w, 0, CDB(0x5f, 7, 0, [8] = (uint8_t)(24 + len)), p, 24 + len, 0), SCSI_GOOD);
     assert_int_equal(keys(&w, 2), 2);
     assert_int_equal(try(&w, 0, READ), SCSI_RESERVATION_CONFLICT);
@@ -449,7 +452,7 @@ static void test_aptpl_without_a_place_to_keep_it_is_refused(void **state)
     world_end(&w);
 }
 
-/* ---- RESERVE and RELEASE --------------------------------------------------------------------------------------------------- */
+/* ---- RESERVE and RELEASE --------------------------------------------------------------------------------- */
 
 static void test_reserve_and_release(void **state)
 {

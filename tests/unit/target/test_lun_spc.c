@@ -1,5 +1,5 @@
 /*
- * test_lun_spc.c - what a unit says of itself, unit attentions, mode pages, and the table of commands against itself
+ * test_lun_spc.c - what a unit says of itself, unit attentions, mode pages, and the table against itself
  */
 #include "scsi/cdb.h"
 #include "tests/unit/target/lun_test.h"
@@ -159,7 +159,7 @@ static void test_capacity(void **state)
     world_end(&w);
 }
 
-/* ---- mode pages -------------------------------------------------------------------------------------------------------- */
+/* ---- mode pages ------------------------------------------------------------------------------------------ */
 
 static void control_list(uint8_t p[static 16], uint8_t byte2, uint8_t byte4)
 {
@@ -248,7 +248,7 @@ static void test_mode_select_refusals(void **state)
     world_end(&w);
 }
 
-/* ---- the table ---------------------------------------------------------------------------------------------------------- */
+/* ---- the table ------------------------------------------------------------------------------------------- */
 
 static void test_what_is_reported_supported_is_and_what_is_not_is_not(void **state)
 {

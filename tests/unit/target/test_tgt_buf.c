@@ -32,8 +32,9 @@ static void test_room_is_made_of_few_aligned_chunks(void **state)
         uint32_t len;
         unsigned chunks;
     } rows[] = {
-        { 1, 1 }, { 4096, 1 }, { 8192, 1 }, { 8193, 1 }, { 65536, 1 }, { 65537, 2 }, { 73728, 2 }, { 131072, 2 },
-        { LUN_TRANSFER_MAX, LUN_TRANSFER_MAX / BUF_LARGE_LEN },
+        { 1, 1 },     { 4096, 1 },   { 8192, 1 },
+        { 8193, 1 },  { 65536, 1 },  { 65537, 2 },
+        { 73728, 2 }, { 131072, 2 }, { LUN_TRANSFER_MAX, LUN_TRANSFER_MAX / BUF_LARGE_LEN },
     };
 
     (void)state;

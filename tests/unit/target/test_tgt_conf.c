@@ -33,7 +33,8 @@ static const struct {
     { "{\"version\":1,\"targets\":[{\"iqn\":\"\"}]}", "is not an iSCSI name" },
     { "{\"version\":1,\"targets\":[{\"iqn\":\"iqn.2026-01.test:a b\"}]}", "is not an iSCSI name" },
     { "{\"version\":1,\"targets\":[{\"iqn\":\"iqn.2026-01.test:../etc\"}]}", "is not an iSCSI name" },
-    { "{\"version\":1,\"targets\":[{\"iqn\":\"" IQN "\"},{\"iqn\":\"iqn.2026-01.TEST:A\"}]}", "is there already" },
+    { "{\"version\":1,\"targets\":[{\"iqn\":\"" IQN "\"},{\"iqn\":\"iqn.2026-01.TEST:A\"}]}",
+      "is there already" },
     { "{\"version\":1,\"portals\":[\"nowhere\"]}", "portal \"nowhere\"" },
     { "{\"version\":1,\"portals\":[\"192.0.2.1:65536\"]}", "portal" },
     { "{\"version\":1,\"portals\":[\"/tmp/x.sock\"]}", "portal" },
@@ -60,12 +61,16 @@ static const struct {
     { LUN(",\"kind\":\"null\",\"size\":512,\"naa\":\"50000000000000000000000000000000\""), "naa" },
     { TARGET(",\"luns\":[{\"lun\":16384,\"kind\":\"null\",\"size\":512}]"), "out of range" },
     { TARGET(",\"luns\":[{\"lun\":-1,\"kind\":\"null\",\"size\":512}]"), "out of range" },
-    { TARGET(",\"luns\":[{\"lun\":1,\"kind\":\"null\",\"size\":512},{\"lun\":1,\"kind\":\"null\",\"size\":512}]"),
+    { TARGET(
+          ",\"luns\":[{\"lun\":1,\"kind\":\"null\",\"size\":512},{\"lun\":1,\"kind\":\"null\",\"size\":512}]"),
       "has LUN 1 already" },
-    { TARGET(",\"luns\":[{\"lun\":1,\"kind\":\"file\",\"path\":\"/x\"},{\"lun\":2,\"kind\":\"file\",\"path\":\"/x\"}]"),
+    { TARGET(",\"luns\":[{\"lun\":1,\"kind\":\"file\",\"path\":\"/x\"},"
+             "{\"lun\":2,\"kind\":\"file\",\"path\":\"/x\"}]"),
       "would corrupt it" },
-    { TARGET(",\"luns\":[{\"lun\":1,\"kind\":\"null\",\"size\":512,\"naa\":\"6000000000000000000000000000000a\"},"
-             "{\"lun\":2,\"kind\":\"null\",\"size\":512,\"naa\":\"6000000000000000000000000000000A\"}]"), "naa" },
+    { TARGET(
+          ",\"luns\":[{\"lun\":1,\"kind\":\"null\",\"size\":512,\"naa\":\"6000000000000000000000000000000a\"},"
+          "{\"lun\":2,\"kind\":\"null\",\"size\":512,\"naa\":\"6000000000000000000000000000000A\"}]"),
+      "naa" },
     { TARGET(",\"acls\":[{\"initiator\":\"bogus\"}]"), "is not an iSCSI name" },
     { TARGET(",\"acls\":[{\"initiator\":\"*\",\"luns\":[1,1]}]"), "names 1 twice" },
     { TARGET(",\"acls\":[{\"initiator\":\"*\",\"luns\":[\"1\"]}]"), "whole numbers" },
@@ -76,7 +81,8 @@ static const struct {
     { CHAP(CRED("in", "u", "short")), "12" },
     { CHAP(CRED("in", "u", "123456789012") "," CRED("in", "u", "another secret")), "there twice" },
     { CHAP(CRED("in", "u", "123456789012") "," CRED("out", "t", "123456789012")), "" },
-    { CHAP("{\"direction\":\"in\",\"user\":\"u\",\"secret\":\"123456789012\",\"algs\":[\"ROT13\"]}"), "\"algs\"" },
+    { CHAP("{\"direction\":\"in\",\"user\":\"u\",\"secret\":\"123456789012\",\"algs\":[\"ROT13\"]}"),
+      "\"algs\"" },
     { CHAP("{\"direction\":\"in\",\"user\":\"u\",\"secret\":\"123456789012\",\"algs\":[]}"), "empty" },
 };
 
@@ -123,11 +129,12 @@ static void test_names_are_put_in_lower_case(void **state)
 
 static void test_what_is_written_is_read_back(void **state)
 {
-    const char *text = TARGET(",\"luns\":[{\"lun\":0,\"kind\":\"file\",\"path\":\"/x y/\\u00e4\",\"size\":4096,\"block_size\":4096,"
-                              "\"readonly\":true,\"naa\":\"6000000000000000000000000000000a\"}],"
-                              "\"acls\":[{\"initiator\":\"*\",\"luns\":[0],\"readonly\":true}],"
-                              "\"chap\":[{\"direction\":\"in\",\"user\":\"u\",\"secret\":\"\\\"quoted\\\\ secret\","
-                              "\"algs\":[\"SHA3-256\",\"MD5\"]}]");
+    const char *text = TARGET(
+        ",\"luns\":[{\"lun\":0,\"kind\":\"file\",\"path\":\"/x y/\\u00e4\",\"size\":4096,\"block_size\":4096,"
+        "\"readonly\":true,\"naa\":\"6000000000000000000000000000000a\"}],"
+        "\"acls\":[{\"initiator\":\"*\",\"luns\":[0],\"readonly\":true}],"
+        "\"chap\":[{\"direction\":\"in\",\"user\":\"u\",\"secret\":\"\\\"quoted\\\\ secret\","
+        "\"algs\":[\"SHA3-256\",\"MD5\"]}]");
     char why[CONF_WHY_MAX] = "", *out;
     json_t *doc = conf_parse(text, strlen(text), why), *again;
 
@@ -137,8 +144,9 @@ static void test_what_is_written_is_read_back(void **state)
     out = conf_text(doc);
     again = conf_parse(out, strlen(out), why);
     assert_true(json_equal(doc, again));
-    assert_int_equal(conf_algs(json_object_get(json_array_get(json_object_get(conf_target(doc, IQN), "chap"), 0),
-                                               "algs")), 1u << CHAP_SHA3_256 | 1u << CHAP_MD5);
+    assert_int_equal(
+        conf_algs(json_object_get(json_array_get(json_object_get(conf_target(doc, IQN), "chap"), 0), "algs")),
+        1u << CHAP_SHA3_256 | 1u << CHAP_MD5);
     free(out);
     json_decref(doc);
     json_decref(again);

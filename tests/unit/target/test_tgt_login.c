@@ -1,5 +1,6 @@
 /*
- * test_tgt_login.c - the login machine against a scripted initiator: every status that can be reached, every stage
+ * test_tgt_login.c - the login machine against a scripted initiator: every status that can be reached, every
+ * stage
  */
 #include "tgt_peer.h"
 
@@ -10,6 +11,14 @@ static int up(void **state)
     (void)state;
     bed_start(&bed, 1);
     bed_disk(&bed);
+    return 0;
+}
+
+/* Each test from an address of its own: failed logins are held against it. */
+static int elsewhere(void **state)
+{
+    (void)state;
+    peer_host++;
     return 0;
 }
 
@@ -25,7 +34,8 @@ static void test_login_in_one_request_reaches_full_feature_phase(void **state)
     struct peer_end *p = peer_open(&bed);
 
     (void)state;
-    peer_login(p, "MaxRecvDataSegmentLength=262144\nInitialR2T=No\nImmediateData=Yes\nHeaderDigest=None,CRC32C");
+    peer_login(p,
+               "MaxRecvDataSegmentLength=262144\nInitialR2T=No\nImmediateData=Yes\nHeaderDigest=None,CRC32C");
     assert_int_equal(p->rsp.login.csg, 1);
     assert_int_equal(p->rsp.login.nsg, 3);
     assert_true(answer_has(p, "TargetPortalGroupTag=1"));
@@ -70,7 +80,8 @@ static const struct refusal refusals[] = {
     { "unknown target", 1, 3, true, "InitiatorName=" I_IQN "\nTargetName=iqn.2026-01.test:none",
       ISCSI_LOGIN_NOT_FOUND },
     { "session type", 1, 3, true, LOGIN_NAMES "x", ISCSI_LOGIN_SESSION_TYPE },
-    { "initiator's name is none", 1, 3, true, "InitiatorName=bogus\nTargetName=" T_IQN, ISCSI_LOGIN_INITIATOR_ERROR },
+    { "initiator's name is none", 1, 3, true, "InitiatorName=bogus\nTargetName=" T_IQN,
+      ISCSI_LOGIN_INITIATOR_ERROR },
     { "a key twice", 1, 3, true, LOGIN_NAMES "\nMaxBurstLength=512\nMaxBurstLength=1024",
       ISCSI_LOGIN_INITIATOR_ERROR },
     { "a name twice", 1, 3, true, LOGIN_NAMES "\nTargetName=" T_IQN, ISCSI_LOGIN_INITIATOR_ERROR },
@@ -80,7 +91,8 @@ static const struct refusal refusals[] = {
     { "NSG 2", 1, 2, true, LOGIN_NAMES, ISCSI_LOGIN_INITIATOR_ERROR },
     { "NSG equal to CSG", 1, 1, true, LOGIN_NAMES, ISCSI_LOGIN_INITIATOR_ERROR },
     { "NSG below CSG", 1, 0, true, LOGIN_NAMES, ISCSI_LOGIN_INITIATOR_ERROR },
-    { "AuthMethod in the wrong stage", 1, 3, true, LOGIN_NAMES "\nAuthMethod=None", ISCSI_LOGIN_INITIATOR_ERROR },
+    { "AuthMethod in the wrong stage", 1, 3, true, LOGIN_NAMES "\nAuthMethod=None",
+      ISCSI_LOGIN_INITIATOR_ERROR },
     { "only CHAP, and no secrets here", 0, 1, true, LOGIN_NAMES "\nAuthMethod=CHAP", ISCSI_LOGIN_AUTH_FAILED },
     { "no method we know", 0, 1, true, LOGIN_NAMES "\nAuthMethod=KRB5", ISCSI_LOGIN_AUTH_FAILED },
     { "CHAP keys without CHAP", 0, 1, true, LOGIN_NAMES "\nCHAP_A=5", ISCSI_LOGIN_INITIATOR_ERROR },
@@ -112,7 +124,7 @@ static void test_login_refusals_say_why_and_close(void **state)
         assert_true(peer_ended(p, 3000));
         peer_close(p);
     }
-    assert_int_equal(bed_sessions(&bed), 0);
+    bed_settle(&bed, 0);
 }
 
 static void test_login_with_t_and_c_is_refused(void **state)
@@ -254,7 +266,7 @@ static void test_login_requests_must_follow_from_one_another(void **state)
 
     (void)state;
     assert_int_equal(login_step(p, 0, 1, true, LOGIN_NAMES), ISCSI_LOGIN_OK);
-    assert_int_equal(login_step(p, 0, 1, true, ""), ISCSI_LOGIN_INVALID_REQUEST);   /* back to the first stage */
+    assert_int_equal(login_step(p, 0, 1, true, ""), ISCSI_LOGIN_INVALID_REQUEST); /* back to the first stage */
     peer_close(p);
     p = peer_open(&bed);
     assert_int_equal(login_step(p, 0, 1, true, LOGIN_NAMES), ISCSI_LOGIN_OK);
@@ -263,7 +275,8 @@ static void test_login_requests_must_follow_from_one_another(void **state)
     peer_close(p);
     p = peer_open(&bed);
     assert_int_equal(login_step(p, 0, 1, true, LOGIN_NAMES), ISCSI_LOGIN_OK);
-    assert_int_equal(login_step(p, 1, 3, true, "SessionType=Discovery"), ISCSI_LOGIN_OK);   /* repeated: ignored */
+    assert_int_equal(login_step(p, 1, 3, true, "SessionType=Discovery"),
+                     ISCSI_LOGIN_OK); /* repeated: ignored */
     peer_close(p);
 }
 
@@ -303,7 +316,7 @@ static void test_garbage_instead_of_a_login_ends_the_connection(void **state)
     peer_raw(p, "GET / HTTP/1.0\r\nHost: x\r\nAccept: everything there is, please\r\n\r\n", 64);
     assert_true(peer_ended(p, 3000));
     peer_close(p);
-    assert_int_equal(bed_sessions(&bed), 0);
+    bed_settle(&bed, 0);
 }
 
 /* ---- CHAP ------------------------------------------------------------------------------------------------ */
@@ -359,8 +372,9 @@ static int chap_login(struct peer_end *p, const char *user, const char *secret, 
 
 static void chap_set(const char *direction, const char *user, const char *secret)
 {
-    bed_do(&bed, "chap.set", json_pack("{s:s, s:s, s:s, s:s}", "iqn", T_IQN, "direction", direction, "user", user,
-                                       "secret", secret));
+    bed_do(&bed, "chap.set",
+           json_pack("{s:s, s:s, s:s, s:s}", "iqn", T_IQN, "direction", direction, "user", user, "secret",
+                     secret));
 }
 
 static void test_chap_is_demanded_once_configured(void **state)
@@ -391,7 +405,7 @@ static void test_chap_is_demanded_once_configured(void **state)
     bed_do(&bed, "chap.clear", json_pack("{s:s, s:s}", "iqn", T_IQN, "direction", "in"));
 }
 
-/* A wrong secret, a wrong user: the same status; each waits longer the oftener it happens. */
+/* A wrong secret, a wrong user: the same status. */
 static void test_chap_with_a_wrong_secret_or_user_fails(void **state)
 {
     struct peer_end *p;
@@ -399,12 +413,43 @@ static void test_chap_with_a_wrong_secret_or_user_fails(void **state)
     (void)state;
     chap_set("in", "alice", "a secret of hers");
     p = peer_open(&bed);
-    assert_int_equal(chap_login(p, "alice", "another secret", NULL, NULL, LOGIN_NAMES), ISCSI_LOGIN_AUTH_FAILED);
+    assert_int_equal(chap_login(p, "alice", "another secret", NULL, NULL, LOGIN_NAMES),
+                     ISCSI_LOGIN_AUTH_FAILED);
     peer_close(p);
     p = peer_open(&bed);
-    assert_int_equal(chap_login(p, "bob", "a secret of hers", NULL, NULL, LOGIN_NAMES), ISCSI_LOGIN_AUTH_FAILED);
+    assert_int_equal(chap_login(p, "bob", "a secret of hers", NULL, NULL, LOGIN_NAMES),
+                     ISCSI_LOGIN_AUTH_FAILED);
     peer_close(p);
     bed_do(&bed, "chap.clear", json_pack("{s:s, s:s}", "iqn", T_IQN, "direction", "in"));
+}
+
+/* Who guesses waits: the second refusal is not given at once, and the longer the oftener. */
+static void test_chap_failures_make_an_address_wait(void **state)
+{
+    struct peer_end *p;
+
+    (void)state;
+    for (int i = 0; i < 3; i++) {
+        p = peer_open(&bed);
+        assert_int_equal(login_step(p, 0, 1, true, LOGIN_NAMES "\nAuthMethod=CHAP"), ISCSI_LOGIN_AUTH_FAILED);
+        assert_true(peer_ended(p, 3000));
+        peer_close(p);
+        bed_settle(&bed, 0);
+    }
+    p = peer_open(&bed);
+    {
+        struct iscsi_pdu pdu = login_pdu(p, 0, 1, true);
+        char text[512];
+
+        pdu.data_len = keys_text(LOGIN_NAMES "\nAuthMethod=CHAP", text);
+        peer_send(p, &pdu, text);
+    }
+    assert_false(peer_recv_ms(p, 200));
+    peer_expect(p, ISCSI_OP_LOGIN_RESP);
+    assert_int_equal(p->rsp.login.status, ISCSI_LOGIN_AUTH_FAILED);
+    peer_close(p);
+    p = peer_logged_in(&bed, 9, "");        /* whoever is let in is let in at once */
+    peer_logout(p);
 }
 
 static void test_chap_both_ways(void **state)
@@ -433,8 +478,9 @@ static void test_discovery_has_its_own_credentials(void **state)
     struct peer_end *p;
 
     (void)state;
-    bed_do(&bed, "chap.set", json_pack("{s:b, s:s, s:s, s:s}", "discovery", 1, "direction", "in", "user", "finder",
-                                       "secret", "for finding only"));
+    bed_do(&bed, "chap.set",
+           json_pack("{s:b, s:s, s:s, s:s}", "discovery", 1, "direction", "in", "user", "finder", "secret",
+                     "for finding only"));
     p = peer_open(&bed);
     assert_int_equal(login_step(p, 1, 3, true, names), ISCSI_LOGIN_AUTH_FAILED);
     peer_close(p);
@@ -449,22 +495,23 @@ static void test_discovery_has_its_own_credentials(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_login_in_one_request_reaches_full_feature_phase),
-        cmocka_unit_test(test_login_through_both_stages),
-        cmocka_unit_test(test_login_refusals_say_why_and_close),
-        cmocka_unit_test(test_login_with_t_and_c_is_refused),
-        cmocka_unit_test(test_login_of_another_version_is_refused),
-        cmocka_unit_test(test_login_with_a_tsih),
-        cmocka_unit_test(test_login_text_may_span_requests),
-        cmocka_unit_test(test_login_text_without_end_is_cut_off),
-        cmocka_unit_test(test_login_keys_that_swell_the_answer_are_refused),
-        cmocka_unit_test(test_login_requests_must_follow_from_one_another),
-        cmocka_unit_test(test_login_of_an_initiator_that_is_not_listed),
-        cmocka_unit_test(test_garbage_instead_of_a_login_ends_the_connection),
-        cmocka_unit_test(test_chap_is_demanded_once_configured),
-        cmocka_unit_test(test_chap_with_a_wrong_secret_or_user_fails),
-        cmocka_unit_test(test_chap_both_ways),
-        cmocka_unit_test(test_discovery_has_its_own_credentials),
+        cmocka_unit_test_setup(test_login_in_one_request_reaches_full_feature_phase, elsewhere),
+        cmocka_unit_test_setup(test_login_through_both_stages, elsewhere),
+        cmocka_unit_test_setup(test_login_refusals_say_why_and_close, elsewhere),
+        cmocka_unit_test_setup(test_login_with_t_and_c_is_refused, elsewhere),
+        cmocka_unit_test_setup(test_login_of_another_version_is_refused, elsewhere),
+        cmocka_unit_test_setup(test_login_with_a_tsih, elsewhere),
+        cmocka_unit_test_setup(test_login_text_may_span_requests, elsewhere),
+        cmocka_unit_test_setup(test_login_text_without_end_is_cut_off, elsewhere),
+        cmocka_unit_test_setup(test_login_keys_that_swell_the_answer_are_refused, elsewhere),
+        cmocka_unit_test_setup(test_login_requests_must_follow_from_one_another, elsewhere),
+        cmocka_unit_test_setup(test_login_of_an_initiator_that_is_not_listed, elsewhere),
+        cmocka_unit_test_setup(test_garbage_instead_of_a_login_ends_the_connection, elsewhere),
+        cmocka_unit_test_setup(test_chap_is_demanded_once_configured, elsewhere),
+        cmocka_unit_test_setup(test_chap_with_a_wrong_secret_or_user_fails, elsewhere),
+        cmocka_unit_test_setup(test_chap_failures_make_an_address_wait, elsewhere),
+        cmocka_unit_test_setup(test_chap_both_ways, elsewhere),
+        cmocka_unit_test_setup(test_discovery_has_its_own_credentials, elsewhere),
     };
 
     return cmocka_run_group_tests(tests, up, down);

@@ -1,5 +1,6 @@
 /*
- * test_tgt_rpc.c - changes while initiators are there: LUNs come, grow and go, access changes, and what is saved
+ * test_tgt_rpc.c - changes while initiators are there: LUNs come, grow and go, access changes, and what is
+ * saved
  */
 #include "tgt_peer.h"
 
@@ -102,8 +103,10 @@ static void test_a_resize_is_told_to_every_session(void **state)
     list = bed_call(&bed, "lun.list", json_pack("{s:s}", "iqn", T_IQN));
     assert_int_equal(json_integer_value(json_object_get(json_array_get(list, 0), "size")), 32 << 20);
     json_decref(list);
-    bed_refused(&bed, "lun.resize", json_pack("{s:s, s:i, s:i}", "iqn", T_IQN, "lun", 0, "size", 1000), "no multiple");
-    bed_refused(&bed, "lun.resize", json_pack("{s:s, s:i, s:i}", "iqn", T_IQN, "lun", 9, "size", 512), "no LUN 9");
+    bed_refused(&bed, "lun.resize", json_pack("{s:s, s:i, s:i}", "iqn", T_IQN, "lun", 0, "size", 1000),
+                "no multiple");
+    bed_refused(&bed, "lun.resize", json_pack("{s:s, s:i, s:i}", "iqn", T_IQN, "lun", 9, "size", 512),
+                "no LUN 9");
     peer_logout(p);
     peer_logout(q);
 }
@@ -147,7 +150,8 @@ static void test_a_target_in_use_is_not_deleted_unless_forced(void **state)
     bed_do(&bed, "target.create", json_pack("{s:s}", "iqn", iqn));
     bed_ram(&bed, iqn, 0, 4);
     p = peer_open(&bed);
-    assert_int_equal(login_step(p, 1, 3, true, "InitiatorName=" I_IQN "\nTargetName=iqn.2026-01.test:other"), 0);
+    assert_int_equal(login_step(p, 1, 3, true, "InitiatorName=" I_IQN "\nTargetName=iqn.2026-01.test:other"),
+                     0);
     bed_refused(&bed, "target.delete", json_pack("{s:s}", "iqn", iqn), "has 1 session");
     bed_do(&bed, "target.delete", json_pack("{s:s, s:b}", "iqn", iqn, "force", 1));
     assert_true(peer_ended(p, 3000));
@@ -162,19 +166,26 @@ static void test_refused_changes_leave_nothing(void **state)
     (void)state;
     bed_refused(&bed, "target.create", json_pack("{s:s}", "iqn", T_IQN), "already");
     bed_refused(&bed, "target.create", json_pack("{s:s}", "iqn", "bogus"), "not an iSCSI name");
-    bed_refused(&bed, "target.create", json_pack("{s:s, s:i}", "iqn", "iqn.2026-01.test:x", "x", 1), "not known");
+    bed_refused(&bed, "target.create", json_pack("{s:s, s:i}", "iqn", "iqn.2026-01.test:x", "x", 1),
+                "not known");
     bed_refused(&bed, "lun.create", json_pack("{s:s, s:s, s:s}", "iqn", T_IQN, "kind", "file", "path",
                                               "/nowhere/at/all.img"), "/nowhere");
-    bed_refused(&bed, "lun.create", json_pack("{s:s, s:s, s:i, s:i}", "iqn", T_IQN, "kind", "ram", "size", 1 << 20,
-                                              "lun", 0), "LUN 0 already");
-    bed_refused(&bed, "lun.create", json_pack("{s:s, s:s, s:i}", "iqn", "iqn.2026-01.test:x", "kind", "ram", "size",
-                                              512), "no target");
-    bed_refused(&bed, "acl.remove", json_pack("{s:s, s:s}", "iqn", T_IQN, "initiator", I_IQN), "not in the access");
-    bed_refused(&bed, "chap.set", json_pack("{s:s, s:s, s:s, s:s}", "iqn", T_IQN, "direction", "in", "user", "u",
-                                            "secret", "short"), "12");
+    bed_refused(&bed, "lun.create",
+                json_pack("{s:s, s:s, s:i, s:i}", "iqn", T_IQN, "kind", "ram", "size", 1 << 20, "lun", 0),
+                "LUN 0 already");
+    bed_refused(&bed, "lun.create",
+                json_pack("{s:s, s:s, s:i}", "iqn", "iqn.2026-01.test:x", "kind", "ram", "size", 512),
+                "no target");
+    bed_refused(&bed, "acl.remove", json_pack("{s:s, s:s}", "iqn", T_IQN, "initiator", I_IQN),
+                "not in the access");
+    bed_refused(
+        &bed, "chap.set",
+        json_pack("{s:s, s:s, s:s, s:s}", "iqn", T_IQN, "direction", "in", "user", "u", "secret", "short"),
+        "12");
     bed_refused(&bed, "chap.set", json_pack("{s:s, s:s, s:s}", "direction", "in", "user", "u", "secret",
                                             "long enough, this"), "discovery");
-    bed_refused(&bed, "chap.clear", json_pack("{s:s, s:s}", "iqn", T_IQN, "direction", "in"), "nothing to clear");
+    bed_refused(&bed, "chap.clear", json_pack("{s:s, s:s}", "iqn", T_IQN, "direction", "in"),
+                "nothing to clear");
     after = bed_call(&bed, "target.list", NULL);
     assert_true(json_equal(before, after));
     json_decref(before);
@@ -207,8 +218,8 @@ static void test_configuration_survives_a_restart(void **state)
 
     (void)state;
     snprintf(path, sizeof(path), "%s/disk.img", bed.dir);
-    bed_do(&bed, "lun.create", json_pack("{s:s, s:s, s:s, s:i}", "iqn", T_IQN, "kind", "file", "path", path, "size",
-                                         1 << 20));
+    bed_do(&bed, "lun.create",
+           json_pack("{s:s, s:s, s:s, s:i}", "iqn", T_IQN, "kind", "file", "path", path, "size", 1 << 20));
     bed_do(&bed, "acl.add", json_pack("{s:s, s:s, s:[i]}", "iqn", T_IQN, "initiator", I_IQN, "luns", 0));
     assert_int_equal(stat(bed.config, &st), 0);
     assert_int_equal(st.st_mode & 0777, 0600);
@@ -255,8 +266,9 @@ static void test_a_lost_file_takes_its_lun_offline(void **state)
     (void)state;
     rt_log_level(0);
     snprintf(path, sizeof(path), "%s/disk.img", bed.dir);
-    bed_do(&bed, "lun.create", json_pack("{s:s, s:s, s:s, s:i, s:i}", "iqn", T_IQN, "kind", "file", "path", path,
-                                         "size", 1 << 20, "lun", 1));
+    bed_do(&bed, "lun.create",
+           json_pack("{s:s, s:s, s:s, s:i, s:i}", "iqn", T_IQN, "kind", "file", "path", path, "size", 1 << 20,
+                     "lun", 1));
     bed_down(&bed, true);
     assert_int_equal(truncate(path, 4096), 0);
     restart_expecting("offline: it has 4096 bytes and had 1048576");
@@ -267,7 +279,8 @@ static void test_a_lost_file_takes_its_lun_offline(void **state)
     assert_int_equal(unlink(path), 0);
     restart_expecting("offline: ");
     assert_int_equal(stat(path, &st), -1);
-    bed_refused(&bed, "lun.resize", json_pack("{s:s, s:i, s:i}", "iqn", T_IQN, "lun", 1, "size", 1 << 20), "offline");
+    bed_refused(&bed, "lun.resize", json_pack("{s:s, s:i, s:i}", "iqn", T_IQN, "lun", 1, "size", 1 << 20),
+                "offline");
     bed_do(&bed, "lun.delete", json_pack("{s:s, s:i}", "iqn", T_IQN, "lun", 1));
 }
 

@@ -17,6 +17,14 @@ static int up(void **state)
     return 0;
 }
 
+/* Before each test: placement and counts are its own. */
+static int fresh(void **state)
+{
+    (void)state;
+    bed_settle(&bed, 0);
+    return 0;
+}
+
 static int down(void **state)
 {
     (void)state;
@@ -153,7 +161,8 @@ static void test_residuals_of_reads(void **state)
     peer_logout(p);
 }
 
-/* INQUIRY says how much there is; the residual is measured against that and not against the allocation length. */
+/* INQUIRY says how much there is; the residual is measured against that and not against the allocation
+ * length. */
 static void test_residual_of_a_short_answer(void **state)
 {
     struct peer_end *p = ready("");
@@ -220,10 +229,13 @@ static void test_commands_outside_the_window_are_ignored(void **state)
     send_tur(p, p->cmd_sn + SESS_WINDOW, false);
     send_tur(p, p->cmd_sn + 0x7fffffff, false);
     assert_false(peer_recv_ms(p, 200));
-    send_tur(p, p->cmd_sn++, false);
-    peer_expect(p, ISCSI_OP_SCSI_RESP);
-    assert_int_equal(p->rsp.itt, p->itt);
-    assert_int_equal(p->rsp.exp_cmd_sn, p->cmd_sn);
+    /* None of them was kept: the numbers are still free when their turn comes. */
+    for (unsigned i = 0; i <= SESS_WINDOW; i++) {
+        send_tur(p, p->cmd_sn++, false);
+        peer_expect(p, ISCSI_OP_SCSI_RESP);
+        assert_int_equal(p->rsp.itt, p->itt);
+        assert_int_equal(p->rsp.exp_cmd_sn, p->cmd_sn);
+    }
     peer_logout(p);
 }
 
@@ -407,8 +419,9 @@ static void test_data_that_break_the_rules_end_the_command_only(void **state)
     (void)state;
     for (int i = 0; i < 3; i++) {
         write = hanging_write(p, 0);
-        out = (struct iscsi_pdu){ .opcode = ISCSI_OP_DATA_OUT, .final = true, .itt = write.itt, .ttt = p->rsp.ttt,
-                                  .data_len = 512 };
+        out = (struct iscsi_pdu){
+            .opcode = ISCSI_OP_DATA_OUT, .final = true, .itt = write.itt, .ttt = p->rsp.ttt, .data_len = 512
+        };
         out.data_out.data_sn = i == 0 ? 27 : 0;
         out.data_out.offset = i == 1 ? 4096 : 0;
         out.data_len = i == 2 ? 512 : 8192;             /* F before all is there */
@@ -464,7 +477,12 @@ static void test_a_refused_write_swallows_its_data(void **state)
 static int tmf(struct peer_end *p, unsigned function, uint32_t ref_itt, uint32_t ref_sn, uint64_t lun)
 {
     struct iscsi_pdu pdu = {
-        .opcode = ISCSI_OP_TMF, .immediate = true, .final = true, .itt = ++p->itt, .cmd_sn = p->cmd_sn, .lun = lun,
+        .opcode = ISCSI_OP_TMF,
+        .immediate = true,
+        .final = true,
+        .itt = ++p->itt,
+        .cmd_sn = p->cmd_sn,
+        .lun = lun,
         .tmf = { .function = (uint8_t)function, .ref_task_tag = ref_itt, .ref_cmd_sn = ref_sn },
     };
 
@@ -579,8 +597,46 @@ static void test_reinstatement_ends_the_old_writer_first(void **state)
     assert_int_equal(peer_read10(new, 0, 8, back), SCSI_GOOD);
     for (int i = 0; i < 4096; i++)
         assert_int_equal(back[i], 0);
-    assert_int_equal(bed_sessions(&bed), 1);
+    bed_settle(&bed, 1);
     peer_close(old);
+    peer_logout(new);
+}
+
+struct block {
+    struct rt_msg msg;
+    unsigned ms;
+};
+
+static void block_core(struct rt_msg *m)
+{
+    usleep(container_of(m, struct block, msg)->ms * 1000);
+}
+
+/* As long as the old session's core does not get round to ending it, the new one is not let in. */
+static void test_reinstatement_waits_for_the_old_session(void **state)
+{
+    struct peer_end *first = peer_logged_in(&bed, 50, ""), *old = peer_logged_in(&bed, 51, ""), *new;
+    static struct block block = { .msg.fn = block_core, .ms = 600 };
+    struct iscsi_pdu pdu;
+    char text[512];
+
+    (void)state;
+    peer_logout(first);                     /* sessions take cores in turn: the next is not on the old one's */
+    bed_settle(&bed, 1);
+    assert_true(rt_list_empty(&bed.tgt->cores[0].sessions));
+    new = peer_open(&bed);
+    new->isid[5] = 51;
+    usleep(50 * 1000);
+    rt_post(bed.tgt->cores[1].rt, &block.msg);
+    pdu = login_pdu(new, 1, 3, true);
+    pdu.data_len = keys_text(LOGIN_NAMES, text);
+    peer_send(new, &pdu, text);
+    assert_false(peer_recv_ms(new, 300));
+    peer_expect(new, ISCSI_OP_LOGIN_RESP);
+    assert_int_equal(new->rsp.login.status, ISCSI_LOGIN_OK);
+    assert_true(peer_ended(old, 3000));
+    peer_close(old);
+    peer_settle(new);
     peer_logout(new);
 }
 
@@ -664,7 +720,8 @@ static struct peer_end *discovery(void)
 {
     struct peer_end *p = peer_open(&bed);
 
-    assert_int_equal(login_step(p, 1, 3, true, "InitiatorName=" I_IQN "\nSessionType=Discovery"), ISCSI_LOGIN_OK);
+    assert_int_equal(login_step(p, 1, 3, true, "InitiatorName=" I_IQN "\nSessionType=Discovery"),
+                     ISCSI_LOGIN_OK);
     return p;
 }
 
@@ -804,36 +861,37 @@ static void test_session_logout_asks_the_initiator(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_a_write_is_read_back),
-        cmocka_unit_test(test_writes_in_all_four_combinations),
-        cmocka_unit_test(test_residuals_of_reads),
-        cmocka_unit_test(test_residual_of_a_short_answer),
-        cmocka_unit_test(test_sense_comes_with_its_length),
-        cmocka_unit_test(test_commands_outside_the_window_are_ignored),
-        cmocka_unit_test(test_commands_out_of_order_wait_for_their_turn),
-        cmocka_unit_test(test_a_held_write_runs_when_its_turn_comes),
-        cmocka_unit_test(test_cmd_sn_wraps),
-        cmocka_unit_test(test_a_full_window_is_served),
-        cmocka_unit_test(test_a_tag_in_use_is_rejected),
-        cmocka_unit_test(test_pdus_that_cannot_be_are_rejected_and_the_session_lives),
-        cmocka_unit_test(test_bad_ahs_never_costs_the_session),
-        cmocka_unit_test(test_data_that_break_the_rules_end_the_command_only),
-        cmocka_unit_test(test_a_refused_write_swallows_its_data),
-        cmocka_unit_test(test_abort_of_a_write_that_waits_for_data),
-        cmocka_unit_test(test_abort_of_a_command_that_has_not_come),
-        cmocka_unit_test(test_task_set_and_resets_end_waiting_writes),
-        cmocka_unit_test(test_functions_that_are_not_there),
-        cmocka_unit_test(test_cold_reset_ends_the_sessions),
-        cmocka_unit_test(test_reinstatement_ends_the_old_writer_first),
-        cmocka_unit_test(test_sessions_of_other_isids_live_side_by_side),
-        cmocka_unit_test(test_sessions_go_to_the_core_with_the_fewest),
-        cmocka_unit_test(test_a_ping_comes_back_with_its_data),
-        cmocka_unit_test(test_send_targets_names_the_portal_that_was_used),
-        cmocka_unit_test(test_send_targets_in_a_normal_session),
-        cmocka_unit_test(test_a_long_list_comes_in_pieces),
-        cmocka_unit_test(test_commands_in_a_discovery_session_are_rejected),
-        cmocka_unit_test(test_logout_reasons),
-        cmocka_unit_test(test_session_logout_asks_the_initiator),
+        cmocka_unit_test_setup(test_a_write_is_read_back, fresh),
+        cmocka_unit_test_setup(test_writes_in_all_four_combinations, fresh),
+        cmocka_unit_test_setup(test_residuals_of_reads, fresh),
+        cmocka_unit_test_setup(test_residual_of_a_short_answer, fresh),
+        cmocka_unit_test_setup(test_sense_comes_with_its_length, fresh),
+        cmocka_unit_test_setup(test_commands_outside_the_window_are_ignored, fresh),
+        cmocka_unit_test_setup(test_commands_out_of_order_wait_for_their_turn, fresh),
+        cmocka_unit_test_setup(test_a_held_write_runs_when_its_turn_comes, fresh),
+        cmocka_unit_test_setup(test_cmd_sn_wraps, fresh),
+        cmocka_unit_test_setup(test_a_full_window_is_served, fresh),
+        cmocka_unit_test_setup(test_a_tag_in_use_is_rejected, fresh),
+        cmocka_unit_test_setup(test_pdus_that_cannot_be_are_rejected_and_the_session_lives, fresh),
+        cmocka_unit_test_setup(test_bad_ahs_never_costs_the_session, fresh),
+        cmocka_unit_test_setup(test_data_that_break_the_rules_end_the_command_only, fresh),
+        cmocka_unit_test_setup(test_a_refused_write_swallows_its_data, fresh),
+        cmocka_unit_test_setup(test_abort_of_a_write_that_waits_for_data, fresh),
+        cmocka_unit_test_setup(test_abort_of_a_command_that_has_not_come, fresh),
+        cmocka_unit_test_setup(test_task_set_and_resets_end_waiting_writes, fresh),
+        cmocka_unit_test_setup(test_functions_that_are_not_there, fresh),
+        cmocka_unit_test_setup(test_cold_reset_ends_the_sessions, fresh),
+        cmocka_unit_test_setup(test_reinstatement_ends_the_old_writer_first, fresh),
+        cmocka_unit_test_setup(test_reinstatement_waits_for_the_old_session, fresh),
+        cmocka_unit_test_setup(test_sessions_of_other_isids_live_side_by_side, fresh),
+        cmocka_unit_test_setup(test_sessions_go_to_the_core_with_the_fewest, fresh),
+        cmocka_unit_test_setup(test_a_ping_comes_back_with_its_data, fresh),
+        cmocka_unit_test_setup(test_send_targets_names_the_portal_that_was_used, fresh),
+        cmocka_unit_test_setup(test_send_targets_in_a_normal_session, fresh),
+        cmocka_unit_test_setup(test_a_long_list_comes_in_pieces, fresh),
+        cmocka_unit_test_setup(test_commands_in_a_discovery_session_are_rejected, fresh),
+        cmocka_unit_test_setup(test_logout_reasons, fresh),
+        cmocka_unit_test_setup(test_session_logout_asks_the_initiator, fresh),
     };
 
     return cmocka_run_group_tests(tests, up, down);

@@ -67,7 +67,8 @@ static void bed_up(struct bed *b, unsigned cores)
     assert_int_equal(rt_host_new(&b->host, &rc), 0);
     assert_int_equal(tgt_new(&b->tgt, b->host, &conf), 0);
     b->port = ntohs(b->tgt->portals[0].addr.in.sin_port);
-    assert_int_equal(rpc_listen(&b->rpc, rt_host_at(b->host, 0), b->sock, tgt_methods, tgt_methods_nr, b->tgt), 0);
+    assert_int_equal(rpc_listen(&b->rpc, rt_host_at(b->host, 0), b->sock, tgt_methods, tgt_methods_nr, b->tgt),
+                     0);
     assert_int_equal(pthread_create(&b->thread, NULL, bed_thread, b), 0);
 }
 
@@ -172,7 +173,8 @@ static inline json_t *bed_call(struct bed *b, const char *method, json_t *params
     json_t *answer = bed_call_any(b, method, params), *result = json_object_get(answer, "result");
 
     if (!result)
-        fail_msg("%s: %s", method, json_string_value(json_object_get(json_object_get(answer, "error"), "message")));
+        fail_msg("%s: %s", method,
+                 json_string_value(json_object_get(json_object_get(answer, "error"), "message")));
     json_incref(result);
     json_decref(answer);
     return result;
@@ -216,6 +218,22 @@ static inline size_t bed_sessions(struct bed *b)
     return n;
 }
 
+/* Waits until so many sessions are left, and nobody is about to log in: a peer sees its connection end
+ * before the target has put everything away. */
+static inline void bed_settle(struct bed *b, size_t sessions)
+{
+    for (int i = 0; i < 1000; i++) {
+        json_t *st = bed_call(b, "status", NULL);
+        const bool quiet = !json_integer_value(json_object_get(st, "logins"));
+
+        json_decref(st);
+        if (quiet && bed_sessions(b) == sessions)
+            return;
+        usleep(5 * 1000);
+    }
+    fail_msg("there are %zu sessions, not %zu", bed_sessions(b), sessions);
+}
+
 /* ---- the peer -------------------------------------------------------------------------------------------- */
 
 struct peer_end {
@@ -228,8 +246,12 @@ struct peer_end {
     uint32_t data_len;
 };
 
+/* Where peers come from: the target remembers addresses. */
+static uint32_t peer_host = INADDR_LOOPBACK;
+
 static struct peer_end *peer_open(struct bed *b)
 {
+    const struct sockaddr_in from = { .sin_family = AF_INET, .sin_addr.s_addr = htonl(peer_host) };
     struct sockaddr_in at = { .sin_family = AF_INET, .sin_port = htons(b->port),
                               .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
     struct peer_end *p = calloc(1, sizeof(*p));
@@ -238,6 +260,8 @@ static struct peer_end *peer_open(struct bed *b)
     assert_non_null(p);
     p->fd = socket(AF_INET, SOCK_STREAM, 0);
     assert_true(p->fd >= 0);
+    if (peer_host != INADDR_LOOPBACK)
+        assert_int_equal(bind(p->fd, (const struct sockaddr *)&from, sizeof(from)), 0);
     assert_int_equal(connect(p->fd, (struct sockaddr *)&at, sizeof(at)), 0);
     setsockopt(p->fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one));
     p->isid[0] = 0x80;
@@ -359,8 +383,16 @@ static uint32_t keys_text(const char *keys, char *out)
 static inline struct iscsi_pdu login_pdu(struct peer_end *p, unsigned csg, unsigned nsg, bool transit)
 {
     struct iscsi_pdu pdu = {
-        .opcode = ISCSI_OP_LOGIN, .immediate = true, .final = transit, .itt = p->itt, .cmd_sn = p->cmd_sn,
-        .login = { .transit = transit, .csg = (uint8_t)csg, .nsg = (uint8_t)nsg, .tsih = p->tsih, .cid = p->cid },
+        .opcode = ISCSI_OP_LOGIN,
+        .immediate = true,
+        .final = transit,
+        .itt = p->itt,
+        .cmd_sn = p->cmd_sn,
+        .login = { .transit = transit,
+                   .csg = (uint8_t)csg,
+                   .nsg = (uint8_t)nsg,
+                   .tsih = p->tsih,
+                   .cid = p->cid },
     };
 
     memcpy(pdu.login.isid, p->isid, sizeof(p->isid));
@@ -418,8 +450,8 @@ static inline struct peer_end *peer_logged_in(struct bed *b, uint8_t isid, const
 
 /* ---- commands -------------------------------------------------------------------------------------------- */
 
-static inline struct iscsi_pdu cmd_pdu(struct peer_end *p, const uint8_t cdb[static 16], uint32_t edtl, bool read,
-                                       bool write)
+static inline struct iscsi_pdu cmd_pdu(struct peer_end *p, const uint8_t cdb[static 16], uint32_t edtl,
+                                       bool read, bool write)
 {
     struct iscsi_pdu pdu = {
         .opcode = ISCSI_OP_SCSI_CMD, .final = true, .itt = ++p->itt, .cmd_sn = p->cmd_sn++,
