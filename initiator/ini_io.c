@@ -353,7 +353,8 @@ static const struct sense_rule {
     { SCSI_ABORTED_COMMAND, ANY,  ANY,  V_AGAIN,     -EIO },
     { SCSI_COPY_ABORTED,    ANY,  ANY,  V_AGAIN,     -EIO },
     { 0xd,                  ANY,  ANY,  V_FAIL,      -ENOSPC },     /* volume overflow */
-    { SCSI_NO_SENSE,        ANY,  ANY,  V_OK,        0 },
+    /* Also a CHECK CONDITION that came without sense data: nothing says that the command was carried out. */
+    { SCSI_NO_SENSE,        ANY,  ANY,  V_AGAIN,     -EIO },
     { SCSI_RECOVERED_ERROR, ANY,  ANY,  V_OK,        0 },
 };
 

@@ -206,7 +206,7 @@ static int secret_take(struct corelane *c, struct chap_cred *cred, const char *n
     if (bad)
         return failed(c, -EINVAL, "the CHAP secret of \"%s\" cannot be used: %s", name, bad);
     snprintf(cred->name, sizeof(cred->name), "%s", name);
-    memcpy(cred->secret, secret, n);
+    memcpy(cred->secret, secret ? secret : "", n);
     cred->secret_len = (uint32_t)n;
     return 0;
 }

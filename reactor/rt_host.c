@@ -101,7 +101,7 @@ static int cpus_read(struct rt_host *h)
 
 static int core_check(const struct rt_host *h, int core)
 {
-    if (core == -1 || (core >= 0 && CPU_ISSET_S((size_t)core, h->cpus_len, h->cpus)))
+    if (core == -1 || (core >= 0 && h->cpus && CPU_ISSET_S((size_t)core, h->cpus_len, h->cpus)))
         return 0;
     rt_log(RT_ERR, "core %d is not there or not allowed to this program: choose among those that "
                    "`taskset -cp $$` lists", core);

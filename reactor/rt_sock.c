@@ -368,7 +368,7 @@ void rt_connect(struct rt *rt, struct rt_op *op, const struct rt_addr *to, struc
     int err, fd = socket(to->sa.sa_family, SOCK_STREAM | SOCK_CLOEXEC, 0);
 
     err = fd < 0 ? -errno : sock_wrap(rt, fd, &s);
-    if (err) {
+    if (err || !s) {
         rt_op_ready(rt, op, &failed_type, err);
         return;
     }

@@ -1,15 +1,20 @@
 #!/bin/bash
 # Command lines that are wrong, and what is said about them; help and manual pages that agree.
-. "$(dirname "$0")/lib.sh"
+set -u
+# shellcheck source=tests/e2e/harness.sh
+. "$(dirname "$0")/harness.sh"
+e2e_begin
+RUN=$CORELANE_RUN_DIR
 
 d=$BUILD/corelaned t=$BUILD/corelane-targetd
-I=$IQN
+man=$(dirname "$0")/../../man
+I=iqn.2026-11.org.example:disk
 
 # status | words | command; nothing of it gets as far as a daemon
 while IFS='|' read -r want words args; do
     [ -n "$want" ] || continue
     # shellcheck disable=SC2086
-    refused "corelane $args: $words" "$want" "$words" corelane $args
+    refused "corelane $args: $words" "$want" "$words" cl $args
 done <<TABLE
 2|usage: corelane COMMAND|
 2|unknown command 'targt': did you mean 'target'?|targt
@@ -25,7 +30,6 @@ done <<TABLE
 2|--force takes no value|target delete $I --force=yes
 2|--run-dir needs a value: DIR|target list --run-dir
 2|--run-dir: empty|target list --run-dir=
-2|--run-dir is given twice|target list --run-dir /a --run-dir /b
 2|what is behind the LUN? Give --file, --block, --ram or --null|lun create $I
 2|--file and --ram: a LUN is one of them|lun create $I --file /x --ram 1M
 2|not a size from 4k to|lun create $I --ram 0
@@ -98,20 +102,20 @@ refused "a run directory that others may write to" 1 "may be written to by other
 touch "$RUN/file"
 refused "a run directory that is a file" 1 "$RUN/file" timeout 10 "$d" -f --run-dir "$RUN/file"
 
-is "options may stand before the command" bash -c \
+ok "options may stand before the command" bash -c \
     "'$BUILD/corelane' --run-dir '$RUN/none' list 2>&1 | grep -q '$RUN/none/corelaned.sock'"
 refused "a full disk is a failure" 1 "" bash -c "exec '$BUILD/corelane' --help >/dev/full"
 
 # ---- help and manual pages --------------------------------------------------------------------------------------
 
 for p in corelane corelaned corelane-targetd; do
-    equals "$p --version" "$("$BUILD/$p" --version)" "$p 0.1.0"
-    is "$p --help" "$BUILD/$p" --help
+    same "$p --version" "$p 0.1.0" "$("$BUILD/$p" --version)"
+    ok "$p --help" "$BUILD/$p" --help
 done
-commands=$(corelane --help | sed -n 's/^  \([a-z][a-z ]*[a-z]\)\( .*\)\{0,1\}$/\1/p' | sed 's/ [A-Z].*//' | awk '{
+commands=$(cl --help | sed -n 's/^  \([a-z][a-z ]*[a-z]\)\( .*\)\{0,1\}$/\1/p' | sed 's/ [A-Z].*//' | awk '{
     if ($1 ~ /^(target|lun|acl|chap|portal|session|layout)$/) print $1 " " $2; else if ($1 == "detach" && $2 == "list") print $1 " " $2;
     else print $1 }' | sort -u)
-[ "$(wc -l <<<"$commands")" -ge 25 ] && ok "all commands are in the help" || not_ok "all commands are in the help" "$commands"
+ok "all commands are in the help" test "$(wc -l <<<"$commands")" -ge 25
 
 # options_of_help COMMAND...: the long options that --help shows; options_of_page FILE: those the page documents
 options_of_help() { "$@" --help | sed -n 's/^  .\{4\}--\([a-z-]*\).*/\1/p' | sort -u; }
@@ -120,16 +124,17 @@ all=$(while read -r c; do
     # shellcheck disable=SC2086
     options_of_help "$BUILD/corelane" $c
 done <<<"$commands" | sort -u)
-equals "corelane.1 documents the options of --help" "$(options_of_page man/corelane.1)" "$all"
+same "corelane.1 documents the options of --help" "$all" "$(options_of_page "$man/corelane.1")"
 for p in corelaned corelane-targetd; do
-    equals "$p.8 documents the options of --help" "$(options_of_page man/$p.8)" "$(options_of_help "$BUILD/$p")"
+    same "$p.8 documents the options of --help" "$(options_of_help "$BUILD/$p")" "$(options_of_page "$man/$p.8")"
 done
 missing=$(while read -r c; do
-    grep -q "^\.It Ic $c\b" man/corelane.1 || echo "$c"
+    grep -q "^\.It Ic $c\b" "$man/corelane.1" || echo "$c"
 done <<<"$commands")
-equals "corelane.1 documents every command" "$missing" ""
+same "corelane.1 documents every command" "" "$missing"
 if has mandoc; then
-    for m in man/*.[18]; do is "$m is well-formed" mandoc -T lint -W warning "$m"; done
+    for m in "$man"/*.[18]; do ok "${m##*/} is well-formed" mandoc -T lint -W warning "$m"; done
 else
     skip "manual pages are well-formed" "$WHY_NOT"
 fi
+e2e_end

@@ -35,8 +35,7 @@ load() {
 resets() { local i; for i in 1 2 3 4 5 6; do kill -USR1 $proxy; sleep 0.6; done; }
 hole() { kill -USR2 $proxy; sleep 12; kill -USR2 $proxy; }
 killed() {
-    kill -KILL "$TARGETD"
-    wait "$TARGETD" 2>/dev/null
+    e2e_stop "$TARGETD" KILL
     sleep 1
     start_targetd || fail "the target restarts"
 }
@@ -53,8 +52,7 @@ ok "detach" cl detach "$dev"
 
 # the initiator's daemon killed: what it left is put away by the next one
 dev=$(cl attach $iqn --portal "127.0.0.1:$front" --lun 0) || fail "attach"
-kill -KILL "$CORELANED"
-wait "$CORELANED" 2>/dev/null
+e2e_stop "$CORELANED" KILL
 ok "corelaned starts again after kill -9" start_corelaned
 dev=$(cl attach $iqn --portal "127.0.0.1:$front" --lun 0)
 ok "and attaches the same LUN" test -b "$dev"

@@ -1,7 +1,8 @@
 # shellcheck shell=bash
 # Helpers of the end-to-end tests, sourced by each. A test makes a temporary directory, starts daemons in it on
 # ports that nobody uses, and leaves nothing behind: what was started is ended by pid, what was mounted or
-# attached below the directory is taken away, also when the test fails or is interrupted.
+# attached below the directory is taken away, also when the test fails or is interrupted. What sanitizers and
+# assertions said in the daemons' logs is one more failure.
 #
 #   e2e_begin                      first: makes $E2E_DIR (also the daemons' run directory), sets the clean-up trap
 #   start_targetd [options]        corelane-targetd -f in $E2E_DIR; pid in $TARGETD, first portal in $PORTAL
@@ -9,19 +10,24 @@
 #   cl ...                         the corelane command against those daemons
 #   ok NAME command...             one test: passes if the command does. not_ok NAME command...: if it fails
 #   same NAME WANT GOT             one test: passes if they are equal
+#   refused NAME STATUS TEXT command...   one test: it ends with that status and says TEXT on stderr
 #   pass NAME, fail NAME [why], skip NAME why
+#   has fuse|loop|PROGRAM          whether the machine can; else $WHY_NOT says why not
 #   e2e_wait SECS command...       until it succeeds
 #   e2e_port                       a free TCP port on 127.0.0.1
 #   e2e_own PID [SIGNAL]           ended at the end;  e2e_remove PATH: removed at the end
+#   e2e_stop PID [SIGNAL]          ended now, without a word from the shell;  gone PID: whether it is
 #   e2e_end                        last: status 1 if anything failed
 
 BUILD=$(readlink -m "${BUILD:-build}")
-E2E_DIR='' TARGETD='' CORELANED='' PORTAL='' E2E_FAILED=0
+# shellcheck disable=SC2034 # PORTAL and WHY_NOT are the tests'
+E2E_DIR='' TARGETD='' CORELANED='' PORTAL='' WHY_NOT='' E2E_FAILED=0
 E2E_OWNED=() E2E_REMOVE=()
 
 e2e_begin() {
     E2E_DIR=$(mktemp -d "${TMPDIR:-/tmp}/corelane-e2e.XXXXXX") || exit 1
     export CORELANE_RUN_DIR=$E2E_DIR/run
+    unset CORELANE_SECRET CORELANE_SECRET_IN
     mkdir -m 700 "$CORELANE_RUN_DIR" "$E2E_DIR/etc"
     echo "InitiatorName=iqn.2026-11.test.corelane:e2e-$$" >"$E2E_DIR/etc/initiatorname.iscsi"
     trap e2e_clean EXIT
@@ -31,7 +37,7 @@ e2e_begin() {
 e2e_mounts() { awk -v d="$E2E_DIR/" -v f="$1" 'index($2, d) == 1 && ($3 ~ /^fuse/) == f {print $2}' /proc/mounts | tac; }
 
 e2e_clean() {
-    local i p sig m
+    local rc=$? i p sig m
     trap - EXIT
     set +e
     for m in $(e2e_mounts 0); do umount "$m" 2>/dev/null || umount -l "$m"; done
@@ -51,17 +57,30 @@ e2e_clean() {
     done
     for m in $(e2e_mounts 1); do umount -l "$m"; done
     for p in "${E2E_REMOVE[@]}"; do rm -rf "$p"; done
+    e2e_findings || rc=1
     if [ -n "${E2E_KEEP:-}" ]; then echo "# kept: $E2E_DIR"; else rm -rf --one-file-system "$E2E_DIR"; fi
+    exit "$rc"
 }
 
+# Only now: a leak is found when a daemon ends
+e2e_findings() {
+    local what='ERROR: (Address|Leak)Sanitizer|runtime error:|Assertion .* failed'
+    grep -qE "$what" "$E2E_DIR"/*.log "$CORELANE_RUN_DIR"/*.log 2>/dev/null || return 0
+    fail "no findings of sanitizers and no failed assertion in the logs"
+    grep -hE -A 20 "$what" "$E2E_DIR"/*.log "$CORELANE_RUN_DIR"/*.log 2>/dev/null | head -n 60 | sed 's/^/#   /'
+    return 1
+}
+
+gone() { ! kill -0 "$1" 2>/dev/null; }
 e2e_stop() { # PID SIGNAL: ends a process of ours; KILL after 5 s
     local n
-    [ -n "$1" ] && kill -0 "$1" 2>/dev/null || return 0
+    [ -n "$1" ] && ! gone "$1" || return 0
+    disown "$1" 2>/dev/null # or bash would have something to say about its end
     kill "-${2:-TERM}" "$1" 2>/dev/null
     kill -CONT "$1" 2>/dev/null
-    for n in {1..50}; do kill -0 "$1" 2>/dev/null || break; sleep 0.1; done
+    for n in {1..100}; do ! gone "$1" || break; sleep 0.05; done
     kill -KILL "$1" 2>/dev/null && echo "# process $1 had to be killed ($n)"
-    wait "$1" 2>/dev/null
+    for n in {1..100}; do ! gone "$1" || break; sleep 0.05; done
 }
 e2e_own() { E2E_OWNED+=("$1 ${2:-TERM}"); }
 e2e_remove() { E2E_REMOVE+=("$1"); }
@@ -111,7 +130,27 @@ e2e_quiet() { "$@" >"$E2E_DIR/said" 2>&1; }
 e2e_said() { head -n 8 "$E2E_DIR/said" | sed 's/^/# /'; }
 ok() { local n=$1; shift; if e2e_quiet "$@"; then pass "$n"; else fail "$n"; e2e_said; fi; }
 not_ok() { local n=$1; shift; if e2e_quiet "$@"; then fail "$n"; e2e_said; else pass "$n"; fi; }
+refused() {
+    local n=$1 want=$2 words=$3 rc err
+    shift 3
+    err=$("$@" 2>&1 >/dev/null </dev/null)
+    rc=$?
+    if [ $rc = "$want" ] && [[ $err == *"$words"* ]]; then
+        pass "$n"
+    else
+        fail "$n" "status $rc instead of $want, and it said '$err'"
+    fi
+}
 same() { if [ "$2" = "$3" ]; then pass "$1"; else fail "$1" "wanted '$2', got '$3'"; fi; }
+
+# shellcheck disable=SC2034
+has() {
+    case $1 in
+    fuse) WHY_NOT="no /dev/fuse"; [ -c /dev/fuse ] && [ -w /dev/fuse ] ;;
+    loop) WHY_NOT="needs root, /dev/fuse and loop devices"; [ "$(id -u)" = 0 ] && [ -c /dev/loop-control ] && has fuse ;;
+    *) WHY_NOT="$1 is not installed"; command -v "$1" >/dev/null ;;
+    esac
+}
 
 e2e_end() {
     local f

@@ -14,10 +14,10 @@ printf 'a secret of 20 bytes' | cl chap set $iqn --user alice --secret-file - >/
 naa=$(cl lun list --json | jq -r '.[0].naa')
 same "configuration has mode 600" 600 "$(stat -c %a "$E2E_DIR/target.json")"
 not_ok "no secret in any listing" grep -q 'a secret of' <(cl target list --json; cl chap list --json; cl status --json)
-for i in {1..12}; do cl target create "iqn.2026-11.test.corelane:n$i" >/dev/null & done
-wait $(jobs -p | grep -v "^$TARGETD$")
-kill -KILL "$TARGETD"
-wait "$TARGETD" 2>/dev/null
+many=()
+for i in {1..12}; do cl target create "iqn.2026-11.test.corelane:n$i" >/dev/null & many+=($!); done
+wait "${many[@]}"
+e2e_stop "$TARGETD" KILL
 ok "it is whole after kill -9" jq -e . "$E2E_DIR/target.json"
 ok "restart" start_targetd
 same "all targets are there" 13 "$(cl target list --json | jq length)"
@@ -26,18 +26,18 @@ same "the ACL too" iqn.2026-11.test:friend "$(cl acl list --json | jq -r '.[0].i
 same "the CHAP user too" alice "$(cl chap list --json | jq -r '.[0].user')"
 e2e_stop "$TARGETD" TERM
 cp "$E2E_DIR/target.json" "$E2E_DIR/good"
-refused() { # NAME TEXT PATTERN
+config_refused() { # NAME TEXT PATTERN
     local rc out
     printf '%s' "$2" >"$E2E_DIR/target.json"
     out=$(timeout 10 "$BUILD/corelane-targetd" -f --config "$E2E_DIR/target.json" --portal "127.0.0.1:$(e2e_port)" 2>&1)
     rc=$?
     if [ $rc = 1 ] && grep -qiE "$3" <<<"$out"; then pass "$1"; else fail "$1" "status $rc: $out"; fi
 }
-refused "truncated configuration" "$(head -c 40 "$E2E_DIR/good")" target.json
-refused "no JSON" "hello" target.json
-refused "unknown version" '{"version": 99, "targets": []}' version
-refused "unknown key" "$(jq '. + {bogus: 1}' "$E2E_DIR/good")" bogus
-refused "bad name" "$(jq '.targets[0].iqn = "nonsense"' "$E2E_DIR/good")" nonsense
+config_refused "truncated configuration" "$(head -c 40 "$E2E_DIR/good")" target.json
+config_refused "no JSON" "hello" target.json
+config_refused "unknown version" '{"version": 99, "targets": []}' version
+config_refused "unknown key" "$(jq '. + {bogus: 1}' "$E2E_DIR/good")" bogus
+config_refused "bad name" "$(jq '.targets[0].iqn = "nonsense"' "$E2E_DIR/good")" nonsense
 cp "$E2E_DIR/good" "$E2E_DIR/target.json"
 rm "$E2E_DIR/disk.img"
 ok "a missing backing file does not keep the others down" start_targetd
