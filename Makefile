@@ -83,7 +83,7 @@ deps:
 	$(Q)packaging/deps.sh build test
 
 demo: deps-build
-	$(Q)$(MAKE) --no-print-directory all
+	$(Q)$(MAKE) --no-print-directory -j$$(nproc) all
 	$(Q)BUILD=$(B) tests/e2e/demo.sh
 
 # What tests/kernel runs beside the programs: each export alone, with a disk in memory
@@ -98,12 +98,12 @@ check-kernel: deps
 	$(Q)BUILD=$(B) tests/kernel/run.sh
 
 conformance: deps
-	$(Q)$(MAKE) --no-print-directory all
+	$(Q)$(MAKE) --no-print-directory -j$$(nproc) all
 	$(Q)BUILD=$(B) tests/conformance/run.sh
 
 bench: deps-build
 	$(Q)packaging/deps.sh bench
-	$(Q)$(MAKE) --no-print-directory all
+	$(Q)$(MAKE) --no-print-directory -j$$(nproc) all
 	$(Q)BUILD=$(B) bench/run.sh
 
 deps-build:
