@@ -277,7 +277,7 @@ struct rt_file;                             /* a file or block device, usable fr
 #define RT_FILE_WRITE 1u                    /* else read only */
 #define RT_FILE_CREATE 2u                   /* make it, mode 0600, if it is not there */
 #define RT_FILE_DIRECT 4u                   /* O_DIRECT where it works; see rt_file_info.dio_align */
-#define RT_FILE_EXCL 8u                     /* block devices: refuse one that is mounted or held */
+#define RT_FILE_EXCL 8u                     /* refuse one that is mounted, held, or locked by another opening */
 
 struct rt_file_info {
     uint64_t size;                          /* bytes */
@@ -288,7 +288,10 @@ struct rt_file_info {
     bool regular;
     bool discard;                           /* hole punching or discard is there */
 };
-/* Blocks; call it from rt_work or at set-up. Follows no symlink in the last component's place. */
+/* Blocks; call it from rt_work or at set-up. Follows no symlink in the last component's place.
+ * RT_FILE_EXCL: a file is locked until closed, whatever name it was opened by: alone when for writing, beside
+ * other readers else. The lock of a process that was killed ends with the last operation that the kernel still
+ * had of it: it is waited for, up to 3 s, before -EBUSY. A file system without locks gets none. */
 int rt_file_open(const char *path, unsigned flags, struct rt_file **out);
 int rt_file_stat(struct rt_file *f, struct rt_file_info *out);   /* blocks shortly */
 int rt_file_set_size(struct rt_file *f, uint64_t size);          /* regular files; blocks shortly */
@@ -309,6 +312,7 @@ void rt_file_falloc(struct rt *rt, struct rt_file *f, struct rt_op *op, enum rt_
  * rt_save: written beside, synced, renamed over the old: old or new, never half; mode as given from creation. */
 int rt_load(const char *path, size_t len_max, char **out, size_t *len);
 int rt_save(const char *path, const void *data, size_t len, unsigned mode);
+int rt_remove(const char *path);            /* gone for good when it says 0; one that was not there is */
 /* Directories as needed, each with @mode. */
 int rt_mkdirs(const char *path, unsigned mode);
 

@@ -16,12 +16,15 @@
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
 #include <sys/vfs.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "reactor/rt_internal.h"
 
 #define SECTOR_LEN 512u
 #define PAGE_LEN 4096u
+#define LOCK_TRIES 60u
+#define LOCK_PAUSE_NS (50 * 1000 * 1000)
 
 struct rt_file {
     int fd;
@@ -219,6 +222,25 @@ static int flags_settle(const struct rt_file *f)
     return fcntl(f->fd, F_SETFL, flags) ? -errno : 0;
 }
 
+/* By the open file description, so that a second opening in this very process is refused too, and so that the
+ * lock lives as long as any operation on it that the ring has not finished: whoever opens the file after a
+ * crash cannot have an old write land on a new one. */
+static int file_lock(int fd, bool write)
+{
+    struct flock lock = { .l_type = write ? F_WRLCK : F_RDLCK, .l_whence = SEEK_SET };
+
+    for (unsigned i = 0; fcntl(fd, F_OFD_SETLK, &lock); i++) {
+        if (errno == EINTR)
+            continue;
+        if (errno != EAGAIN && errno != EACCES)
+            return 0;                       /* there are no locks here */
+        if (i == LOCK_TRIES)
+            return -EBUSY;
+        nanosleep(&(struct timespec){ .tv_nsec = LOCK_PAUSE_NS }, NULL);
+    }
+    return 0;
+}
+
 static int file_open_at(struct rt_file *f, const char *path, unsigned flags)
 {
     bool direct = flags & RT_FILE_DIRECT;
@@ -235,6 +257,8 @@ static int file_open_at(struct rt_file *f, const char *path, unsigned flags)
     if (f->fd < 0)
         return f->fd;
     f->writable = flags & RT_FILE_WRITE;
+    if ((flags & RT_FILE_EXCL) && type == S_IFREG && (err = file_lock(f->fd, f->writable)))
+        return err;
     if ((err = file_info(f, direct)))
         return err;
     return flags_settle(f);

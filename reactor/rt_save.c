@@ -176,6 +176,25 @@ int rt_save(const char *path, const void *data, size_t len, unsigned mode)
     return err;
 }
 
+int rt_remove(const char *path)
+{
+    const char *base;
+    char *dir;
+    int err, dir_fd;
+
+    if ((err = dir_of(path, &dir, &base)))
+        return err;
+    dir_fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (dir_fd < 0 || unlinkat(dir_fd, base, 0))
+        err = errno == ENOENT ? 0 : -errno;
+    else
+        err = fsync(dir_fd) && errno != EINVAL ? -errno : 0;
+    if (dir_fd >= 0)
+        close(dir_fd);
+    free(dir);
+    return err;
+}
+
 /* ---- directories ------------------------------------------------------------------------------------- */
 
 static int dir_make(const char *path, unsigned mode)

@@ -611,7 +611,6 @@ int rt_turn(struct rt *rt, uint64_t wait_ns)
     rt->mark = rt->now = rt_clock_ns();         /* the time since the last call was the caller's */
     ret = turn(rt, wait_ns);
     account(rt);                                /* what the last pass took: rt_run() does it in the next */
-    rt->was_busy = false;
     rt->in_turn = false;
     return ret;
 }
