@@ -75,7 +75,8 @@ help:
 #: make check-kernel   the tests in real kernels: User-Mode Linux, and QEMU for ublk
 #: make conformance    libiscsi's iscsi-test-cu against our target
 #: make bench          measurements, side by side with tgt and libiscsi
-#: make lint           clang-tidy and cppcheck;  make format  clang-format
+#: make lint           clang-tidy, cppcheck, shellcheck
+#: make format         clang-format over the lines changed since the last commit (BASE=REV: since then)
 #: make install        DESTDIR and prefix are honoured
 #: make deps           the Debian packages that building and testing need
 
@@ -122,7 +123,7 @@ lint:
 
 format:
 	$(Q)packaging/deps.sh lint
-	clang-format -i $$(git ls-files '*.c' '*.h')
+	git clang-format --extensions c,h $(BASE)
 
 # ---- libcorelane: the rooms up to lib, as one archive and one shared object ----
 
