@@ -1,4 +1,4 @@
-# shellcheck shell=bash
+# shellcheck shell=bash disable=SC2034,SC2154 # variables are shared with those who source it
 # How bench/run.sh measures: each *_bench prints one number.
 
 declare -A MED=()

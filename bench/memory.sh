@@ -12,11 +12,11 @@ pids=()
 trap 'kill "${pids[@]}" 2>/dev/null; wait' EXIT
 "$BUILD/corelane-targetd" -f --config "$CORELANE_RUN_DIR/t.json" --portal "127.0.0.1:$(e2e_port)" --cores 1 >"$dir/mem.log" 2>&1 &
 t=$!
-pids+=($t)
+pids+=("$t")
 echo "InitiatorName=iqn.2026-11.test.corelane:mem" >"$CORELANE_RUN_DIR/etc/initiatorname.iscsi"
 "$BUILD/corelaned" -f --config-dir "$CORELANE_RUN_DIR/etc" --cores 0 >>"$dir/mem.log" 2>&1 &
 i=$!
-pids+=($i)
+pids+=("$i")
 e2e_wait 15 "$BUILD/corelane" target list && e2e_wait 15 "$BUILD/corelane" list || exit 1
 "$BUILD/corelane" target create $iqn >/dev/null && "$BUILD/corelane" lun create $iqn --ram 64M >/dev/null || exit 1
 portal=$("$BUILD/corelane" portal list --json | jq -r '.[0].addr')

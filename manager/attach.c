@@ -13,6 +13,7 @@
 #include "manager/mgr_internal.h"
 
 #define RETRY_NS (5 * RT_S)
+#define FLUSH_NS (5 * RT_S)                 /* for what is left in the target's cache when a disk is detached */
 
 /* ---- names and finding ----------------------------------------------------------------------------------- */
 
@@ -258,6 +259,33 @@ static void core_export(struct hop *h)
         core_export_failed(a, err, NULL);
 }
 
+static void core_flushed(struct mpio_io *io, int res)
+{
+    struct att *a = container_of(io, struct att, flush);
+
+    rt_timer_disarm(a->sess->rt, &a->flush_late);
+    if (res)
+        rt_log(RT_WARN,
+               "%s: the last flush failed (%s): if the target loses its power now, written data can be lost",
+               a->spec.name, strerror(-res));
+    core_release_later(a);
+}
+
+static void core_flush_late(struct rt_timer *t)
+{
+    mpio_disk_fail(container_of(t, struct att, flush_late)->disk, -ETIMEDOUT);
+}
+
+/* Nobody can flush the disk once its device is gone, and not everybody did before: what it took is to be safe
+ * when its user is told that it is detached, as a disk of the kernel's is when it goes. */
+static void core_flush(struct att *a)
+{
+    a->flush = (struct mpio_io){ .io.op = INI_FLUSH, .done = core_flushed };
+    a->flush_late.fn = core_flush_late;
+    rt_timer_arm(a->sess->rt, &a->flush_late, FLUSH_NS);
+    mpio_submit(a->disk, &a->flush);
+}
+
 static void core_closed(void *user, int err, const char *why)
 {
     struct att *a = user;
@@ -269,7 +297,10 @@ static void core_closed(void *user, int err, const char *why)
         return;
     }
     a->exp = NULL;
-    core_release_later(a);
+    if (a->force || a->spec.readonly || a->result.kind == EXP_NONE)
+        core_release_later(a);
+    else
+        core_flush(a);
 }
 
 static void core_close(struct hop *h)
@@ -277,6 +308,8 @@ static void core_close(struct hop *h)
     struct att *a = container_of(h, struct att, hop);
 
     if (a->exp) {
+        if (a->force)                       /* or it would wait for a target that cannot be reached */
+            mpio_disk_fail(a->disk, -EIO);
         exp_close(a->exp, a->force, core_closed, a);
     } else {
         a->err = 0;
@@ -519,6 +552,12 @@ static void closed(struct hop *h)
 {
     struct att *a = container_of(h, struct att, hop);
 
+    if (a->err && a->force_more) {          /* refused by what force does not ask */
+        a->force = true;
+        a->force_more = false;
+        hop_go(&a->hop, a->mgr->rt, a->sess->rt, core_close, closed);
+        return;
+    }
     if (a->err) {
         a->state = ATT_UP;
         closed_tell(a, a->err, a->why);
@@ -545,6 +584,36 @@ static void waiting_drop(struct att *a)
     att_put(a);
 }
 
+static void core_fail(struct hop *h)
+{
+    struct att *a = container_of(h, struct att, force_hop);
+
+    if (a->disk)
+        mpio_disk_fail(a->disk, -EIO);
+    hop_back(h);
+}
+
+static void failed(struct hop *h)
+{
+    struct att *a = container_of(h, struct att, force_hop);
+
+    a->force_out = false;
+    att_put(a);
+}
+
+/* Somebody waits for a detach that waits for the target, and has lost patience. */
+static void close_harder(struct att *a)
+{
+    if (a->force || a->force_more)
+        return;
+    a->force_more = true;
+    if (a->force_out)
+        return;
+    a->force_out = true;
+    att_hold(a);
+    hop_go(&a->force_hop, a->mgr->rt, a->sess->rt, core_fail, failed);
+}
+
 void att_close(struct att *a, bool force, struct att_wait *w)
 {
     const bool dropped = a->state == ATT_WAITING && force;
@@ -555,7 +624,10 @@ void att_close(struct att *a, bool force, struct att_wait *w)
     if (a->state == ATT_UP) {
         a->state = ATT_CLOSING;
         a->force = force;
+        a->force_more = false;
         hop_go(&a->hop, a->mgr->rt, a->sess->rt, core_close, closed);
+    } else if (a->state == ATT_CLOSING && force) {
+        close_harder(a);
     } else if (dropped) {
         waiting_drop(a);
     } else if (w && !taken) {

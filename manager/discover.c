@@ -142,9 +142,16 @@ static void loaded(struct settings_load *l)
     snprintf(conf->initiator, sizeof(conf->initiator), "%s", d->mgr->initiator);
     conf->portal = d->wish.portal;
     conf->set = l->set;
-    /* node.session.auth.* are for sessions with targets: a portal is told only what was said for it. */
-    conf->set.user = d->wish.user;
-    conf->set.user_in = d->wish.user_in;
+    /* node.session.auth.* are for sessions with targets: a portal is told only what was said for it, by the
+     * caller or else by discovery.sendtargets.auth.*. */
+    if (*d->wish.user.name) {
+        conf->set.user = d->wish.user;
+        conf->set.user_in = d->wish.user_in;
+    } else {
+        conf->set.user = l->set.disc_user;
+        conf->set.user_in = l->set.disc_user_in;
+        conf->set.chap_algs = l->set.disc_chap_algs;
+    }
     d->disc.done = found;
     ini_discover(d->mgr->rt, &d->disc);
 }

@@ -260,7 +260,7 @@ static const char *disk_state(const struct visit *v)
     case ATT_WAITING: return "waiting";
     case ATT_UP: break;
     }
-    if (!v->known || v->info.state == INI_FAILED)
+    if (!v->known || v->info.state == INI_FAILED || v->info.state == INI_OFFLINE)
         return "failed";
     return v->info.state == INI_UP ? "up" : "paused";
 }

@@ -108,9 +108,10 @@ static void restore_entry(struct mgr *m, const json_t *entry)
 
     if (wrong)
         rt_log(RT_ERR, "%s/attachments.json: an entry is passed over: %s", m->run_dir, wrong);
-    else if (!takes_over)
+    else if (!takes_over) {
         rt_log(RT_WARN, "%s: its device ended with the corelaned of before: attach it again", spec.name);
-    else if (!att_open(m, &spec, isid, restored, NULL, why))
+        sess_isid_keep(m, spec.wish.iqn, isid);
+    } else if (!att_open(m, &spec, isid, restored, NULL, why))
         rt_log(RT_ERR, "%s: not taken over: %s", spec.name, why);
     explicit_bzero(&spec, sizeof(spec));
 }
@@ -142,6 +143,7 @@ int mgr_new(struct mgr **out, struct rt_host *host, const struct mgr_conf *conf)
     m->config_dir = conf->config_dir;
     m->start_s = rt_wall_s(m->rt);
     rt_list_init(&m->sessions);
+    rt_list_init(&m->isids);
     rt_list_init(&m->atts);
     rt_list_init(&m->save_waits);
     if ((err = name_find(m)) || (err = settings_check(m)) || (err = bal_load_new(&m->load, host))) {
@@ -255,6 +257,7 @@ void mgr_free(struct mgr *m)
 {
     if (!m)
         return;
+    sess_isids_free(m);
     bal_load_free(m->load);
     json_decref(m->restore);
     free(m->save_text);

@@ -114,8 +114,12 @@ struct sess {
 
 /* The session to that portal that a disk may share, or NULL. */
 struct sess *sess_shared(struct mgr *m, const struct mgr_wish *wish);
-/* A new one, placed on a core; its login begins. isid: NULL makes one up. Return: NULL: no memory. */
+/* A new one, placed on a core; its login begins. isid: NULL: that of one to the same target which ended, or one
+ * made up. Return: NULL: no memory. */
 struct sess *sess_new(struct mgr *m, const struct mgr_wish *wish, const uint8_t *isid, bool keep);
+/* An identity that a session to that target had, of this daemon or the one before: the next one takes it. */
+void sess_isid_keep(struct mgr *m, const char *iqn, const uint8_t isid[static 6]);
+void sess_isids_free(struct mgr *m);
 /* w->fn is called in a coming turn or later, once; 0: it is up. */
 void sess_wait_up(struct sess *s, struct sess_wait *w);
 /* Ends it (if it does not end already) and calls w->fn when it is gone; w may be NULL. */
@@ -173,7 +177,9 @@ struct att {
     struct sess_wait sess_wait;
     struct store_wait store_wait;
     struct rt_timer retry;
-    struct hop hop;
+    struct hop hop, force_hop;
+    bool force_more; /* a close under way was asked to be a forced one */
+    bool force_out;  /* force_hop is on its trip */
     struct rt_link close_waits;
     void (*opened)(struct att *a, int err, const char *why, void *user);
     void *opened_user;
@@ -190,6 +196,8 @@ struct att {
     struct mpio_disk *disk;
     struct exp *exp;
     struct rt_op core_op;
+    struct mpio_io flush; /* the last of all */
+    struct rt_timer flush_late;
     struct rt_msg lost_msg; /* to home, once */
     bool lost_told;
 };
@@ -218,6 +226,7 @@ struct mgr {
     char initiator[ISCSI_NAME_LEN_MAX + 1];
     struct bal_load *load;
     struct rt_link sessions, atts;
+    struct rt_link isids; /* of sessions that ended */
     unsigned sess_last;
     uint64_t start_s;
     bool stopping;

@@ -355,6 +355,43 @@ static void login_start(struct mgr *m, struct rpc_call *call, const struct mgr_w
         login_over(lg);
 }
 
+/* How many there are to be if the caller does not say: node.session.nr_sessions, which is in files. */
+struct login_ask {
+    struct mgr *mgr;
+    struct rpc_call *call;
+    struct mgr_wish wish;
+    struct settings_load load;
+};
+
+static void login_asked(struct settings_load *l)
+{
+    struct login_ask *ask = container_of(l, struct login_ask, load);
+
+    if (l->err)
+        rpc_fail(ask->call, RPC_FAILED, "%s", l->why);
+    else if (!refused_stopping(ask->mgr, ask->call))
+        login_start(ask->mgr, ask->call, &ask->wish, (unsigned)l->set.nr_sessions);
+    explicit_bzero(ask, sizeof(*ask));
+    free(ask);
+}
+
+static void login_ask(struct mgr *m, struct rpc_call *call, const struct mgr_wish *wish)
+{
+    struct login_ask *ask = calloc(1, sizeof(*ask));
+
+    if (!ask) {
+        rpc_fail(call, RPC_INTERNAL, "no memory for a login");
+        return;
+    }
+    ask->mgr = m;
+    ask->call = call;
+    ask->wish = *wish;
+    ask->load.mgr = m;
+    ask->load.wish = &ask->wish;
+    ask->load.done = login_asked;
+    settings_load(&ask->load);
+}
+
 static void do_login(void *user, struct rpc_call *call, json_t *params)
 {
     static const struct param list[] = {
@@ -371,7 +408,10 @@ static void do_login(void *user, struct rpc_call *call, json_t *params)
 
     if (!params_check(call, params, list) || refused_stopping(user, call) || !wish_take(call, params, &wish))
         return;
-    login_start(user, call, &wish, sessions ? (unsigned)json_integer_value(sessions) : 1);
+    if (sessions)
+        login_start(user, call, &wish, (unsigned)json_integer_value(sessions));
+    else
+        login_ask(user, call, &wish);
     explicit_bzero(&wish, sizeof(wish));
 }
 

@@ -164,6 +164,83 @@ static void core_stop(struct hop *h)
         hop_back(h);
 }
 
+/* ---- identities ------------------------------------------------------------------------------------------ */
+
+/* RFC 7143 10.1.1, conservative reuse: a session that could not log out may have left writes at its target,
+ * which would land late, on newer ones. The next session takes its identity, and the target ends what is left
+ * of the old one before it lets the new one in. */
+#define ISIDS_MAX 1024u
+
+struct isid {
+    struct rt_link link;
+    char iqn[ISCSI_NAME_LEN_MAX + 1];
+    uint8_t isid[6];
+};
+
+static void isid_drop(struct isid *i)
+{
+    rt_list_del(&i->link);
+    free(i);
+}
+
+void sess_isids_free(struct mgr *m)
+{
+    while (!rt_list_empty(&m->isids))
+        isid_drop(rt_list_entry(m->isids.next, struct isid, link));
+}
+
+void sess_isid_keep(struct mgr *m, const char *iqn, const uint8_t isid[static 6])
+{
+    struct isid *i;
+    unsigned nr = 0;
+
+    rt_list_for (l, &m->isids) {
+        nr++;
+        if (!memcmp(rt_list_entry(l, struct isid, link)->isid, isid, 6))
+            return;
+    }
+    if (nr >= ISIDS_MAX)                    /* the oldest: what it left behind has ended by now */
+        isid_drop(rt_list_entry(m->isids.next, struct isid, link));
+    if (!(i = calloc(1, sizeof(*i))))
+        return;
+    snprintf(i->iqn, sizeof(i->iqn), "%s", iqn);
+    memcpy(i->isid, isid, sizeof(i->isid));
+    rt_list_push(&m->isids, &i->link);
+}
+
+static bool isid_lives(const struct mgr *m, const uint8_t isid[static 6])
+{
+    rt_list_for (l, &m->sessions) {
+        const struct sess *s = rt_list_entry(l, struct sess, link);
+
+        if (s->state != SESS_ENDING && !memcmp(s->conf.isid, isid, 6))
+            return true;
+    }
+    return false;
+}
+
+/* One that is ending has nothing left that anybody waits for. */
+static void isid_choose(struct mgr *m, const char *iqn, uint8_t out[static 6])
+{
+    rt_list_for (l, &m->sessions) {
+        const struct sess *s = rt_list_entry(l, struct sess, link);
+
+        if (s->state == SESS_ENDING && !strcmp(s->wish.iqn, iqn))
+            sess_isid_keep(m, iqn, s->conf.isid);
+    }
+    rt_list_for (l, &m->isids) {
+        struct isid *i = rt_list_entry(l, struct isid, link);
+
+        if (strcmp(i->iqn, iqn) != 0 || isid_lives(m, i->isid))
+            continue;
+        memcpy(out, i->isid, sizeof(i->isid));
+        isid_drop(i);
+        return;
+    }
+    rt_random(m->rt, out, 6);               /* here and not by the session, so that the books know it */
+    out[0] = 0x80;                          /* random, RFC 7143 11.12.5 */
+}
+
 /* ---- at home --------------------------------------------------------------------------------------------- */
 
 static void started(struct hop *h)
@@ -176,6 +253,8 @@ static void ended(struct hop *h)
     struct sess *s = container_of(h, struct sess, stop);
 
     rt_list_del(&s->link);
+    if (!isid_lives(s->mgr, s->conf.isid))
+        sess_isid_keep(s->mgr, s->wish.iqn, s->conf.isid);
     waits_call(&s->end_waits, 0, NULL);
     sess_put(s);
 }
@@ -247,10 +326,8 @@ struct sess *sess_new(struct mgr *m, const struct mgr_wish *wish, const uint8_t 
     s->conf.portal = wish->portal;
     if (isid)
         memcpy(s->conf.isid, isid, sizeof(s->conf.isid));
-    else { /* made here and not by the session, so that the books know it */
-        rt_random(m->rt, s->conf.isid, sizeof(s->conf.isid));
-        s->conf.isid[0] = 0x80; /* random, RFC 7143 11.12.5 */
-    }
+    else
+        isid_choose(m, wish->iqn, s->conf.isid);
     rt_list_init(&s->up_waits);
     rt_list_init(&s->end_waits);
     sess_place(m, s);

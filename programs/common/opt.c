@@ -169,12 +169,14 @@ static int give(struct opts *out, const struct opt *o, const char *text)
 {
     struct opt_given *g = &out->given[out->given_nr];
 
-    if (!o->many && opt_has(out, o->name))
-        return opt_usage(out->prog, out->cmd, "--%s is given twice", o->name);
-    if (out->given_nr == OPT_GIVEN_MAX)
+    /* The last one wins, so that a script's options can be overridden at the end of its line. */
+    for (unsigned i = 0; !o->many && i < out->given_nr; i++)
+        if (out->given[i].opt == o)
+            g = &out->given[i];
+    if (g == &out->given[OPT_GIVEN_MAX])
         return opt_usage(out->prog, out->cmd, "more than %d options", OPT_GIVEN_MAX);
+    out->given_nr += g == &out->given[out->given_nr];
     *g = (struct opt_given){ .opt = o, .text = text };
-    out->given_nr++;
     return value_check(out, g);
 }
 

@@ -15,6 +15,15 @@
 #include "programs/common/rundir.h"
 #include "reactor/rt.h"
 
+int path_absolute(const char *path, char out[static PATH_LEN_MAX])
+{
+    char cwd[PATH_LEN_MAX] = "";
+
+    if (*path != '/' && !getcwd(cwd, sizeof(cwd)))
+        return -errno;
+    return snprintf(out, PATH_LEN_MAX, "%s%s%s", cwd, *cwd ? "/" : "", path) < PATH_LEN_MAX ? 0 : -ENAMETOOLONG;
+}
+
 static const char *dir_default(char buf[static 512], char why[static 256])
 {
     const char *xdg = getenv("XDG_RUNTIME_DIR");

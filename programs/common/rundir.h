@@ -8,6 +8,10 @@
 
 #define RUNDIR_MAX      88 /* with the longest socket name below it a unix address is full at 108 */
 #define RUNDIR_PATH_MAX 128
+#define PATH_LEN_MAX    4096
+
+/* As seen from the working directory, which a daemon that goes to the background leaves. Return: 0 or -errno. */
+int path_absolute(const char *path, char out[static PATH_LEN_MAX]);
 
 /* @given (--run-dir), else CORELANE_RUN_DIR, else /run/corelane for root and $XDG_RUNTIME_DIR/corelane for
  * others; made absolute. Return: true, or false with @why. */

@@ -1,7 +1,6 @@
 /*
  * main.c - corelane-targetd: the target daemon. Composes reactors, target and control socket
  */
-#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -15,7 +14,6 @@
 
 #define PORTALS_MAX        64u
 #define ISCSI_PORT_DEFAULT 3260
-#define PATH_LEN_MAX       4096
 
 struct targetd {
     struct service service;
@@ -64,15 +62,6 @@ static int portals_parse(struct targetd *d, const struct opts *o)
         d->portals_nr++;
     }
     return -1;
-}
-
-static int path_absolute(const char *path, char out[static PATH_LEN_MAX])
-{
-    char cwd[PATH_LEN_MAX] = "";
-
-    if (*path != '/' && !getcwd(cwd, sizeof(cwd)))
-        return -errno;
-    return snprintf(out, PATH_LEN_MAX, "%s%s%s", cwd, *cwd ? "/" : "", path) < PATH_LEN_MAX ? 0 : -ENAMETOOLONG;
 }
 
 /* Where the configuration is, as an absolute path: going to the background leaves the directory. */

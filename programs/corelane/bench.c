@@ -1,8 +1,9 @@
 /*
  * bench.c - corelane bench: measures a LUN from this very process, through libcorelane and nothing else
  *
- * It is a program of a user's, as it were: a thread a job, pinned to a core, each with a session of its own;
- * threads and clocks are its own for that reason. A thread touches nothing of another while it measures.
+ * It is a program of a user's, as it were: a thread a core, with a loop of its own that turns the sessions of
+ * the jobs dealt to it; threads and clocks are its own for that reason. A thread touches nothing of another
+ * while it measures.
  */
 #include <errno.h>
 #include <pthread.h>
@@ -25,9 +26,10 @@
 #define QD_MAX     1024u
 #define BS_MAX     (64ull << 20)
 #define MEMORY_MAX (4ull << 30)
-#define ERRORS_MAX 1000u          /* then a job gives up */
+#define ERRORS_MAX 1000u          /* then a core gives up */
 #define POLL_US    100000         /* so that an interrupt is noticed */
 #define DRAIN_NS   30000000000ull /* how long answers are waited for after the end */
+#define TIME_MAX   86400u         /* seconds */
 
 struct rw {
     const char *name, *words;
@@ -40,16 +42,19 @@ static const struct rw rws[] = {
     { "write", "sequential writes", false, 0 },
 };
 
-struct bench { /* what all jobs share and none changes, but for the atomics */
+struct bench { /* what all lanes share and none changes, but for the atomics */
     const char *url;
     struct corelane_disk_options disk;
     enum corelane_mode mode;
     const struct rw *rw;
-    unsigned read_pct, qd, jobs_nr, time_s;
-    uint64_t bs, seed;
+    unsigned read_pct, qd, jobs_nr, lanes_nr, time_s;
+    uint64_t bs, seed, count; /* count: requests in all; 0: no limit */
     struct cores cores;
+    struct job *jobs; /* job i is lane i % lanes_nr's */
+    struct lane *lanes;
     pthread_barrier_t ready;
     _Atomic bool stop, failed;
+    _Atomic unsigned running; /* lanes that have not measured all they shall */
 };
 
 struct slot {
@@ -59,22 +64,41 @@ struct slot {
     uint64_t start_ns;
 };
 
-struct job {
+struct job { /* a session and what goes over it */
     struct bench *b;
-    pthread_t thread;
-    unsigned index;
-    int core, err, first_error;
-    char why[512], transport[16];
-    struct corelane *c;
+    struct lane *lane;
+    unsigned index, in_flight;
     struct corelane_disk *d;
     struct slot *slots;
     uint8_t *mem;
-    uint64_t rng[2], blocks, next, end_ns; /* blocks: of bs bytes */
-    unsigned in_flight, errors;
-    uint64_t elapsed_ns, user_us, sys_us, busy_ns;
+    uint64_t rng[2], blocks, next; /* blocks: of bs bytes */
+    uint64_t left;                 /* requests to begin yet, where they are counted */
+};
+
+struct lane { /* a core: its thread, its loop, and what its jobs did */
+    struct bench *b;
+    pthread_t thread;
+    unsigned index, in_flight, errors;
+    int core, first_error;
+    char why[512], transport[16];
+    struct corelane *c;
+    uint64_t end_ns, elapsed_ns, user_us, sys_us, busy_ns;
     struct hist hist;
     _Alignas(64) _Atomic uint64_t ios; /* read by the thread that shows progress */
 };
+
+/* A lane's jobs: for (struct job *j = lane_jobs(l); j; j = lane_more(l, j)) */
+static struct job *lane_jobs(const struct lane *l)
+{
+    return &l->b->jobs[l->index];
+}
+
+static struct job *lane_more(const struct lane *l, const struct job *j)
+{
+    const unsigned next = j->index + l->b->lanes_nr;
+
+    return next < l->b->jobs_nr ? &l->b->jobs[next] : NULL;
+}
 
 static _Atomic(struct bench *) running; /* for the handler of SIGINT, which gets no argument */
 
@@ -116,36 +140,42 @@ static inline uint64_t rng_below(uint64_t s[static 2], uint64_t n)
     return (uint64_t)(((unsigned __int128)rng_next(s) * n) >> 64);
 }
 
-/* ---- one job, on its thread ------------------------------------------------------------------------------ */
+/* ---- one job, on its lane's thread --------------------------------------------------------------------- */
 
 static void slot_go(struct slot *s, uint64_t now);
 
 static void slot_done(struct corelane_io *io, int res)
 {
     struct slot *s = io->user;
-    struct job *j = s->job;
+    struct lane *l = s->job->lane;
     const uint64_t now = clock_ns();
 
-    j->in_flight--;
+    s->job->in_flight--;
+    l->in_flight--;
     if (res) {
-        if (!j->errors++)
-            j->first_error = res;
-    } else if (now <= j->end_ns) {
-        hist_add(&j->hist, now - s->start_ns);
-        atomic_store_explicit(&j->ios, j->hist.count, memory_order_relaxed);
+        if (!l->errors++)
+            l->first_error = res;
+    } else if (now <= l->end_ns) {
+        hist_add(&l->hist, now - s->start_ns);
+        atomic_store_explicit(&l->ios, l->hist.count, memory_order_relaxed);
     }
-    if (now < j->end_ns && j->errors < ERRORS_MAX && !atomic_load_explicit(&j->b->stop, memory_order_relaxed))
+    if (now < l->end_ns && l->errors < ERRORS_MAX && !atomic_load_explicit(&l->b->stop, memory_order_relaxed))
         slot_go(s, now);
 }
 
 static void slot_go(struct slot *s, uint64_t now)
 {
     struct job *j = s->job;
+    struct lane *l = j->lane;
     const struct bench *b = j->b;
     const bool read = b->read_pct == 100 || (b->read_pct && rng_below(j->rng, 100) < b->read_pct);
     uint64_t at;
     int err;
 
+    if (b->count && !j->left--) {
+        j->left = 0;
+        return;
+    }
     if (b->rw->random) {
         at = rng_below(j->rng, j->blocks);
     } else {
@@ -157,10 +187,12 @@ static void slot_go(struct slot *s, uint64_t now)
     s->io.length = b->bs;
     s->start_ns = now;
     j->in_flight++;
+    l->in_flight++;
     if ((err = corelane_submit(j->d, &s->io))) {
         j->in_flight--;
-        j->first_error = j->errors ? j->first_error : err;
-        j->errors = ERRORS_MAX;
+        l->in_flight--;
+        l->first_error = l->errors ? l->first_error : err;
+        l->errors = ERRORS_MAX;
     }
 }
 
@@ -188,38 +220,65 @@ static int job_slots(struct job *j)
     return 0;
 }
 
-/* Return: whether the LUN can be measured as asked; else j->why says why not. */
-static bool job_open(struct job *j)
+/* Return: whether the LUN can be measured as asked; else l->why says why not. */
+static bool job_open(struct lane *l, struct job *j)
 {
     const struct bench *b = j->b;
-    const struct corelane_options options = { .core = j->core, .mode = b->mode };
     struct corelane_disk_info info;
 
-    if ((j->err = corelane_new(&j->c, &options))) {
-        snprintf(j->why, sizeof(j->why), "core %d: %s", j->core, strerror(-j->err));
-        return false;
-    }
-    if ((j->err = corelane_disk_open(j->c, b->url, &b->disk, &j->d))) {
-        snprintf(j->why, sizeof(j->why), "%s", corelane_error(j->c));
+    if (corelane_disk_open(l->c, b->url, &b->disk, &j->d)) {
+        snprintf(l->why, sizeof(l->why), "%s", corelane_error(l->c));
         return false;
     }
     corelane_disk_info(j->d, &info);
-    snprintf(j->transport, sizeof(j->transport), "%s", info.transport);
-    j->core = info.core;
+    snprintf(l->transport, sizeof(l->transport), "%s", info.transport);
     j->blocks = info.size / b->bs;
     j->next = j->blocks * j->index / b->jobs_nr;
     if (!j->blocks)
-        snprintf(j->why, sizeof(j->why), "--bs is larger than the LUN, which has %llu bytes",
+        snprintf(l->why, sizeof(l->why), "--bs is larger than the LUN, which has %llu bytes",
                  (unsigned long long)info.size);
     else if (b->bs % info.block_len)
-        snprintf(j->why, sizeof(j->why), "--bs is not a multiple of the LUN's block of %u bytes",
+        snprintf(l->why, sizeof(l->why), "--bs is not a multiple of the LUN's block of %u bytes",
                  info.block_len);
     else if (info.readonly && b->read_pct < 100)
-        snprintf(j->why, sizeof(j->why), "the LUN is read-only: measure it with --rw randread or read");
-    else if ((j->err = job_slots(j)))
-        snprintf(j->why, sizeof(j->why), "no memory for %u buffers of %llu bytes", b->qd,
+        snprintf(l->why, sizeof(l->why), "the LUN is read-only: measure it with --rw randread or read");
+    else if (job_slots(j))
+        snprintf(l->why, sizeof(l->why), "no memory for %u buffers of %llu bytes", b->qd,
                  (unsigned long long)b->bs);
-    return !*j->why;
+    return !*l->why;
+}
+
+/* ---- one lane ------------------------------------------------------------------------------------------ */
+
+static bool lane_open(struct lane *l)
+{
+    const struct corelane_options options = { .core = l->core, .mode = l->b->mode };
+    const int err = corelane_new(&l->c, &options);
+
+    if (err) {
+        snprintf(l->why, sizeof(l->why), "core %d: %s", l->core, strerror(-err));
+        return false;
+    }
+    for (struct job *j = lane_jobs(l); j; j = lane_more(l, j))
+        if (!job_open(l, j))
+            return false;
+    return true;
+}
+
+/* What still has requests under way stays: the library owns their memory. */
+static void lane_close(struct lane *l)
+{
+    const bool idle = !l->in_flight;
+
+    for (struct job *j = lane_jobs(l); j; j = lane_more(l, j)) {
+        if (j->in_flight)
+            continue;
+        corelane_disk_close(j->d);
+        free(j->slots);
+        free(j->mem);
+    }
+    if (idle)
+        corelane_free(l->c);
 }
 
 static void usage_take(uint64_t *user_us, uint64_t *sys_us)
@@ -231,53 +290,50 @@ static void usage_take(uint64_t *user_us, uint64_t *sys_us)
     *sys_us = (uint64_t)ru.ru_stime.tv_sec * 1000000u + (uint64_t)ru.ru_stime.tv_usec;
 }
 
-static void job_measure(struct job *j)
+static void lane_measure(struct lane *l)
 {
     uint64_t user, sys, busy, poll, sleep, start, now;
 
     usage_take(&user, &sys);
-    corelane_cpu(j->c, &busy, &poll, &sleep);
+    corelane_cpu(l->c, &busy, &poll, &sleep);
     start = clock_ns();
-    j->end_ns = start + (uint64_t)j->b->time_s * 1000000000u;
-    for (unsigned i = 0; i < j->b->qd; i++)
-        slot_go(&j->slots[i], clock_ns());
-    while (j->in_flight && (now = clock_ns()) < j->end_ns)
-        corelane_poll(j->c,
-                      now + POLL_US * 1000u < j->end_ns ? POLL_US : (int64_t)((j->end_ns - now) / 1000 + 1));
+    l->end_ns = start + (uint64_t)l->b->time_s * 1000000000u;
+    for (unsigned i = 0; i < l->b->qd; i++)
+        for (struct job *j = lane_jobs(l); j; j = lane_more(l, j))
+            slot_go(&j->slots[i], clock_ns());
+    while (l->in_flight && (now = clock_ns()) < l->end_ns)
+        corelane_poll(l->c,
+                      now + POLL_US * 1000u < l->end_ns ? POLL_US : (int64_t)((l->end_ns - now) / 1000 + 1));
     now = clock_ns();
-    j->elapsed_ns = (now < j->end_ns ? now : j->end_ns) - start;
-    usage_take(&j->user_us, &j->sys_us);
-    j->user_us -= user;
-    j->sys_us -= sys;
-    corelane_cpu(j->c, &j->busy_ns, &poll, &sleep);
-    j->busy_ns -= busy;
-    while (j->in_flight && clock_ns() < j->end_ns + DRAIN_NS)
-        corelane_poll(j->c, POLL_US);
-    if (j->in_flight)
-        snprintf(j->why, sizeof(j->why), "%u requests were not answered within %llu s after the end",
-                 j->in_flight, DRAIN_NS / 1000000000u);
+    l->elapsed_ns = (now < l->end_ns ? now : l->end_ns) - start;
+    usage_take(&l->user_us, &l->sys_us);
+    l->user_us -= user;
+    l->sys_us -= sys;
+    corelane_cpu(l->c, &l->busy_ns, &poll, &sleep);
+    l->busy_ns -= busy;
+    while (l->in_flight && clock_ns() < l->end_ns + DRAIN_NS)
+        corelane_poll(l->c, POLL_US);
+    if (l->in_flight)
+        snprintf(l->why, sizeof(l->why), "%u requests were not answered within %llu s after the end",
+                 l->in_flight, DRAIN_NS / 1000000000u);
 }
 
-static void *job_run(void *arg)
+static void *lane_run(void *arg)
 {
-    struct job *j = arg;
+    struct lane *l = arg;
 
-    if (!job_open(j))
-        atomic_store(&j->b->failed, true);
-    pthread_barrier_wait(&j->b->ready); /* all log in first, so that none measures while another does that */
-    pthread_barrier_wait(&j->b->ready); /* and who shows progress has begun to look */
-    if (!atomic_load(&j->b->failed))
-        job_measure(j);
-    if (!j->in_flight) { /* else the library still owns what it was given */
-        corelane_disk_close(j->d);
-        corelane_free(j->c);
-        free(j->slots);
-        free(j->mem);
-    }
+    if (!lane_open(l))
+        atomic_store(&l->b->failed, true);
+    pthread_barrier_wait(&l->b->ready); /* all log in first, so that none measures while another does that */
+    pthread_barrier_wait(&l->b->ready); /* and who shows progress has begun to look */
+    if (!atomic_load(&l->b->failed))
+        lane_measure(l);
+    atomic_fetch_sub(&l->b->running, 1);
+    lane_close(l);
     return NULL;
 }
 
-/* ---- all jobs -------------------------------------------------------------------------------------------- */
+/* ---- all lanes ------------------------------------------------------------------------------------------- */
 
 static void interrupted(int signo)
 {
@@ -287,28 +343,33 @@ static void interrupted(int signo)
         atomic_store(&b->stop, true);
 }
 
-static uint64_t ios_now(const struct bench *b, struct job *jobs)
+static uint64_t ios_now(const struct bench *b)
 {
     uint64_t n = 0;
 
-    for (unsigned i = 0; i < b->jobs_nr; i++)
-        n += atomic_load_explicit(&jobs[i].ios, memory_order_relaxed);
+    for (unsigned i = 0; i < b->lanes_nr; i++)
+        n += atomic_load_explicit(&b->lanes[i].ios, memory_order_relaxed);
     return n;
 }
 
-static void progress_show(const struct bench *b, struct job *jobs)
+static bool going_on(struct bench *b)
+{
+    return atomic_load(&b->running) && !atomic_load(&b->stop);
+}
+
+static void progress_show(struct bench *b)
 {
     const bool tty = isatty(STDERR_FILENO);
     const uint64_t start = clock_ns();
     uint64_t last = 0, last_ns = start;
 
-    for (unsigned s = 1; s <= b->time_s && !atomic_load(&b->stop); s++) {
+    for (unsigned s = 1; s <= b->time_s && going_on(b); s++) {
         uint64_t now, ios;
         double rate;
 
-        while ((now = clock_ns()) < start + s * 1000000000ull && !atomic_load(&b->stop))
+        while ((now = clock_ns()) < start + s * 1000000000ull && going_on(b))
             nanosleep(&(struct timespec){ 0, 20000000 }, NULL);
-        ios = ios_now(b, jobs);
+        ios = ios_now(b);
         rate = (double)(ios - last) * 1e9 / (double)(now - last_ns);
         fprintf(stderr, "%s%3u s  %9.0f IO/s  %8.1f MB/s%s", tty ? "\r" : "", s, rate,
                 rate * (double)b->bs / 1e6, tty ? "" : "\n");
@@ -321,36 +382,36 @@ static void progress_show(const struct bench *b, struct job *jobs)
 
 struct total {
     struct hist hist;
-    double seconds, iops, user, sys, busy; /* the last three: shares of a core, the mean over jobs */
+    double seconds, iops, user, sys, busy; /* the last three: shares of a core, the mean over cores */
     unsigned errors;
     int first_error;
 };
 
-static void totals_add(const struct bench *b, const struct job *jobs, struct total *t)
+static void totals_add(const struct bench *b, struct total *t)
 {
-    for (unsigned i = 0; i < b->jobs_nr; i++) {
-        const struct job *j = &jobs[i];
-        const double seconds = (double)j->elapsed_ns / 1e9;
+    for (unsigned i = 0; i < b->lanes_nr; i++) {
+        const struct lane *l = &b->lanes[i];
+        const double seconds = (double)l->elapsed_ns / 1e9;
 
-        hist_merge(&t->hist, &j->hist);
-        t->errors += j->errors;
-        t->first_error = t->first_error ? t->first_error : j->first_error;
+        hist_merge(&t->hist, &l->hist);
+        t->errors += l->errors;
+        t->first_error = t->first_error ? t->first_error : l->first_error;
         if (seconds <= 0)
             continue;
         t->seconds = seconds > t->seconds ? seconds : t->seconds;
-        t->iops += (double)j->hist.count / seconds;
-        t->user += (double)j->user_us / 1e6 / seconds / b->jobs_nr;
-        t->sys += (double)j->sys_us / 1e6 / seconds / b->jobs_nr;
-        t->busy += (double)j->busy_ns / 1e9 / seconds / b->jobs_nr;
+        t->iops += (double)l->hist.count / seconds;
+        t->user += (double)l->user_us / 1e6 / seconds / b->lanes_nr;
+        t->sys += (double)l->sys_us / 1e6 / seconds / b->lanes_nr;
+        t->busy += (double)l->busy_ns / 1e9 / seconds / b->lanes_nr;
     }
 }
 
-static void result_json(const struct bench *b, const struct job *jobs, const struct total *t)
+static void result_json(const struct bench *b, const struct total *t)
 {
     json_t *cores = json_array(), *o;
 
-    for (unsigned i = 0; i < b->jobs_nr; i++)
-        json_array_append_new(cores, json_integer(jobs[i].core));
+    for (unsigned i = 0; i < b->lanes_nr; i++)
+        json_array_append_new(cores, json_integer(b->lanes[i].core));
     o = json_pack("{s:f, s:f, s:{s:f, s:f, s:f, s:f, s:f}, s:i, s:o, s:s, s:{s:f, s:f, s:f}, s:s, s:i, s:I, "
                   "s:i, s:i, s:f, "
                   "s:I, s:i}",
@@ -358,23 +419,23 @@ static void result_json(const struct bench *b, const struct job *jobs, const str
                   hist_mean(&t->hist) / 1e3, "p50", (double)hist_quantile(&t->hist, .5) / 1e3, "p99",
                   (double)hist_quantile(&t->hist, .99) / 1e3, "p999",
                   (double)hist_quantile(&t->hist, .999) / 1e3, "max", (double)t->hist.max / 1e3, "core",
-                  jobs[0].core, "cores", cores, "transport", jobs[0].transport, "cpu", "user", t->user, "sys",
-                  t->sys, "busy", t->busy, "rw", b->rw->name, "rwmixread", (int)b->read_pct, "bs",
+                  b->lanes[0].core, "cores", cores, "transport", b->lanes[0].transport, "cpu", "user", t->user,
+                  "sys", t->sys, "busy", t->busy, "rw", b->rw->name, "rwmixread", (int)b->read_pct, "bs",
                   (json_int_t)b->bs, "qd", (int)b->qd, "jobs", (int)b->jobs_nr, "time_s", t->seconds, "ios",
                   (json_int_t)t->hist.count, "errors", (int)t->errors);
     json_print(o);
     json_decref(o);
 }
 
-static void result_print(const struct bench *b, const struct job *jobs, const struct total *t)
+static void result_print(const struct bench *b, const struct total *t)
 {
     char bs[SIZE_STR_MAX];
 
     size_format(b->bs, bs);
     printf("%s %s, depth %u, %u job%s, %.1f s over %s; core", bs, b->rw->words, b->qd, b->jobs_nr,
-           b->jobs_nr == 1 ? "" : "s", t->seconds, jobs[0].transport);
-    for (unsigned i = 0; i < b->jobs_nr; i++)
-        printf("%s%d", i ? "," : " ", jobs[i].core);
+           b->jobs_nr == 1 ? "" : "s", t->seconds, b->lanes[0].transport);
+    for (unsigned i = 0; i < b->lanes_nr; i++)
+        printf("%s%d", i ? "," : " ", b->lanes[i].core);
     printf("\n  %.0f IO/s, %.1f MB/s, %u errors\n", t->iops, t->iops * (double)b->bs / 1e6, t->errors);
     printf("  latency us: mean %.1f, p50 %.1f, p99 %.1f, p99.9 %.1f, max %.1f\n", hist_mean(&t->hist) / 1e3,
            (double)hist_quantile(&t->hist, .5) / 1e3, (double)hist_quantile(&t->hist, .99) / 1e3,
@@ -385,23 +446,23 @@ static void result_print(const struct bench *b, const struct job *jobs, const st
 }
 
 /* Return: the exit status. */
-static int jobs_report(const struct opts *o, const struct bench *b, const struct job *jobs)
+static int lanes_report(const struct opts *o, const struct bench *b)
 {
     struct total *t;
 
-    for (unsigned i = 0; i < b->jobs_nr; i++) {
-        if (*jobs[i].why) {
-            fprintf(stderr, "%s: %s\n", o->prog, jobs[i].why);
+    for (unsigned i = 0; i < b->lanes_nr; i++) {
+        if (*b->lanes[i].why) {
+            fprintf(stderr, "%s: %s\n", o->prog, b->lanes[i].why);
             return 1;
         }
     }
     if (!(t = calloc(1, sizeof(*t))))
         return 1;
-    totals_add(b, jobs, t);
+    totals_add(b, t);
     if (opt_has(o, "json"))
-        result_json(b, jobs, t);
+        result_json(b, t);
     else
-        result_print(b, jobs, t);
+        result_print(b, t);
     if (t->errors)
         fprintf(stderr, "%s: %u requests failed, the first: %s\n", o->prog, t->errors,
                 strerror(-t->first_error));
@@ -410,41 +471,54 @@ static int jobs_report(const struct opts *o, const struct bench *b, const struct
     return status;
 }
 
-static void job_init(struct bench *b, struct job *j, unsigned index)
+static void job_init(struct bench *b, unsigned index)
 {
     uint64_t seed = b->seed + index * 0x632be59bd9b4e019u;
+    struct job *j = &b->jobs[index];
 
     j->b = b;
     j->index = index;
-    j->core = b->cores.core[index % b->cores.nr];
+    j->lane = &b->lanes[index % b->lanes_nr];
+    j->left = b->count / b->jobs_nr + (index < b->count % b->jobs_nr);
     j->rng[0] = splitmix(&seed);
     j->rng[1] = splitmix(&seed);
 }
 
-static int jobs_run(const struct opts *o, struct bench *b, struct job *jobs)
+static void lanes_start(const struct opts *o, struct bench *b)
 {
-    int err;
+    for (unsigned i = 0; i < b->jobs_nr; i++)
+        job_init(b, i);
+    for (unsigned i = 0; i < b->lanes_nr; i++) {
+        struct lane *l = &b->lanes[i];
+        int err;
 
-    pthread_barrier_init(&b->ready, NULL, b->jobs_nr + 1);
-    for (unsigned i = 0; i < b->jobs_nr; i++) {
-        job_init(b, &jobs[i], i);
-        if ((err = pthread_create(&jobs[i].thread, NULL, job_run, &jobs[i]))) {
-            fprintf(stderr, "%s: job %u cannot have a thread: %s\n", o->prog, i, strerror(err));
+        l->b = b;
+        l->index = i;
+        l->core = b->cores.core[i];
+        if ((err = pthread_create(&l->thread, NULL, lane_run, l))) {
+            fprintf(stderr, "%s: core %d cannot have a thread: %s\n", o->prog, l->core, strerror(err));
             exit(1); /* the others wait for it */
         }
     }
+}
+
+static int lanes_run(const struct opts *o, struct bench *b)
+{
+    pthread_barrier_init(&b->ready, NULL, b->lanes_nr + 1);
+    atomic_store(&b->running, b->lanes_nr);
+    lanes_start(o, b);
     atomic_store(&running, b);
     signal(SIGINT, interrupted);
     signal(SIGTERM, interrupted);
     pthread_barrier_wait(&b->ready);
     pthread_barrier_wait(&b->ready);
     if (!atomic_load(&b->failed) && !opt_has(o, "json"))
-        progress_show(b, jobs);
-    for (unsigned i = 0; i < b->jobs_nr; i++)
-        pthread_join(jobs[i].thread, NULL);
+        progress_show(b);
+    for (unsigned i = 0; i < b->lanes_nr; i++)
+        pthread_join(b->lanes[i].thread, NULL);
     atomic_store(&running, NULL);
     pthread_barrier_destroy(&b->ready);
-    return jobs_report(o, b, jobs);
+    return lanes_report(o, b);
 }
 
 /* ---- the command ----------------------------------------------------------------------------------------- */
@@ -468,7 +542,8 @@ static int bench_options(const struct opts *o, struct bench *b)
     b->bs = opt_num(o, "bs", 4096);
     b->qd = (unsigned)opt_num(o, "qd", 32);
     b->jobs_nr = (unsigned)opt_num(o, "jobs", 1);
-    b->time_s = (unsigned)opt_num(o, "time", 5);
+    b->count = opt_num(o, "count", 0);
+    b->time_s = (unsigned)opt_num(o, "time", b->count ? TIME_MAX : 5);
     b->seed = opt_num(o, "seed", 1);
     b->mode = *mode == 'p' ? CORELANE_POLLING : *mode == 'i' ? CORELANE_INTERRUPT : CORELANE_ADAPTIVE;
     b->disk.queue_depth = b->qd < 2 ? 2 : b->qd;
@@ -483,14 +558,21 @@ static int bench_options(const struct opts *o, struct bench *b)
         cores_allowed(&b->cores);
     else if (!cores_parse(opt_text(o, "cores", ""), &b->cores, why))
         return EXIT_USAGE;
+    b->lanes_nr = b->jobs_nr < b->cores.nr ? b->jobs_nr : b->cores.nr;
     return -1;
+}
+
+static void *zeroed(size_t align, size_t len)
+{
+    void *p = aligned_alloc(align, len);
+
+    return p ? memset(p, 0, len) : NULL;
 }
 
 static int bench_run(const struct cmd *cmd, const struct opts *o)
 {
     struct bench *b = calloc(1, sizeof(*b));
     json_t *secret = json_object();
-    struct job *jobs = NULL;
     int status = b ? bench_options(o, b) : 1;
 
     if (status < 0 && opt_has(o, "user"))
@@ -501,14 +583,14 @@ static int bench_run(const struct cmd *cmd, const struct opts *o)
     if (status < 0) {
         b->disk.user = opt_text(o, "user", NULL);
         b->disk.secret = json_string_value(json_object_get(secret, "secret"));
-        jobs = aligned_alloc(64, b->jobs_nr * sizeof(*jobs));
-        status = jobs ? -1 : 1;
+        b->jobs = calloc(b->jobs_nr, sizeof(*b->jobs));
+        b->lanes = zeroed(64, b->lanes_nr * sizeof(*b->lanes)); /* calloc() would not keep their alignment */
+        status = b->jobs && b->lanes ? lanes_run(o, b) : 1;
     }
-    if (status < 0) {
-        memset(jobs, 0, b->jobs_nr * sizeof(*jobs));
-        status = jobs_run(o, b, jobs);
+    if (b) {
+        free(b->jobs);
+        free(b->lanes);
     }
-    free(jobs);
     json_decref(secret);
     free(b);
     return status;
@@ -523,10 +605,13 @@ static const struct opt bench_opts[] = {
     { "qd", 0, OPT_NUM, .arg = "N", .lo = 1, .hi = QD_MAX,
       .help = "requests in flight of each job (default: 32)" },
     { "jobs", 0, OPT_NUM, .arg = "N", .lo = 1, .hi = JOBS_MAX,
-      .help = "sessions, each on a thread and core of its own (default: 1)" },
-    { "time", 0, OPT_NUM, .arg = "S", .lo = 1, .hi = 86400, .help = "seconds (default: 5)" },
+      .help = "sessions, dealt out over the cores (default: 1)" },
+    { "time", 0, OPT_NUM, .arg = "S", .lo = 1, .hi = TIME_MAX,
+      .help = "seconds (default: 5; with --count, no limit)" },
+    { "count", 0, OPT_NUM, .arg = "N", .lo = 1, .hi = UINT64_MAX,
+      .help = "end after so many requests of all jobs together" },
     { "cores", 0, OPT_CORES, .arg = "LIST",
-      .help = "cores for the jobs, like 0,2-5 (default: all allowed, in order)" },
+      .help = "cores, like 0,2-5 (default: as many as jobs, of those allowed)" },
     { "mode", 0, OPT_WORD, .arg = "poll|adaptive|interrupt",
       .help = "how cores wait for answers (default: adaptive)" },
     { "seed", 0, OPT_NUM, .arg = "N", .lo = 0, .hi = UINT64_MAX, .help = "of the random offsets (default: 1)" },

@@ -28,7 +28,7 @@ static const struct opt cred_opts[] = {
 static const struct opt login_opts[] = {
     { "portal", 'p', OPT_TEXT, .key = "portal", .arg = "ADDR[:PORT]", .help = "where the target listens" },
     { "sessions", 0, OPT_NUM, .key = "sessions", .arg = "N", .lo = 1, .hi = 1024,
-      .help = "bring the number of sessions up to N, each on a core of its own (default: 1)" },
+      .help = "bring the number of sessions up to N, each on a core of its own (default: the node's nr_sessions, 1)" },
     { "header-digest", 0, OPT_TEXT, .key = "header_digest", .arg = "LIST",
       .help = "None, CRC32C, or both in order of preference" },
     { "data-digest", 0, OPT_TEXT, .key = "data_digest", .arg = "LIST", .help = "the same for data" },

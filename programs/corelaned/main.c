@@ -4,15 +4,12 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "manager/mgr.h"
 #include "programs/common/opt.h"
 #include "programs/common/service.h"
 #include "reactor/rt_log.h"
 #include "rpc/rpc.h"
-
-#define PATH_LEN_MAX 4096
 
 struct corelaned {
     struct service service;
@@ -74,10 +71,8 @@ static int serve(struct corelaned *d)
 static int config_find(struct corelaned *d, const struct opts *o)
 {
     const char *dir = opt_text(o, "config-dir", "/etc/iscsi");
-    char cwd[PATH_LEN_MAX] = "";
 
-    if ((*dir != '/' && !getcwd(cwd, sizeof(cwd))) ||
-        snprintf(d->config_dir, sizeof(d->config_dir), "%s%s%s", cwd, *cwd ? "/" : "", dir) >= PATH_LEN_MAX)
+    if (path_absolute(dir, d->config_dir))
         return opt_usage(o->prog, o->cmd, "--config-dir %.64s...: give a shorter, absolute path", dir);
     return -1;
 }

@@ -63,11 +63,21 @@ ok "the initiator starts" start_corelaned
 refused "discovery without the secret" 1 "discovery at $PORTAL" cl discover "$PORTAL"
 same "discovery with it" "$PORTAL,1 $IQN" "$(CORELANE_SECRET=bcdefghijklm cl discover "$PORTAL" --user d)"
 ok "leaves a node record" test -f "$E2E_DIR/etc/nodes/$IQN/${PORTAL%:*},${PORTAL##*:},1/default"
+printf 'discovery.sendtargets.auth.%s\n' 'username = d' 'password = bcdefghijklm' >"$E2E_DIR/etc/iscsid.conf"
+same "discovery with what iscsid.conf says" "$PORTAL,1 $IQN" "$(cl discover "$PORTAL")"
+refused "what is given on the command line comes before it" 1 "discovery at $PORTAL" \
+    env CORELANE_SECRET=not-the-secret "$BUILD/corelane" discover "$PORTAL" --user d
 refused "login without the secret" 1 "login to $IQN at $PORTAL" cl login "$IQN" --portal "$PORTAL"
 same "nothing is left of it" "[]" "$(cl session list --json | tr -d ' \n')"
 export CORELANE_SECRET=abcdefghijkl
 ok "login with it, two sessions" cl login "$IQN" --portal "$PORTAL" --user u --sessions 2
 ok "login again adds none" cl login "$IQN" --portal "$PORTAL" --user u --sessions 2
+if has jq; then
+    sed -i 's/^node.session.nr_sessions = .*/node.session.nr_sessions = 3/' "$E2E_DIR/etc/nodes/$IQN"/*/default
+    same "without a number nr_sessions says how many" 3 "$(cl login "$IQN" --portal "$PORTAL" --user u --json | jq length)"
+    cl logout "$IQN" >/dev/null
+    same "and --sessions comes before it" 2 "$(cl login "$IQN" --portal "$PORTAL" --user u --sessions 2 --json | jq length)"
+fi
 if has jq; then
     same "there are two" 2 "$(cl session list --json | jq length)"
     if [ "$(nproc)" -gt 1 ]; then
@@ -127,6 +137,15 @@ ok "bench shows progress" grep -q "IO/s" "$E2E_DIR/progress"
 ok "and a histogram" grep -q "us \.\." <<<"$out"
 refused "bench of a LUN that is not there" 1 "LUN" cl bench "${url%/0}/99" --time 1
 refused "bench larger than the LUN" 1 "larger than the LUN" cl bench "${url%/0}/0" --bs 32M --qd 1 --time 1
+
+for c in list "session list" "session list --target" "layout show" status "target list" "chap list" "acl list"; do
+    # shellcheck disable=SC2086
+    cl $c
+    # shellcheck disable=SC2086
+    cl $c --json
+done >"$E2E_DIR/all" 2>&1
+not_ok "no secret in what any command says, or in a log" \
+    grep -e abcdefghijkl -e bcdefghijklm "$E2E_DIR/all" "$E2E_DIR/corelaned.log" "$E2E_DIR/targetd.log" "$RUN/corelaned.log"
 
 e2e_stop "$CORELANED"
 ok "the initiator ended" gone "$CORELANED"

@@ -1,4 +1,4 @@
-# shellcheck shell=bash
+# shellcheck shell=bash disable=SC2034 # some variables are for those who source it
 # Helpers of the end-to-end tests, sourced by each. A test makes a temporary directory, starts daemons in it on
 # ports that nobody uses, and leaves nothing behind: what was started is ended by pid, what was mounted or
 # attached below the directory is taken away, also when the test fails or is interrupted. What sanitizers and
@@ -20,7 +20,6 @@
 #   e2e_end                        last: status 1 if anything failed
 
 BUILD=$(readlink -m "${BUILD:-build}")
-# shellcheck disable=SC2034 # PORTAL and WHY_NOT are the tests'
 E2E_DIR='' TARGETD='' CORELANED='' PORTAL='' WHY_NOT='' E2E_FAILED=0
 E2E_OWNED=() E2E_REMOVE=()
 
@@ -143,7 +142,6 @@ refused() {
 }
 same() { if [ "$2" = "$3" ]; then pass "$1"; else fail "$1" "wanted '$2', got '$3'"; fi; }
 
-# shellcheck disable=SC2034
 has() {
     case $1 in
     fuse) WHY_NOT="no /dev/fuse"; [ -c /dev/fuse ] && [ -w /dev/fuse ] ;;
