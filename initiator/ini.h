@@ -4,7 +4,8 @@
  * A session lives whole on one reactor. It logs in, keeps itself alive, and when its connection breaks logs in
  * again with the same ISID and sends again what was in flight, in the order in which it was submitted: by then
  * the target has ended the old session's tasks (RFC 7143 6.3.5, session reinstatement), so nothing is written
- * late by a ghost. Until replacement_timeout is over nobody above notices but by the wait.
+ * late by a ghost. Until replacement_timeout is over nobody above notices but by the wait; from then on
+ * requests fail, while logging in goes on, and when it succeeds units that are still the same serve again.
  */
 #ifndef CORELANE_INI_H
 #define CORELANE_INI_H
@@ -55,6 +56,9 @@ struct ini_settings {
     unsigned chap_algs;                     /* bits of 1 << enum chap_alg; default all */
     struct chap_cred user;                  /* node.session.auth.username, password; name empty: no CHAP */
     struct chap_cred user_in;               /* ...username_in, password_in: what the target must prove */
+    unsigned disc_chap_algs;                /* discovery.sendtargets.auth.*: the same for who asks a
+                                             * portal what it has; sessions make no use of them */
+    struct chap_cred disc_user, disc_user_in;
 };
 void ini_settings_default(struct ini_settings *out);
 /* One key and value of a node record or iscsid.conf. Return: NULL; or what is wrong with the value; or
@@ -67,8 +71,9 @@ const char *ini_settings_set(struct ini_settings *s, const char *key, const char
 struct ini_sess;
 struct ini_task;
 
-enum ini_state { INI_FREE, INI_LOGIN, INI_UP, INI_RECOVERY, INI_LOGOUT, INI_FAILED };
-/* "FREE", "LOGIN", "LOGGED_IN", "RECOVERY", "LOGOUT", "FAILED" */
+/* RECOVERY: requests wait. OFFLINE: the same once replacement_timeout is over: they fail, logins go on. */
+enum ini_state { INI_FREE, INI_LOGIN, INI_UP, INI_RECOVERY, INI_OFFLINE, INI_LOGOUT, INI_FAILED };
+/* "FREE", "LOGIN", "LOGGED_IN", "RECOVERY", "OFFLINE", "LOGOUT", "FAILED" */
 const char *ini_state_name(enum ini_state st);
 
 struct ini_conf {
@@ -84,8 +89,8 @@ struct ini_conf {
 struct ini_sess_events {                    /* any may be NULL; on the session's core */
     void (*up)(void *user);                 /* logged in, the first time and after each recovery */
     void (*down)(void *user, int err, const char *why);   /* the connection broke; recovery begins */
-    /* For good: login refused, retries or replacement_timeout over. Tasks fail from here on; the session is
-     * INI_FAILED. */
+    /* For good: the first login refused, its retries or those of reopen_max used up. Tasks fail from here on;
+     * the session is INI_FAILED. */
     void (*failed)(void *user, int err, const char *why);
     void (*luns_changed)(void *user);       /* 3F/0E arrived */
 };
@@ -189,7 +194,8 @@ struct ini_lun_info {
 
 enum ini_event {
     INI_LUN_RESIZED,                        /* info has the new size */
-    INI_LUN_GONE,                           /* 05/25/00 or the session failed: requests fail from here on */
+    INI_LUN_GONE,                           /* 05/25/00, or no session for too long: requests fail from here on;
+                                             * in the second case until INI_LUN_RESUMED */
     INI_LUN_CHANGED,                        /* another unit has this number now (VPD 83): it gets nothing */
     INI_LUN_PAUSED, INI_LUN_RESUMED,        /* the session recovers, is back */
 };
@@ -198,6 +204,12 @@ enum ini_event {
 int ini_lun_open(struct ini_sess *s, uint16_t lun, struct ini_lun **out,
                  void (*done)(void *user, int err, const char *why),
                  void (*event)(void *user, enum ini_event ev), void *user);
+/* Gives the unit up, for good: requests end with @err (-EIO, -ENODEV) at once, those with the target as soon as no
+ * connection touches their memory: in recovery at once, else after a second in which they may still be answered.
+ * The target is asked to abort them; until it has, nothing more is opened on the session without a new login, so
+ * that none of them is carried out late on a unit that is in use again. A connection that does not move for a
+ * further second is made anew; that apart, other units of the session are not disturbed. No event is told. */
+void ini_lun_abandon(struct ini_lun *l, int err);
 /* Nothing may be in flight (asserted). Accepts NULL. */
 void ini_lun_close(struct ini_lun *l);
 const struct ini_lun_info *ini_lun_info(const struct ini_lun *l);

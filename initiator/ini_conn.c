@@ -13,6 +13,7 @@
 #include <string.h>
 #include "initiator/ini_internal.h"
 #include "reactor/rt_bytes.h"
+#include "reactor/rt_log.h"
 
 static void conn_connect(struct ini_sess *s);
 static void conn_gone(struct ini_sess *s);
@@ -272,10 +273,8 @@ static void on_terminate(void *user, int err)
 
     if (err == -EBADMSG)
         s->digest_errors++;
-    if (s->conn == CONN_LOGIN && s->login->stage == LOGIN_CHAP_ALG && s->chap_algs != 1u << CHAP_MD5) {
-        s->chap_algs = 1u << CHAP_MD5; /* some targets hang up on a list of digests that they do not know */
-        s->again = true;
-    }
+    if (s->conn == CONN_LOGIN)
+        ini_login_offer_less(s);
     ini_conn_lost(s, err, "%s", lost_words(err));
 }
 
@@ -343,6 +342,9 @@ static void phase_over(struct rt_timer *t)
     struct ini_sess *s = container_of(t, struct ini_sess, phase);
 
     switch (s->conn) {
+    case CONN_RESOLVING:                    /* the look-up itself goes on, and is forgotten */
+        ini_conn_lost(s, -ETIMEDOUT, "no answer to the look-up of \"%s\"", s->portal.host);
+        return;
     case CONN_CONNECTING:
         s->next_addr = true;
         ini_conn_lost(s, -ETIMEDOUT, "no answer to the connection request");
@@ -447,6 +449,8 @@ static void conn_resolve(struct ini_sess *s)
         return;
     }
     s->conn = CONN_RESOLVING;
+    s->next_addr = false;
+    ini_phase_arm(s, s->conf.set.login_timeout_s);
     if (!s->lookup)
         s->lookup = calloc(1, sizeof(*s->lookup));
     if (!s->lookup) {
@@ -466,7 +470,7 @@ static void conn_resolve(struct ini_sess *s)
 void ini_conn_open(struct ini_sess *s)
 {
     s->attempting = true;
-    s->hopeless = false;
+    s->hopeless = s->again = s->chap_md5_only = false;
     s->hops = 0;
     s->portal = s->hop[0] = s->home;
     conn_resolve(s);
@@ -499,6 +503,11 @@ static void attempt_failed(struct ini_sess *s)
 {
     const struct ini_settings *set = &s->conf.set;
 
+    if (s->chap_md5_only) {                 /* MD5 was no help: then what was said first is what is wrong */
+        s->err = s->chap_refusal.err;
+        memcpy(s->why, s->chap_refusal.why, sizeof(s->why));
+        s->chap_md5_only = false;
+    }
     if (s->attempting)
         s->attempts++;
     s->attempting = false;
@@ -507,10 +516,15 @@ static void attempt_failed(struct ini_sess *s)
         return;
     }
     /* In recovery even "no such target" may be the word of one that has just begun to start. */
-    if (s->state == INI_RECOVERY &&
-        (!set->replacement_timeout_s || (set->reopen_max && s->attempts >= (unsigned)set->reopen_max))) {
+    if (s->state != INI_LOGIN &&
+        (s->discovery || (set->reopen_max && s->attempts >= (unsigned)set->reopen_max))) {
         ini_sess_step(s, EV_GIVE_UP);
         return;
+    }
+    if (s->state == INI_RECOVERY && !set->replacement_timeout_s) {
+        ini_sess_step(s, EV_EXPIRED);
+        if (s->state != INI_OFFLINE)        /* who was told has stopped it */
+            return;
     }
     rt_timer_arm(s->rt, &s->retry, backoff_ns(s));
 }
@@ -522,6 +536,7 @@ static void conn_gone(struct ini_sess *s)
     s->conn = CONN_NONE;
     free(s->login);
     s->login = NULL;
+    s->ghosts = 0;                          /* the next login ends at the target whatever it still has of ours */
     ini_err_reset(s);
     ini_tasks_hold(s);
     switch (s->state) {
@@ -531,11 +546,18 @@ static void conn_gone(struct ini_sess *s)
     case INI_FAILED:
         ini_tasks_fail_all(s, s->err);
         return;
+    case INI_OFFLINE:                       /* what the datamover had not let go of by then */
+        ini_tasks_fail_all(s, INI_OFFLINE_ERR);
+        break;
     default:
         break;
     }
     if (s->again) {                         /* redirected, or to offer less: s->portal says where */
-        s->again = false;
+        s->again = s->hopeless = false;
+        if (s->chap_md5_only && !s->chap_refusal.err) {
+            s->chap_refusal.err = s->err;
+            memcpy(s->chap_refusal.why, s->why, sizeof(s->why));
+        }
         conn_resolve(s);
     } else if (s->attempting && s->next_addr && s->addr_at + 1 < s->addr_nr) {
         s->addr_at++;
@@ -561,7 +583,7 @@ static void replacement_over(struct rt_timer *t)
     memcpy(last, s->why, sizeof(last));
     ini_why(s, -ETIMEDOUT, "no session for %d s (replacement_timeout); last: %.220s",
             s->conf.set.replacement_timeout_s, last);
-    ini_sess_step(s, EV_GIVE_UP);
+    ini_sess_step(s, EV_EXPIRED);
 }
 
 void ini_logged_in(struct ini_sess *s)
@@ -569,6 +591,12 @@ void ini_logged_in(struct ini_sess *s)
     rt_timer_disarm(s->rt, &s->phase);
     free(s->login);
     s->login = NULL;
+    if (s->chap_md5_only) {
+        s->chap_algs = 1u << CHAP_MD5;
+        s->chap_md5_only = false;
+        rt_log(RT_NOTICE, "%s: the target does CHAP with MD5 alone; nothing else is offered to it from now on",
+               s->discovery ? s->portal.host : s->conf.target);
+    }
     s->conn = CONN_FULL;
     s->attempting = false;
     s->wait_ns = 0;

@@ -12,6 +12,7 @@
 
 #define PAIR_MAX 600u                       /* bytes of one key=value: a name or an address fits twice */
 #define ANSWER_MAX (32u * 1024 * 1024)      /* bytes in all */
+#define ANSWER_TIME 8u                      /* times login_timeout, for all of it */
 #define FOUND_FIRST 16u
 
 struct discover {
@@ -19,6 +20,7 @@ struct discover {
     struct rt *rt;
     struct ini_sess *sess;
     struct rt_timer timer;                  /* for each answer */
+    uint64_t end_ns;                        /* for all of them: one could send a byte at a time */
     uint32_t total;
     uint32_t pair_len;
     char pair[PAIR_MAX];
@@ -159,6 +161,8 @@ static void ask(struct discover *x, uint32_t itt, uint32_t ttt)
         .data_len = first ? sizeof(all) : 0,
     };
 
+    if (first)
+        x->end_ns = rt_now(x->rt) + ANSWER_TIME * (uint64_t)x->d->conf.set.login_timeout_s * RT_S;
     rt_timer_arm(x->rt, &x->timer, (uint64_t)x->d->conf.set.login_timeout_s * RT_S);
     ini_ctl_send(x->sess, INI_TAG_TEXT, &pdu, first ? all : NULL);
 }
@@ -184,7 +188,7 @@ static void answered(struct ini_sess *s, const struct iscsi_pdu *pdu, const uint
         return;
     }
     if (!pdu->final || pdu->text.cont) {
-        if (pdu->ttt == ISCSI_TAG_RESERVED || (!pdu->data_len && !x->total))
+        if (pdu->ttt == ISCSI_TAG_RESERVED || (!pdu->data_len && !x->total) || rt_now(x->rt) >= x->end_ns)
             discover_end(x, -EPROTO, "the portal's list of targets has no end");
         else
             ask(x, pdu->itt, pdu->ttt);

@@ -130,7 +130,7 @@ static void tmf_send(struct ini_sess *s, enum iscsi_tmf function, uint16_t lun, 
     s->eh.lun = lun;
     s->eh.cmd_sn = s->cmd_sn;
     s->eh.limit_s =
-        function == ISCSI_TMF_ABORT_TASK ? s->conf.set.abort_timeout_s : s->conf.set.lu_reset_timeout_s;
+        function != ISCSI_TMF_LUN_RESET ? s->conf.set.abort_timeout_s : s->conf.set.lu_reset_timeout_s;
     ini_ctl_send(s, INI_TAG_TMF, &pdu, NULL);
 }
 
@@ -181,6 +181,11 @@ static void tmf_ended(struct ini_sess *s, uint8_t resp)
             ini_conn_lost(s, -ETIMEDOUT, "commands to lun %u get no answer, and the target does not reset it",
                           s->eh.lun);
         return;
+    case EH_GHOSTS:                         /* not done: ini_lun_open() sees to it, if it ever matters */
+        s->eh.step = EH_IDLE;
+        if (ok && s->ghosts == 1 && s->ghost_lun == s->eh.lun)
+            s->ghosts = 0;
+        return;
     case EH_CALLER:
         s->eh.step = EH_IDLE;
         s->eh.done = NULL;
@@ -215,6 +220,16 @@ void ini_lun_reset(struct ini_sess *s, uint16_t lun, void (*done)(void *user, in
     s->eh.done = done;
     s->eh.user = user;
     tmf_send(s, ISCSI_TMF_LUN_RESET, lun, NULL);
+}
+
+void ini_ghosts_abort(struct ini_sess *s, uint16_t lun)
+{
+    if (s->state != INI_UP || s->conn != CONN_FULL || s->eh.step || !ini_ctl_free(s, INI_TAG_TMF))
+        return;
+    s->eh.step = EH_GHOSTS;
+    tmf_send(s, ISCSI_TMF_ABORT_TASK_SET, lun, NULL);
+    if (!s->tick_soon)
+        ini_tick_soon(s);
 }
 
 static void eh_check(struct ini_sess *s, uint64_t now)

@@ -27,6 +27,7 @@
 #define INI_BACKOFF_MAX_NS (5 * RT_S)
 #define INI_REJECTS_MAX 64u                 /* on one connection: more is a target that answers nothing else */
 #define INI_CMD_TRIES_MAX 8u
+#define INI_OFFLINE_ERR (-ETIMEDOUT)        /* what requests end with when they have waited long enough */
 #define INI_LUN_TRIES_MAX 60u               /* times half a second for a unit that becomes ready */
 
 /* ---- tags: slot | generation << 16, so that the answer to a tag long gone is recognised ----------------- */
@@ -76,7 +77,7 @@ struct ini_ctl {
 /* ---- a session ------------------------------------------------------------------------------------------ */
 
 enum ini_sess_event {
-    EV_START, EV_LOGGED_IN, EV_LOST, EV_GIVE_UP, EV_STOP, EV_STOPPED,
+    EV_START, EV_LOGGED_IN, EV_LOST, EV_EXPIRED, EV_GIVE_UP, EV_STOP, EV_STOPPED,
 };
 
 enum ini_conn {                             /* where the connection is */
@@ -113,7 +114,7 @@ struct ini_login {
 };
 
 /* How the escalation of a command that does not come back stands. */
-enum ini_eh { EH_IDLE, EH_ABORT, EH_LUN_RESET, EH_CALLER };
+enum ini_eh { EH_IDLE, EH_ABORT, EH_LUN_RESET, EH_CALLER, EH_GHOSTS };
 
 struct ini_sess {
     struct rt *rt;
@@ -139,7 +140,7 @@ struct ini_sess {
     struct dm *dm;
     struct rt_timer phase;                  /* connect and login, drain, logout */
     struct rt_timer retry;                  /* the next attempt */
-    struct rt_timer replacement;            /* recovery is over */
+    struct rt_timer replacement;            /* requests have waited long enough */
     struct rt_timer tick;
     bool tick_soon;
     uint64_t tick_due_ns;
@@ -151,7 +152,12 @@ struct ini_sess {
     int err;                                /* why the last attempt or connection ended */
     char why[320];
     uint64_t down_ns;                       /* when recovery began */
-    unsigned chap_algs;
+    unsigned chap_algs;                     /* what may be offered */
+    bool chap_md5_only;                     /* this attempt offers MD5 alone, as the one before was refused */
+    struct {                                /* how the one before was */
+        int err;
+        char why[320];
+    } chap_refusal;
 
     struct ini_login *login;
     struct iscsi_params params;
@@ -178,6 +184,9 @@ struct ini_sess {
     uint64_t seq;
     bool sending;                           /* commands may go out: up, and nobody asked us to leave */
     bool leaving;                           /* the target asked for a logout: log in again after it */
+    uint8_t ghosts;                         /* given up, but the target may still run them: commands of 0, 1, 2:
+                                             * more units */
+    uint16_t ghost_lun;                     /* the last of them */
     uint64_t leave_ns;
 
     struct {
@@ -192,6 +201,7 @@ struct ini_sess {
 
     struct rt_link luns;
     unsigned gates;                         /* units that hold back what goes to them */
+    unsigned cmds_waiting;                  /* struct ini_cmd that a timer sends again */
 
     /* Stop. */
     bool stopping, drain, draining;
@@ -237,6 +247,8 @@ bool ini_ctl_answered(struct ini_sess *s, enum ini_tag tag, uint32_t itt);
 
 /* ini_login.c */
 int ini_login_begin(struct ini_sess *s);
+/* The target refuses the login, or hung up: the next attempt, which follows at once, may offer less. */
+void ini_login_offer_less(struct ini_sess *s);
 void ini_login_response(struct ini_sess *s, const struct iscsi_pdu *pdu, const uint8_t *data);
 
 /* ini_task.c */
@@ -249,11 +261,15 @@ struct ini_task *ini_task_find(struct ini_sess *s, uint32_t itt);   /* sent and 
 /* Takes a command back that the target has aborted: into the queue again, or to its end. */
 void ini_task_return(struct ini_sess *s, struct ini_task *t);
 void ini_task_fail(struct ini_sess *s, struct ini_task *t, int err);    /* sent: ends when let go */
+/* Those of one unit that are sent end when let go, though the target may still run them. Return: any? */
+bool ini_tasks_give_up(struct ini_sess *s, uint16_t lun, int err);
 /* The connection is closed: what was sent goes back into the queue. */
 void ini_tasks_hold(struct ini_sess *s);
 /* Those in the queue; told later in this turn or in the next. */
 void ini_tasks_fail_all(struct ini_sess *s, int err);
 void ini_task_end_later(struct ini_sess *s, struct ini_task *t, int err);
+/* Ends it if it waits in the session's queue. */
+void ini_task_unqueue(struct ini_sess *s, struct ini_task *t, int err);
 void ini_queue_insert(struct rt_link *queue, struct ini_task *t);
 
 /* ini_err.c */
@@ -262,6 +278,8 @@ void ini_tick_soon(struct ini_sess *s);
 void ini_err_reset(struct ini_sess *s);                  /* the connection is gone */
 void ini_tmf_response(struct ini_sess *s, const struct iscsi_pdu *pdu);
 void ini_tmf_rejected(struct ini_sess *s);
+/* Asks the target to end what ini_tasks_give_up() left with it. */
+void ini_ghosts_abort(struct ini_sess *s, uint16_t lun);
 void ini_nop_in(struct ini_sess *s, const struct iscsi_pdu *pdu, const uint8_t *data);
 
 /* ini_discover.c */
@@ -319,9 +337,11 @@ struct ini_lun {
     /* Gate: while it is shut nothing but probes goes to the unit. */
     bool shut;
     bool open;                              /* was looked over once */
+    bool late;                              /* the first look waited too long for the session */
     bool paused;                            /* the session is away, and the user was told */
     bool closing;                           /* freed when the probe under way is back */
-    int err;                                /* -errno: requests fail with it from here on */
+    int err;                                /* -errno: requests fail with it from here on... */
+    bool offline;                           /* ...until the session is back: nothing is known against the unit */
     struct rt_link held;                    /* tasks that the session would send, by seq */
 
     bool probing;                           /* cmd is under way */
@@ -329,6 +349,8 @@ struct ini_lun {
     unsigned step, probes;
     struct ini_cmd cmd;
     struct rt_timer probe_timer;
+    struct rt_timer abandon;                /* given up by its user: its commands must end */
+    bool given_up;                          /* those that were sent, too */
     struct ini_probe got;
     uint8_t *buf;                           /* INI_PROBE_LEN bytes */
 
@@ -350,6 +372,7 @@ struct ini_lun {
 /* ini_lun.c */
 void ini_lun_down(struct ini_lun *l);       /* the session's connection broke */
 void ini_lun_up(struct ini_lun *l);         /* the session is back */
+void ini_lun_offline(struct ini_lun *l, int err);        /* it will not come back soon */
 void ini_lun_failed(struct ini_lun *l, int err);
 /* Something may have changed (unit attention): look again before anything more is sent. */
 void ini_lun_recheck(struct ini_lun *l);

@@ -327,7 +327,7 @@ enum verdict {
 
 #define ANY (-1)
 static const struct sense_rule {
-    int8_t key;
+    uint8_t key;
     int16_t asc, ascq;
     uint8_t verdict;
     int err;                                /* when it is the end */
@@ -408,7 +408,8 @@ static enum verdict answer_judge(const struct ini_task *t, int *err)
         return V_FAIL;
     }
     /* Fewer bytes than asked for, or more: whatever the status says, not what was asked for. */
-    if (v == V_OK && (t->residual || t->overflow || (t->in.len && t->in_len != t->edtl))) {
+    if (v == V_OK && (t->residual || t->overflow || (t->in.len && t->in_len != t->edtl) ||
+                      (t->out.len && t->dm.out_done != t->edtl))) {
         *err = -EIO;
         return V_AGAIN;
     }
@@ -420,7 +421,11 @@ static bool piece_otherwise(struct ini_lun *l, struct ini_piece *p, int *err)
 {
     if (*err != -EOPNOTSUPP)
         return false;
-    if (p->kind == PIECE_SYNC) {            /* no cache, or none that it would tell of */
+    if (p->kind == PIECE_SYNC) {
+        if (p->task.sense.asc != 0x20)      /* it has the command: what it did not like is not "no cache" */
+            return false;
+        rt_log(RT_WARN, "%s: lun %u: the target says that it may cache writes and has no SYNCHRONIZE CACHE: "
+               "flushes are answered without it", l->sess->conf.target, l->lun);
         l->no_sync = true;
         *err = 0;
         return false;
@@ -448,10 +453,19 @@ static void delay_arm(struct ini_lun *l, uint64_t ns)
 
 static void piece_delay(struct ini_lun *l, struct ini_piece *p, uint64_t ns)
 {
+    assert(!l->err);                        /* nobody would ever send it */
     p->due_ns = rt_now(l->rt) + ns;
     p->waited_ns += ns;
     rt_list_push(&l->delayed, &p->task.link);
     delay_arm(l, ns);
+}
+
+static void piece_go_on(struct ini_lun *l, struct ini_piece *p)
+{
+    if (l->shut)
+        piece_delay(l, p, 0);
+    else
+        piece_submit(l, p);
 }
 
 /* Return: how long to wait before the piece is sent again, UINT64_MAX: it has been tried enough. */
@@ -530,14 +544,13 @@ static void piece_finish(struct ini_lun *l, struct ini_piece *p, int err)
     io->left--;
     if (io->res && io->queued)
         io->next = io->len;                 /* no more of it */
+    if (!io->left && !io->queued && l->err && io_needs_sync(l, io))
+        io->res = l->err;
     if (!io->left && !io->queued && io_needs_sync(l, io)) {
         piece_init(l, io, &io->first, PIECE_SYNC);
         io->first.off = io->first.len = 0;
         io->left++;
-        if (l->shut)
-            piece_delay(l, &io->first, 0);
-        else
-            piece_submit(l, &io->first);
+        piece_go_on(l, &io->first);
     }
     finished = !io->left && !io->queued;
     if (!rt_list_empty(&l->waiting) || !rt_list_empty(&l->delayed))
@@ -558,10 +571,10 @@ static bool zeroes_go_on(struct ini_lun *l, struct ini_piece *p)
     p->off += chunk;
     p->len -= chunk;
     p->tries = 0;
-    if (l->shut)
-        piece_delay(l, p, 0);
+    if (l->err)
+        piece_finish(l, p, l->err);
     else
-        piece_submit(l, p);
+        piece_go_on(l, p);
     return true;
 }
 
@@ -579,10 +592,12 @@ static void piece_judge(struct ini_lun *l, struct ini_piece *p)
     case V_FAIL:
         if (p->task.sense.key == SCSI_ILLEGAL_REQUEST && p->task.sense.asc == 0x21)
             ini_lun_recheck(l);             /* it may have shrunk */
-        if (piece_otherwise(l, p, &err))
-            piece_delay(l, p, 0);
-        else
+        if (!piece_otherwise(l, p, &err))
             piece_finish(l, p, err);
+        else if (l->err)
+            piece_finish(l, p, l->err);
+        else
+            piece_delay(l, p, 0);
         return;
     case V_GONE:
         ini_lun_gone(l, -ENODEV, INI_LUN_GONE);

@@ -86,7 +86,7 @@ int ini_login_begin(struct ini_sess *s)
     chap_initiator_init(&l->chap, &s->conf.set.user,
                         s->conf.set.user_in.name[0] || s->conf.set.user_in.secret_len ? &s->conf.set.user_in
                                                                                       : NULL,
-                        s->chap_algs, random);
+                        s->chap_md5_only ? 1u << CHAP_MD5 : s->chap_algs, random);
     rt_random(s->rt, random, 4);
     s->cmd_sn = load_be32(random);
     s->exp_stat_sn = 0;
@@ -182,15 +182,21 @@ static int status_errno(uint16_t status)
     }
 }
 
-/* A list of digests is refused by targets that know MD5 alone, each in its own way; they are asked again. */
-static bool chap_fallback(struct ini_sess *s)
+/* A list of digests is refused by targets that know MD5 alone, each in its own way: by a status, by "Reject", by
+ * hanging up. tgt takes 7 for SHA-1 (it is SHA-256) and refuses a proof that is right. So whatever goes wrong from
+ * the offer to the end of the stage is tried once more with MD5, unless that is what was tried. */
+void ini_login_offer_less(struct ini_sess *s)
 {
-    if (s->login->stage != LOGIN_CHAP_ALG || s->chap_algs == 1u << CHAP_MD5)
-        return false;
-    s->chap_algs = 1u << CHAP_MD5;
+    const struct ini_login *l = s->login;
+    const unsigned md5 = 1u << CHAP_MD5;
+
+    if (!with_chap(s) || l->stage < LOGIN_CHAP_ALG || l->stage == LOGIN_OPERATIONAL)
+        return;
+    if (!(l->chap.algs & md5) || l->chap.algs == md5 || l->chap.alg == CHAP_MD5)
+        return;
+    s->chap_md5_only = true;
+    s->chap_refusal.err = 0;                /* to be noted with its reason when the connection is gone */
     s->again = true;
-    ini_conn_lost(s, -EACCES, "the target refuses the offered CHAP digests; offering MD5 alone");
-    return true;
 }
 
 static void refused(struct ini_sess *s, uint16_t status)
@@ -201,8 +207,8 @@ static void refused(struct ini_sess *s, uint16_t status)
         redirected(s, status == ISCSI_LOGIN_MOVED_PERM);
         return;
     }
-    if (status >> 8 == 2 && chap_fallback(s))
-        return;
+    if (status >> 8 == 2)
+        ini_login_offer_less(s);
     s->hopeless = status >> 8 != 3;         /* class 3: the target's own trouble, which may pass */
     ini_conn_lost(s, status_errno(status), "login refused: %s (status %04x)%s%s", text, status,
                   advice ? "; " : "", advice ? advice : "");
@@ -296,9 +302,8 @@ static bool chap_go_on(struct ini_sess *s, char *copy, uint32_t len, struct iscs
     if (l->chap_done)
         return true;
     step = chap_initiator_step(&l->chap, copy, len, t);
-    if (step == CHAP_NO_ALG && chap_fallback(s))
-        return false;
     if (step == CHAP_FAILED || step == CHAP_NO_ALG) {
+        ini_login_offer_less(s);
         refuse(s, -EACCES,
                step == CHAP_NO_ALG                ? "it knows none of the CHAP digests that we may use"
                : l->stage == LOGIN_CHAP && mutual ? "it does not know the secret that it must prove "

@@ -13,6 +13,8 @@
 
 #define IO_MAX (1024u * 1024)               /* bytes in one command at most, whatever the unit takes */
 #define UNMAP_MAX_DEFAULT (1024ull * 1024 * 1024)
+#define ABANDON_NS RT_S
+#define OPEN_AWAY_NS (60 * RT_S)            /* a first look does not outlive so long an absence of its session */
 #define ZERO_MAX_DEFAULT (64ull * 1024 * 1024)  /* written in seconds without help, too */
 
 /* ---- small commands ------------------------------------------------------------------------------------- */
@@ -35,7 +37,20 @@ static void cmd_submit(struct ini_cmd *c)
 
 static void cmd_later(struct rt_timer *t)
 {
-    cmd_submit(container_of(t, struct ini_cmd, timer));
+    struct ini_cmd *c = container_of(t, struct ini_cmd, timer);
+
+    c->sess->cmds_waiting--;
+    cmd_submit(c);
+}
+
+/* One that waits to be sent again is not. Return: whether it was. */
+static bool cmd_cancel(struct ini_cmd *c)
+{
+    if (!rt_timer_armed(&c->timer))
+        return false;
+    rt_timer_disarm(c->sess->rt, &c->timer);
+    c->sess->cmds_waiting--;
+    return true;
 }
 
 static void cmd_done(struct ini_task *t)
@@ -60,6 +75,7 @@ static void cmd_done(struct ini_task *t)
     }
     if (wait && c->tries++ < INI_LUN_TRIES_MAX) {
         rt_timer_arm(c->sess->rt, &c->timer, wait);
+        c->sess->cmds_waiting++;
         return;
     }
     c->done(c);
@@ -381,18 +397,28 @@ static void probe_start(struct ini_lun *l)
     probe_next(l);
 }
 
+static void open_failed(struct ini_lun *l, int err, const char *why);
+
 static void probe_later(struct rt_timer *t)
 {
     struct ini_lun *l = container_of(t, struct ini_lun, probe_timer);
 
-    if (l->sess->state == INI_UP)
+    if (l->sess->state == INI_UP) {
         probe_start(l);
+    } else if (!l->open) {                  /* with replacement_timeout -1 it could wait for ever */
+        l->late = true;
+        if (!l->probing)
+            open_failed(l, -ETIMEDOUT, l->sess->why);
+        else
+            ini_task_unqueue(l->sess, &l->cmd.task, -ETIMEDOUT);
+    }
 }
 
 static void lun_free(struct ini_lun *l)
 {
     rt_timer_disarm(l->rt, &l->probe_timer);
-    rt_timer_disarm(l->rt, &l->cmd.timer);
+    rt_timer_disarm(l->rt, &l->abandon);
+    cmd_cancel(&l->cmd);
     ini_io_exit(l);
     free(l->buf);
     free(l);
@@ -417,19 +443,52 @@ static void open_failed(struct ini_lun *l, int err, const char *why)
     opened(user, err, why);
 }
 
+static void lun_end(struct ini_lun *l, int err)
+{
+    l->err = err;
+    rt_timer_disarm(l->rt, &l->probe_timer);
+    gate_shut(l);                           /* and stays shut: what is sent to it past us ends here too */
+    gate_leave(l);
+    ini_io_fail_all(l, err);
+}
+
 void ini_lun_gone(struct ini_lun *l, int err, enum ini_event ev)
 {
     if (l->err)
         return;
-    l->err = err;
-    rt_timer_disarm(l->rt, &l->probe_timer);
-    if (l->shut)
-        gate_leave(l);                      /* stays shut: what is sent to it past us ends here too */
-    else
-        gate_shut(l), gate_leave(l);
-    ini_io_fail_all(l, err);
+    lun_end(l, err);
     if (l->event)
         l->event(l->user, ev);
+}
+
+/* After a second, what the target still has is taken from it; after another, the connection that still holds its
+ * memory. */
+static void abandon_due(struct rt_timer *t)
+{
+    struct ini_lun *l = container_of(t, struct ini_lun, abandon);
+    struct ini_sess *s = l->sess;
+
+    if (!l->flight_nr || s->conn < CONN_FULL)
+        return;                             /* all is back; or conn_gone() brings it back */
+    if (l->given_up) {
+        ini_conn_lost(s, -ETIMEDOUT, "the connection does not move, and lun %u is given up", l->lun);
+        return;
+    }
+    l->given_up = true;
+    if (ini_tasks_give_up(s, l->lun, l->err))
+        ini_ghosts_abort(s, l->lun);
+    rt_timer_arm(l->rt, &l->abandon, ABANDON_NS);
+}
+
+void ini_lun_abandon(struct ini_lun *l, int err)
+{
+    rt_assert_here(l->rt);
+    assert(l->open && err < 0);
+    if (!l->err)
+        lun_end(l, err);
+    l->offline = false;                     /* nor does the session's return change that */
+    if (!rt_timer_armed(&l->abandon) && !l->given_up)
+        rt_timer_arm(l->rt, &l->abandon, ABANDON_NS);
 }
 
 static void probe_failed(struct ini_lun *l, int err, const char *step)
@@ -476,7 +535,8 @@ static void probe_done(struct ini_cmd *c)
     if (c->task.err) {
         const uint8_t state = l->sess->state;
 
-        if (!l->open && (state == INI_FAILED || state == INI_LOGOUT || l->sess->stopping)) {
+        if (!l->open && (l->late || state == INI_OFFLINE || state == INI_LOGOUT || state == INI_FAILED ||
+                         l->sess->stopping)) {
             open_failed(l, c->task.err, l->sess->why);
         } else if (state == INI_UP) {
             if (l->probes++ < INI_PROBES_MAX)
@@ -632,6 +692,8 @@ void ini_lun_down(struct ini_lun *l)
     rt_timer_disarm(l->rt, &l->probe_timer);
     if (l->probing)
         l->again = true;
+    if (!l->open)
+        rt_timer_arm(l->rt, &l->probe_timer, OPEN_AWAY_NS);
     l->paused = l->open;
     if (l->open && !was_paused && l->event)
         l->event(l->user, INI_LUN_PAUSED);
@@ -640,14 +702,25 @@ void ini_lun_down(struct ini_lun *l)
 void ini_lun_up(struct ini_lun *l)
 {
     l->probes = 0;
+    rt_timer_disarm(l->rt, &l->probe_timer);
+    if (l->offline) {                       /* the gate is shut: requests wait for what the probe says */
+        l->offline = false;
+        l->err = 0;
+    }
     if (!l->err && !l->probing) /* one that was under way begins anew by itself, see ini_lun_down() */
         probe_start(l);
+}
+
+void ini_lun_offline(struct ini_lun *l, int err)
+{
+    l->offline = l->open && !l->err;
+    ini_lun_failed(l, err);
 }
 
 void ini_lun_failed(struct ini_lun *l, int err)
 {
     if (!l->open) {
-        if (!l->probing)
+        if (!l->probing || cmd_cancel(&l->cmd))
             open_failed(l, err, l->sess->why);
         return;                             /* else the probe's end says so */
     }
@@ -683,10 +756,14 @@ int ini_lun_open(struct ini_sess *s, uint16_t lun, struct ini_lun **out,
     l->event = event;
     l->user = user;
     l->probe_timer.fn = probe_later;
+    l->abandon.fn = abandon_due;
     rt_list_init(&l->held);
     rt_list_push(&s->luns, &l->link);
     *out = NULL;
-    probe_start(l);
+    if (s->ghosts && s->state == INI_UP && s->conn == CONN_FULL)    /* ini_lun_up() begins when they are gone */
+        ini_conn_lost(s, -EAGAIN, "the target may still have commands of a unit that was given up");
+    else
+        probe_start(l);
     return 0;
 }
 

@@ -13,7 +13,8 @@
 
 const char *ini_state_name(enum ini_state st)
 {
-    static const char *const names[] = { "FREE", "LOGIN", "LOGGED_IN", "RECOVERY", "LOGOUT", "FAILED" };
+    static const char *const names[] = { "FREE", "LOGIN", "LOGGED_IN", "RECOVERY", "OFFLINE",
+                                          "LOGOUT", "FAILED" };
 
     return st < ARRAY_SIZE(names) ? names[st] : "?";
 }
@@ -81,6 +82,16 @@ static void act_hold(struct ini_sess *s)
         s->events.down(s->user, s->err, why);
 }
 
+/* As long as replacement_timeout says the wait was worth it; nobody above is to hang for longer. */
+static void act_expire(struct ini_sess *s)
+{
+    rt_timer_disarm(s->rt, &s->replacement);
+    rt_log(RT_ERR, "%s: %s; requests fail until it is back", s->conf.target, s->why);
+    ini_tasks_fail_all(s, INI_OFFLINE_ERR);
+    rt_list_for_safe(l, &s->luns)
+        ini_lun_offline(rt_list_entry(l, struct ini_lun, link), INI_OFFLINE_ERR);
+}
+
 static void act_fail(struct ini_sess *s)
 {
     char why[sizeof(s->why)];
@@ -126,6 +137,9 @@ static void act_close(struct ini_sess *s)
 static void act_stopped(struct ini_sess *s)
 {
     ini_tasks_fail_all(s, -ECANCELED);
+    /* What a unit holds back itself must end as well, also where it would have waited for the session. */
+    rt_list_for_safe(l, &s->luns)
+        ini_lun_failed(rt_list_entry(l, struct ini_lun, link), -ECANCELED);
     rt_defer(s->rt, &s->stop_op);
 }
 
@@ -143,8 +157,12 @@ static const struct sess_edge {
     { INI_UP,       EV_LOST,      INI_RECOVERY, act_hold    },  /* N5 */
     { INI_UP,       EV_STOP,      INI_LOGOUT,   act_logout  },
     { INI_RECOVERY, EV_LOGGED_IN, INI_UP,       act_resume  },  /* N4 */
+    { INI_RECOVERY, EV_EXPIRED,   INI_OFFLINE,  act_expire  },
     { INI_RECOVERY, EV_GIVE_UP,   INI_FAILED,   act_fail    },  /* N6 */
     { INI_RECOVERY, EV_STOP,      INI_LOGOUT,   act_close   },
+    { INI_OFFLINE,  EV_LOGGED_IN, INI_UP,       act_resume  },  /* N4 */
+    { INI_OFFLINE,  EV_GIVE_UP,   INI_FAILED,   act_fail    },  /* N6 */
+    { INI_OFFLINE,  EV_STOP,      INI_LOGOUT,   act_close   },
     { INI_FAILED,   EV_STOP,      INI_LOGOUT,   act_close   },
     { INI_FREE,     EV_STOP,      INI_LOGOUT,   act_close   },
     { INI_LOGOUT,   EV_STOPPED,   INI_FREE,     act_stopped },  /* N3 */
@@ -174,7 +192,8 @@ void ini_logout_send(struct ini_sess *s)
 
     s->conn = CONN_LOGOUT;
     s->sending = false;
-    ini_phase_arm(s, s->conf.set.logout_timeout_s);
+    /* Commands were given up: by one who found the target dead, and does not want to wait for it. */
+    ini_phase_arm(s, s->ghosts ? 2 : s->conf.set.logout_timeout_s);
     if (ini_ctl_free(s, INI_TAG_LOGOUT))
         ini_ctl_send(s, INI_TAG_LOGOUT, &pdu, NULL);
 }
@@ -199,7 +218,7 @@ static void stop_later(struct rt_op *op, int res)
         ini_sess_step(s, EV_STOPPED);
         return;
     }
-    if (s->end_armed || !rt_list_empty(&s->ended)) {
+    if (s->end_armed || !rt_list_empty(&s->ended) || s->cmds_waiting) {
         rt_defer(s->rt, &s->stop_op);
         return;
     }
@@ -236,8 +255,7 @@ void ini_sess_free(struct ini_sess *s)
     else
         free(s->lookup);
     free(s->slot);
-    explicit_bzero(&s->conf.set.user, sizeof(s->conf.set.user));
-    explicit_bzero(&s->conf.set.user_in, sizeof(s->conf.set.user_in));
+    explicit_bzero(&s->conf.set, sizeof(s->conf.set));
     free(s);
 }
 

@@ -36,7 +36,7 @@ void ini_settings_default(struct ini_settings *out)
     for (size_t i = 0; i < ARRAY_SIZE(rows); i++)
         *field_of(out, &rows[i]) = rows[i].def;
     out->cmd_timeout_s = 30;
-    out->chap_algs = CHAP_ALGS_ALL;
+    out->chap_algs = out->disc_chap_algs = CHAP_ALGS_ALL;
 }
 
 static const char *number_set(int32_t *to, const struct row *r, const char *value)
@@ -131,18 +131,19 @@ static const char *algs_set(unsigned *to, const char *value)
     return NULL;
 }
 
-static const char *auth_set(struct ini_settings *s, const char *key, const char *value)
+static const char *auth_set(struct chap_cred *user, struct chap_cred *user_in, unsigned *algs, const char *key,
+                            const char *value)
 {
     if (!strcmp(key, "username"))
-        return name_set(&s->user, value);
+        return name_set(user, value);
     if (!strcmp(key, "password"))
-        return secret_set(&s->user, &s->user_in, value);
+        return secret_set(user, user_in, value);
     if (!strcmp(key, "username_in"))
-        return name_set(&s->user_in, value);
+        return name_set(user_in, value);
     if (!strcmp(key, "password_in"))
-        return secret_set(&s->user_in, &s->user, value);
+        return secret_set(user_in, user, value);
     if (!strcmp(key, "chap_algs"))
-        return algs_set(&s->chap_algs, value);
+        return algs_set(algs, value);
     /* As open-iscsi: checked, and then CHAP is done exactly where a name is set. Orchestrators set both. */
     if (!strcmp(key, "authmethod"))
         return !strcmp(value, "CHAP") || !strcmp(value, "None") ? NULL : "must be CHAP or None";
@@ -151,10 +152,12 @@ static const char *auth_set(struct ini_settings *s, const char *key, const char 
 
 const char *ini_settings_set(struct ini_settings *s, const char *key, const char *value)
 {
-    static const char auth[] = "node.session.auth.";
+    static const char auth[] = "node.session.auth.", disc[] = "discovery.sendtargets.auth.";
 
     if (!strncmp(key, auth, sizeof(auth) - 1))
-        return auth_set(s, key + sizeof(auth) - 1, value);
+        return auth_set(&s->user, &s->user_in, &s->chap_algs, key + sizeof(auth) - 1, value);
+    if (!strncmp(key, disc, sizeof(disc) - 1))
+        return auth_set(&s->disc_user, &s->disc_user_in, &s->disc_chap_algs, key + sizeof(disc) - 1, value);
     for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
         const struct row *r = &rows[i];
 

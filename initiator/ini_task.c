@@ -67,6 +67,18 @@ void ini_task_end_later(struct ini_sess *s, struct ini_task *t, int err)
     ended_add(s, t);
 }
 
+void ini_task_unqueue(struct ini_sess *s, struct ini_task *t, int err)
+{
+    rt_list_for(l, &s->queue) {
+        if (l != &t->link)
+            continue;
+        rt_list_del(l);
+        s->queue_nr--;
+        ini_task_end_later(s, t, err);
+        return;
+    }
+}
+
 static void slot_put(struct ini_sess *s, struct ini_task *t)
 {
     const uint16_t i = t->dm.itt & 0xffff;
@@ -243,8 +255,11 @@ void ini_submit(struct ini_sess *s, struct ini_task *t)
     t->state = TASK_QUEUED;
     t->deadline_ns =
         hold_s < 0 ? UINT64_MAX : rt_now(s->rt) + (uint64_t)(hold_s > cmd_s ? hold_s : cmd_s) * RT_S;
-    if (s->state == INI_FAILED || s->stopping) {
-        ini_task_end_later(s, t, s->stopping ? -ECANCELED : s->err);
+    if (s->state == INI_FAILED || s->state == INI_OFFLINE || s->stopping) {
+        ini_task_end_later(s, t,
+                           s->stopping                ? -ECANCELED
+                           : s->state == INI_OFFLINE  ? INI_OFFLINE_ERR
+                                                      : s->err);
         return;
     }
     queue = s->gates ? queue_of(s, t) : &s->queue;
@@ -309,6 +324,9 @@ static int moved_judge(struct ini_task *t, const struct iscsi_pdu *pdu)
         moved -= pdu->resp.residual;
     }
     if (t->in.len && t->status == SCSI_GOOD && came != moved)
+        return -EPROTO;
+    /* It cannot have written what it never fetched. */
+    if (t->out.len && t->status == SCSI_GOOD && t->dm.out_done < moved)
         return -EPROTO;
     t->in_len = min_u32(came, moved);
     return 0;
@@ -386,6 +404,27 @@ static void list_fail(struct ini_sess *s, struct rt_link *list, int err)
         s->queue_nr--;
         ini_task_end_later(s, rt_list_entry(l, struct ini_task, link), err);
     }
+}
+
+bool ini_tasks_give_up(struct ini_sess *s, uint16_t lun, int err)
+{
+    bool any = false;
+
+    if (s->conn != CONN_FULL && s->conn != CONN_LOGOUT)
+        return false;                       /* those in flight end with the connection, which is being closed */
+    rt_list_for_safe(l, &s->flight) {
+        struct ini_task *t = rt_list_entry(l, struct ini_task, link);
+
+        if (t->lun != lun)
+            continue;
+        any = true;
+        ini_task_fail(s, t, err);
+    }
+    if (!any)
+        return false;
+    s->ghosts = s->ghosts && (s->ghosts == 2 || s->ghost_lun != lun) ? 2 : 1;
+    s->ghost_lun = lun;
+    return true;
 }
 
 void ini_tasks_fail_all(struct ini_sess *s, int err)

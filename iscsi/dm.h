@@ -60,7 +60,8 @@ struct dm_task {
     uint32_t edtl;                          /* bytes */
     struct dm_buf out;                      /* data from initiator to target */
     struct dm_buf in;                       /* data from target to initiator */
-    uint32_t out_done;                      /* target: bytes of out received so far, from 0 on without a gap */
+    uint32_t out_done;                      /* bytes of out received (target) or handed to the network (initiator) so
+                                             * far, from 0 on without a gap */
     uint32_t in_done;                       /* initiator: bytes of in received so far, likewise */
 
     /* The rest is the datamover's. The iSCSI layer zeroes it with the struct before first use. Offsets count
@@ -150,7 +151,8 @@ struct dm_events {
 
 struct dm_stats {
     uint64_t rx_bytes, tx_bytes, rx_pdus, tx_pdus, digest_errors;
-    uint64_t rx_at_ns, tx_at_ns;            /* rt_now() of the last progress in that direction */
+    uint64_t rx_at_ns, tx_at_ns;            /* rt_now() of the last progress in that direction; tx: or of when
+                                             * there was something to send again */
     bool tx_waiting;                        /* something is queued or under way to be sent */
 };
 

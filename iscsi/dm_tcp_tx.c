@@ -16,6 +16,7 @@ static void tx_kick(struct dm_tcp *c)
     if (c->tx.busy || c->tx.armed || (c->state != DM_OPEN && c->state != DM_DRAINING))
         return;
     c->tx.armed = true;
+    c->stats.tx_at_ns = rt_now(c->rt);      /* a long silence before is not a peer that takes nothing */
     rt_turn_end(c->rt, &c->tx.turn);
 }
 
@@ -219,6 +220,7 @@ static bool command_gather(struct dm_tcp *c, struct dm_ctl *ctl)
         return true;
     task->own.cmd = NULL;
     batch_add_data(c, task, &task->out, len, ctl->tx.data_digest);
+    task->out_done = len;
     if (!pdu->final)
         sequence_begin(c, task, ISCSI_TAG_RESERVED, len, burst - len);
     return true;
@@ -428,6 +430,8 @@ static bool data_out_gather(struct dm_tcp *c, struct dm_task *task)
     pdu.data_out.offset = own->tx_pos;
     batch_add_header(c, &pdu, NULL, c->header_digest);
     batch_add_data(c, task, &task->out, pdu.data_len, c->data_digest);
+    if (own->tx_pos <= task->out_done && task->out_done - own->tx_pos < pdu.data_len)
+        task->out_done = own->tx_pos + pdu.data_len;        /* what is asked for twice counts once */
     own->tx_pos += pdu.data_len;
     return true;
 }

@@ -287,8 +287,9 @@ static void text_encode(uint8_t *w, const struct iscsi_pdu *p)
     w[1] |= (uint8_t)(p->text.cont ? BHS_C : 0);
 }
 
-/* CSG and NSG as 11.12.3 allows them: a login goes forward; full feature is where it goes, not where it is. */
-static enum iscsi_reject login_judge(const uint8_t *w)
+/* CSG and NSG as 11.12.3 allows them: a login goes forward; full feature is where it goes, not where it is.
+ * Of a response only: a request's stages are the login's to judge, as its refusal is a Login Response. */
+static enum iscsi_reject login_stages_judge(const uint8_t *w)
 {
     const unsigned csg = w[1] >> 2 & 3, nsg = w[1] & 3;
 
@@ -304,7 +305,7 @@ static enum iscsi_reject login_judge(const uint8_t *w)
 /* A refusal or redirection must reach the user whatever else the target wrote: it ends the login. */
 static enum iscsi_reject login_resp_judge(const uint8_t *w)
 {
-    return load_be16(&w[36]) == ISCSI_LOGIN_OK ? login_judge(w) : ISCSI_REJECT_NONE;
+    return load_be16(&w[36]) == ISCSI_LOGIN_OK ? login_stages_judge(w) : ISCSI_REJECT_NONE;
 }
 
 static void login_common_decode(struct iscsi_pdu *p, const uint8_t *w)
@@ -337,7 +338,6 @@ static void login_resp_decode(struct iscsi_pdu *p, const uint8_t *w)
 
 static void login_common_encode(uint8_t *w, const struct iscsi_pdu *p)
 {
-    assert(!(p->login.transit && p->login.cont));
     assert(p->login.csg < 4 && p->login.nsg < 4);
     /* T is login.transit; pdu.final is what decode derives from it. */
     w[1] = (uint8_t)((p->login.transit ? BHS_F : 0) | (p->login.cont ? BHS_C : 0) | p->login.csg << 2 |
@@ -348,6 +348,7 @@ static void login_common_encode(uint8_t *w, const struct iscsi_pdu *p)
     store_be16(&w[14], p->login.tsih);
 }
 
+/* Stages that cannot be, and T with C, pass: what a peer sent goes back to it inside a Reject. */
 static void login_encode(uint8_t *w, const struct iscsi_pdu *p)
 {
     login_common_encode(w, p);
@@ -356,6 +357,7 @@ static void login_encode(uint8_t *w, const struct iscsi_pdu *p)
 
 static void login_resp_encode(uint8_t *w, const struct iscsi_pdu *p)
 {
+    assert(!(p->login.transit && p->login.cont));
     login_common_encode(w, p);
     store_be16(&w[36], p->login.status);
 }
@@ -447,8 +449,7 @@ static const struct pdu_kind kinds[64] = {
     [ISCSI_OP_SCSI_CMD]    = { K_REQUEST | K_I | K_LUN | K_TASK | K_DATA | K_AHS,
                                cmd_judge, cmd_decode, cmd_encode },
     [ISCSI_OP_TMF]         = { K_REQUEST | K_I | K_FIXED_F | K_LUN | K_TASK, NULL, tmf_decode, tmf_encode },
-    [ISCSI_OP_LOGIN]       = { K_REQUEST | K_FIXED_I | K_TASK | K_DATA,
-                               login_judge, login_decode, login_encode },
+    [ISCSI_OP_LOGIN]       = { K_REQUEST | K_FIXED_I | K_TASK | K_DATA, NULL, login_decode, login_encode },
     [ISCSI_OP_TEXT]        = { K_REQUEST | K_I | K_LUN | K_TASK | K_TTT | K_DATA,
                                text_judge, text_decode, text_encode },
     [ISCSI_OP_DATA_OUT]    = { K_INITIATOR | K_EXP_STAT | K_LUN | K_TASK | K_TTT | K_DATA,

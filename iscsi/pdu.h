@@ -112,8 +112,9 @@ static inline uint32_t iscsi_padded(uint32_t len)
  * @from: who sent it; an opcode of the other side is refused
  *
  * Judges what the header alone can tell: opcode known and of that direction, no data or AHS where the kind
- * has none, AHS at most what a kind may carry, the fixed F bits, R or W with an EDTL, reserved stages.
- * Limits that were negotiated are the datamover's.
+ * has none, AHS at most what a kind may carry, the fixed F bits, R or W with an EDTL, the stages of a
+ * Login Response. Those of a Login Request pass, whatever they are: its refusal is a Login Response, which the
+ * login owes. Limits that were negotiated are the datamover's.
  *
  * Any thread, never blocks. Return: ISCSI_REJECT_NONE, ISCSI_REJECT_NOT_SUPPORTED for an opcode not known,
  * ISCSI_REJECT_PROTOCOL_ERROR or ISCSI_REJECT_INVALID_FIELD. Source: RFC 7143 11.2 to 11.17.

@@ -153,6 +153,12 @@ void mpio_submit(struct mpio_disk *d, struct mpio_io *io)
     ini_io_submit(d->path, &io->io);
 }
 
+void mpio_disk_fail(struct mpio_disk *d, int err)
+{
+    rt_assert_here(d->rt);
+    ini_lun_abandon(d->path, err);
+}
+
 void mpio_stats(const struct mpio_disk *d, struct mpio_stats *out)
 {
     *out = d->stats;

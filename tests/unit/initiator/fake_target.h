@@ -23,6 +23,7 @@
 #include <unistd.h>
 #include <cmocka.h>
 #include "initiator/ini.h"
+#include "iscsi/digest.h"
 #include "reactor/rt_bytes.h"
 #include "reactor/rt_log.h"
 
@@ -46,10 +47,13 @@ struct fake {
     /* The disk. */
     _Atomic uint64_t blocks;
     char naa[17];
-    bool no_vpd83, no_write_same;
+    bool no_vpd83, no_write_same, no_cap16, no_mode6;
+    bool lbpme, lbprz;                      /* thin: READ CAPACITY (16)'s bits */
+    uint8_t vpd_b2;                         /* byte 5 of page B2; 0: no such page */
+    uint32_t unmap_max;                     /* page B0: blocks; 0: no such page */
     uint8_t *disk;
     /* What came. */
-    atomic_uint reads, writes, aborts, resets, nops, syncs, unmaps, sames, logouts;
+    atomic_uint reads, writes, aborts, set_aborts, resets, nops, syncs, unmaps, sames, logouts, bad_digests;
     uint32_t lba[4096];
     atomic_uint lba_nr;
 };
@@ -65,6 +69,8 @@ struct fake_conn {
     uint8_t bhs[ISCSI_BHS_LEN];
     uint8_t *data;
     uint32_t len;
+    bool digests;                           /* CRC32C of headers and data, both ways */
+    unsigned spoil;                         /* 1: the next header digest sent is wrong; 2: the next data digest */
 };
 
 /* ---- PDUs ----------------------------------------------------------------------------------------------- */
@@ -88,8 +94,12 @@ static inline bool fake_recv(struct fake_conn *c)
 {
     enum iscsi_reject bad;
 
-    if (!fake_read(c->fd, c->bhs, sizeof(c->bhs)))
+    uint8_t crc[ISCSI_DIGEST_LEN];
+
+    if (!fake_read(c->fd, c->bhs, sizeof(c->bhs)) || (c->digests && !fake_read(c->fd, crc, sizeof(crc))))
         return false;
+    if (c->digests && !iscsi_crc_matches(iscsi_crc_feed(ISCSI_CRC_INIT, c->bhs, sizeof(c->bhs)), crc))
+        c->f->bad_digests++;
     bad = iscsi_pdu_decode(&c->pdu, c->bhs, ISCSI_FROM_INITIATOR);
     if (bad) {
         print_message("fake: PDU %02x is wrong: %s\n", c->bhs[0], iscsi_reject_name(bad));
@@ -102,6 +112,12 @@ static inline bool fake_recv(struct fake_conn *c)
     c->len = iscsi_bhs_data_len(c->bhs);
     if (c->len > FAKE_DATA_MAX || !fake_read(c->fd, c->data, (c->len + 3) & ~3u))
         return false;
+    if (c->digests && c->len) {
+        if (!fake_read(c->fd, crc, sizeof(crc)))
+            return false;
+        if (!iscsi_crc_matches(iscsi_crc_feed(ISCSI_CRC_INIT, c->data, (c->len + 3) & ~3u), crc))
+            c->f->bad_digests++;
+    }
     if (!c->pdu.immediate && c->pdu.opcode != ISCSI_OP_DATA_OUT && c->pdu.cmd_sn == c->exp_cmd_sn)
         c->exp_cmd_sn++;
     return true;
@@ -126,12 +142,23 @@ static inline bool fake_write(int fd, const void *from, size_t len)
 static inline bool fake_send_raw(struct fake_conn *c, struct iscsi_pdu p, const void *data, uint32_t len)
 {
     static const uint8_t pad[3];
-    uint8_t bhs[ISCSI_BHS_LEN];
+    const uint32_t pad_len = ((len + 3) & ~3u) - len;
+    uint8_t bhs[ISCSI_BHS_LEN], crc[ISCSI_DIGEST_LEN];
 
     p.data_len = len;
     iscsi_pdu_encode(bhs, &p);
-    return fake_write(c->fd, bhs, sizeof(bhs)) && fake_write(c->fd, data, len) &&
-           fake_write(c->fd, pad, ((len + 3) & ~3u) - len);
+    iscsi_crc_wire(iscsi_crc_feed(ISCSI_CRC_INIT, bhs, sizeof(bhs)), crc);
+    crc[0] ^= c->spoil == 1;
+    c->spoil = c->spoil == 1 ? 0 : c->spoil;
+    if (!fake_write(c->fd, bhs, sizeof(bhs)) || (c->digests && !fake_write(c->fd, crc, sizeof(crc))))
+        return false;
+    if (!len)
+        return true;
+    iscsi_crc_wire(iscsi_crc_feed(iscsi_crc_feed(ISCSI_CRC_INIT, data, len), pad, pad_len), crc);
+    crc[0] ^= c->spoil == 2;
+    c->spoil = 0;
+    return fake_write(c->fd, data, len) && fake_write(c->fd, pad, pad_len) &&
+           (!c->digests || fake_write(c->fd, crc, sizeof(crc)));
 }
 
 /* With StatSN and the window. */
@@ -262,7 +289,7 @@ static inline bool fake_login_first(struct fake_conn *c)
 
 static inline bool fake_refuse(struct fake_conn *c, uint16_t status, const char *text)
 {
-    char data[300];
+    char data[300] = "";
     const uint32_t len = text ? (uint32_t)snprintf(data, sizeof(data), "%s", text) + 1 : 0;
 
     return fake_send(c, fake_login_resp(c, false, c->pdu.login.csg, 0, status), data, len);
@@ -305,11 +332,27 @@ static inline void fake_inquiry(struct fake_conn *c)
     d[1] = cdb[2];
     switch (cdb[2]) {
     case 0x00:
-        d[3] = c->f->no_vpd83 ? 2 : 3;
+        d[3] = 2;
         d[4] = 0x00;
         d[5] = 0x80;
-        d[6] = 0x83;
+        if (!c->f->no_vpd83)
+            d[4 + d[3]++] = 0x83;
+        if (c->f->unmap_max)
+            d[4 + d[3]++] = 0xb0;
+        if (c->f->vpd_b2)
+            d[4 + d[3]++] = 0xb2;
         fake_data(c, d, 4u + d[3]);
+        return;
+    case 0xb0:
+        d[3] = 0x3c;
+        store_be32(d + 20, c->f->unmap_max);
+        store_be32(d + 24, 1);
+        fake_data(c, d, 64);
+        return;
+    case 0xb2:
+        d[3] = 4;
+        d[5] = c->f->vpd_b2;
+        fake_data(c, d, 8);
         return;
     case 0x80:
         d[3] = 16;
@@ -340,14 +383,44 @@ static inline void fake_capacity(struct fake_conn *c)
 
     store_be64(d, c->f->blocks - 1);
     store_be32(d + 8, 512);
+    d[14] = (uint8_t)(c->f->lbpme << 7 | c->f->lbprz << 6);
     fake_data(c, d, sizeof(d));
+}
+
+static inline void fake_capacity_10(struct fake_conn *c)
+{
+    uint8_t d[8];
+
+    store_be32(d, c->f->blocks > 0xffffffffu ? 0xffffffffu : (uint32_t)c->f->blocks - 1);
+    store_be32(d + 4, 512);
+    fake_data(c, d, sizeof(d));
+}
+
+/* The list is one descriptor: more would be more than we said we take. */
+static inline void fake_unmap(struct fake_conn *c)
+{
+    const uint64_t lba = load_be64(c->data + 8);
+    const uint32_t blocks = load_be32(c->data + 16);
+
+    if (c->len != 24 || load_be16(c->data) != 22 || load_be16(c->data + 2) != 16 || lba > FAKE_BLOCKS ||
+        blocks > FAKE_BLOCKS - lba || (c->f->unmap_max && blocks > c->f->unmap_max)) {
+        fake_sense(c, c->pdu.itt, SCSI_ILLEGAL_REQUEST, 0x26, 0);
+        return;
+    }
+    c->f->unmaps++;
+    memset(c->f->disk + 512 * lba, 0, 512ull * blocks);
+    fake_status(c, c->pdu.itt, SCSI_GOOD);
 }
 
 static inline void fake_mode(struct fake_conn *c)
 {
     uint8_t d[24] = { 23, 0, 0, 0, 0x08, 18, 0x04 };        /* caching page: WCE; no DPOFUA */
+    uint8_t ten[28] = { 0, 26, 0, 0x10, 0, 0, 0, 0, 0x08, 18, 0x04 };      /* here with DPOFUA */
 
-    fake_data(c, d, sizeof(d));
+    if (c->pdu.cmd.cdb[0] == SCSI_MODE_SENSE_6)
+        fake_data(c, d, sizeof(d));
+    else
+        fake_data(c, ten, sizeof(ten));
 }
 
 static inline void fake_note(struct fake *f, uint32_t lba)
@@ -372,10 +445,25 @@ static inline void fake_command(struct fake_conn *c)
         fake_inquiry(c);
         return;
     case SCSI_SERVICE_IN_16:
+        if (f->no_cap16)
+            break;
         fake_capacity(c);
         return;
+    case SCSI_READ_CAPACITY_10:
+        fake_capacity_10(c);
+        return;
     case SCSI_MODE_SENSE_6:
+        if (f->no_mode6)
+            break;
         fake_mode(c);
+        return;
+    case SCSI_MODE_SENSE_10:
+        fake_mode(c);
+        return;
+    case SCSI_UNMAP:
+        if (!(f->vpd_b2 & 0x80))
+            break;
+        fake_unmap(c);
         return;
     case SCSI_SYNC_CACHE_10:
         f->syncs++;
@@ -397,16 +485,16 @@ static inline void fake_command(struct fake_conn *c)
         }
         return;
     case SCSI_WRITE_SAME_16:
-        if (!f->no_write_same) {
-            f->sames++;
-            memset(f->disk + 512 * load_be64(cdb + 2), 0, 512ull * load_be32(cdb + 10));
-            fake_status(c, c->pdu.itt, SCSI_GOOD);
-            return;
-        }
-        /* fall through */
+        if (f->no_write_same)
+            break;
+        f->sames++;
+        memset(f->disk + 512 * load_be64(cdb + 2), 0, 512ull * load_be32(cdb + 10));
+        fake_status(c, c->pdu.itt, SCSI_GOOD);
+        return;
     default:
-        fake_sense(c, c->pdu.itt, SCSI_ILLEGAL_REQUEST, 0x20, 0);
+        break;
     }
+    fake_sense(c, c->pdu.itt, SCSI_ILLEGAL_REQUEST, 0x20, 0);
 }
 
 static inline void fake_tmf(struct fake_conn *c, uint8_t response)
@@ -447,6 +535,8 @@ static inline bool fake_answer(struct fake_conn *c)
     case ISCSI_OP_TMF:
         if (c->pdu.tmf.function == ISCSI_TMF_ABORT_TASK)
             c->f->aborts++;
+        else if (c->pdu.tmf.function == ISCSI_TMF_ABORT_TASK_SET)
+            c->f->set_aborts++;
         else
             c->f->resets++;
         fake_tmf(c, ISCSI_TMF_COMPLETE);

@@ -357,7 +357,7 @@ static void test_stop_ends_a_login_under_way(void **state)
 
 struct chap_case {
     unsigned accepts;                       /* digests the target knows */
-    enum { BY_STATUS, BY_REJECT, BY_CLOSE } how;
+    enum { BY_STATUS, BY_REJECT, BY_CLOSE, BY_PROOF, BY_PROOF_CLOSE, BY_RULES } how;
     struct chap_cred in, out;
     char first_list[64], last_list[64];
 };
@@ -383,8 +383,17 @@ static bool chap_login(struct fake_conn *c, struct chap_case *x)
         return false;
     snprintf(x->first_list[0] ? x->last_list : x->first_list, 64, "%s", list + 7);
     if (strchr(list, ',') && x->accepts == 1u << CHAP_MD5) {
+        static const char sha[] = "CHAP_A=7\0CHAP_I=9\0CHAP_C=0x0102030405060708090a0b0c0d0e0f10";
+
         if (x->how == BY_STATUS)
             fake_refuse(c, ISCSI_LOGIN_AUTH_FAILED, NULL);
+        else if (x->how == BY_RULES)        /* a digest that was not offered */
+            fake_send(c, fake_login_resp(c, false, 0, 0, 0), "CHAP_A=6,5\0CHAP_I=9\0CHAP_C=0x0102", 34);
+        else if (x->how >= BY_PROOF) {      /* takes one that it does not know, as tgt does, and refuses the proof */
+            fake_send(c, fake_login_resp(c, false, 0, 0, 0), sha, sizeof(sha));
+            if (fake_recv(c) && x->how == BY_PROOF)
+                fake_refuse(c, 0x0200, NULL);
+        }
         else if (x->how == BY_REJECT)
             fake_send(c, fake_login_resp(c, false, 0, 0, 0), "CHAP_A=Reject", 14);
         return false;
@@ -410,6 +419,13 @@ static bool chap_login(struct fake_conn *c, struct chap_case *x)
     return fake_login_rest(c, fake_keys, sizeof(fake_keys));
 }
 
+static bool hang_up_at_second(struct fake_conn *c)
+{
+    if (c->nr == 1 && c->pdu.opcode == ISCSI_OP_SCSI_CMD)
+        shutdown(c->fd, SHUT_RDWR);
+    return c->nr == 1 && c->pdu.opcode == ISCSI_OP_SCSI_CMD;
+}
+
 static void chap_script(struct fake_conn *c)
 {
     if (chap_login(c, c->f->arg))
@@ -426,7 +442,7 @@ static void cred(struct chap_cred *c, const char *name, const char *secret)
 static void test_chap_offers_less_to_a_target_that_refuses_the_list(void **state)
 {
     (void)state;
-    for (int how = BY_STATUS; how <= BY_CLOSE; how++) {
+    for (int how = BY_STATUS; how <= BY_RULES; how++) {
         struct chap_case x = { .accepts = 1u << CHAP_MD5, .how = (unsigned)how };
         struct fake f = { .arg = &x };
         struct rig r;
@@ -470,28 +486,94 @@ static void test_mutual_chap(void **state)
             assert_int_equal(r.err, -EACCES);
             assert_non_null(strstr(r.why, "password_in"));
         }
-        assert_int_equal(f.conns, 1);
+        assert_int_equal(f.conns, i ? 2 : 1);       /* MD5 alone could have been what it meant */
         rig_end(&r);
         fake_stop(&f);
     }
 }
 
-static void test_a_wrong_secret_is_not_tried_again(void **state)
+/* At most once, with MD5 alone, where that is allowed and is something else than what was refused. */
+static void test_a_wrong_secret_is_not_tried_for_ever(void **state)
 {
-    struct chap_case x = { .accepts = CHAP_ALGS_ALL };
-    struct fake f = { .arg = &x };
+    static const struct {
+        unsigned offers, accepts, conns;
+    } rows[] = {
+        { CHAP_ALGS_ALL, CHAP_ALGS_ALL, 2 },
+        { CHAP_ALGS_ALL, 1u << CHAP_SHA1 | 1u << CHAP_MD5, 2 },
+        { CHAP_ALGS_ALL & ~(1u << CHAP_MD5), CHAP_ALGS_ALL, 1 },
+        { 1u << CHAP_MD5, CHAP_ALGS_ALL, 1 },
+    };
+
+    (void)state;
+    for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
+        struct chap_case x = { .accepts = rows[i].accepts };
+        struct fake f = { .arg = &x };
+        struct rig r;
+
+        cred(&x.in, "user", "secret-of-user");
+        fake_start(&f, chap_script);
+        rig_init(&r, f.port);
+        r.conf.set.login_retry_max = 9;
+        r.conf.set.chap_algs = rows[i].offers;
+        cred(&r.conf.set.user, "user", "secret-of-nobody");
+        rig_start(&r);
+        rig_until(&r, r.faults);
+        assert_int_equal(r.err, -EACCES);
+        assert_non_null(strstr(r.why, "0201"));
+        assert_int_equal(f.conns, rows[i].conns);
+        rig_end(&r);
+        fake_stop(&f);
+    }
+}
+
+/* The first says what is wrong, the second only that MD5 was no help. */
+static void two_refusals_script(struct fake_conn *c)
+{
+    if (!fake_login_first(c))
+        return;
+    fake_send(c, fake_login_resp(c, false, 0, 0, 0), "AuthMethod=CHAP", 16);
+    if (fake_recv(c))
+        fake_refuse(c, c->nr ? ISCSI_LOGIN_NOT_FOUND : ISCSI_LOGIN_FORBIDDEN, NULL);
+}
+
+static void test_the_first_refusal_is_the_one_told(void **state)
+{
+    struct fake f = { 0 };
+    struct rig r;
+
+    (void)state;
+    fake_start(&f, two_refusals_script);
+    rig_init(&r, f.port);
+    cred(&r.conf.set.user, "user", "secret-of-user");
+    rig_start(&r);
+    rig_until(&r, r.faults);
+    assert_int_equal(f.conns, 2);
+    assert_int_equal(r.err, -EACCES);
+    assert_non_null(strstr(r.why, "0202"));
+    rig_end(&r);
+    fake_stop(&f);
+}
+
+/* What a session learned it offers after a recovery as well, at once. */
+static void test_md5_alone_is_remembered_by_the_session(void **state)
+{
+    struct chap_case x = { .accepts = 1u << CHAP_MD5, .how = BY_PROOF };
+    struct fake f = { .arg = &x, .hook = hang_up_at_second };
+    static struct cmd c;
     struct rig r;
 
     (void)state;
     cred(&x.in, "user", "secret-of-user");
     fake_start(&f, chap_script);
     rig_init(&r, f.port);
-    r.conf.set.login_retry_max = 9;
-    cred(&r.conf.set.user, "user", "secret-of-nobody");
+    cred(&r.conf.set.user, "user", "secret-of-user");
     rig_start(&r);
-    rig_until(&r, r.faults);
-    assert_int_equal(r.err, -EACCES);
-    assert_int_equal(f.conns, 1);
+    rig_until(&r, r.ups == 1);
+    assert_int_equal(f.conns, 2);
+    cmd_read(&r, &c, 0, 1);
+    rig_until(&r, c.ended);
+    assert_int_equal(c.t.err, 0);
+    assert_int_equal(f.conns, 3);
     rig_end(&r);
     fake_stop(&f);
 }
@@ -647,7 +729,9 @@ int main(void)
         cmocka_unit_test(test_stop_ends_a_login_under_way),
         cmocka_unit_test(test_chap_offers_less_to_a_target_that_refuses_the_list),
         cmocka_unit_test(test_mutual_chap),
-        cmocka_unit_test(test_a_wrong_secret_is_not_tried_again),
+        cmocka_unit_test(test_a_wrong_secret_is_not_tried_for_ever),
+        cmocka_unit_test(test_the_first_refusal_is_the_one_told),
+        cmocka_unit_test(test_md5_alone_is_remembered_by_the_session),
         cmocka_unit_test(test_credentials_are_never_left_out_silently),
         cmocka_unit_test(test_nonsense_fails_the_login_and_nothing_else),
     };

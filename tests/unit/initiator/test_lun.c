@@ -1,73 +1,7 @@
 /*
  * test_lun.c - logical units: identity, gates, sizes, and what becomes of each answer a target can give
  */
-#include "fake_target.h"
-
-struct req {
-    struct ini_io io;
-    struct iovec iov;
-    bool ended;
-    int res;
-};
-#define N 16
-static struct req reqs[N];
-static uint8_t bufs[N][4u << 20];
-
-static void req_done(struct ini_io *io, int res)
-{
-    struct req *q = (struct req *)io;
-
-    assert_false(q->ended);                 /* once */
-    q->ended = true;
-    q->res = res;
-}
-
-static void submit(struct rig *r, unsigned i, enum ini_io_op op, uint64_t off, uint64_t len, uint8_t flags)
-{
-    struct req *q = &reqs[i];
-
-    memset(q, 0xa5, sizeof(*q));            /* nothing may depend on what was there */
-    q->ended = false;
-    q->iov = (struct iovec){ bufs[i], sizeof(bufs[i]) };
-    q->io.op = (uint8_t)op;
-    q->io.flags = flags;
-    q->io.off = off;
-    q->io.len = len;
-    q->io.iov = &q->iov;
-    q->io.iov_nr = 1;
-    q->io.done = req_done;
-    ini_io_submit(r->lun, &q->io);
-    assert_false(q->ended);
-}
-
-static int run(struct rig *r, enum ini_io_op op, uint64_t off, uint64_t len, uint8_t flags)
-{
-    submit(r, 0, op, off, len, flags);
-    rig_until(r, reqs[0].ended);
-    return reqs[0].res;
-}
-
-static void start(struct rig *r, struct fake *f)
-{
-    fake_start(f, NULL);
-    rig_init(r, f->port);
-    r->conf.set.noop_interval_s = 0;
-    rig_start(r);
-    rig_open(r);
-}
-
-static void end(struct rig *r, struct fake *f)
-{
-    rig_end(r);
-    fake_stop(f);
-}
-
-static bool is_data(const struct fake_conn *c)
-{
-    const uint8_t op = c->pdu.cmd.cdb[0];
-
-    return c->pdu.opcode == ISCSI_OP_SCSI_CMD && (op == SCSI_READ_10 || op == SCSI_WRITE_10);
-}
+#include "lun_rig.h"
 
 /* ---- what it is ----------------------------------------------------------------------------------------- */
 
@@ -142,6 +76,52 @@ static void test_requests_that_cannot_be_are_refused(void **state)
         assert_int_equal(run(&r, rows[i].op, rows[i].off, rows[i].len, 0), rows[i].res);
     assert_int_equal(f.reads, 1);
     assert_int_equal(f.writes, 0);
+    end(&r, &f);
+}
+
+/* 0x20: it has no such command. 0x24: it has it, and something is wrong: that must not pass for "no cache". */
+static bool no_flush_command(struct fake_conn *c)
+{
+    if (c->pdu.opcode != ISCSI_OP_SCSI_CMD || c->pdu.cmd.cdb[0] != SCSI_SYNC_CACHE_10)
+        return false;
+    c->f->syncs++;
+    fake_sense(c, c->pdu.itt, SCSI_ILLEGAL_REQUEST, 0x20, 0);
+    return true;
+}
+
+static bool flush_not_liked(struct fake_conn *c)
+{
+    if (c->pdu.opcode != ISCSI_OP_SCSI_CMD || c->pdu.cmd.cdb[0] != SCSI_SYNC_CACHE_10)
+        return false;
+    c->f->syncs++;
+    fake_sense(c, c->pdu.itt, SCSI_ILLEGAL_REQUEST, 0x24, 0);
+    return true;
+}
+
+static void test_a_target_without_the_flush_command_is_asked_once(void **state)
+{
+    struct fake f = { .hook = no_flush_command };
+    struct rig r;
+
+    (void)state;
+    start(&r, &f);
+    assert_int_equal(run(&r, INI_FLUSH, 0, 0, 0), 0);
+    assert_int_equal(run(&r, INI_FLUSH, 0, 0, 0), 0);
+    assert_int_equal(f.syncs, 1);
+    end(&r, &f);
+}
+
+static void test_a_refused_flush_is_an_error_every_time(void **state)
+{
+    struct fake f = { .hook = flush_not_liked };
+    struct rig r;
+
+    (void)state;
+    start(&r, &f);
+    assert_int_equal(run(&r, INI_FLUSH, 0, 0, 0), -EOPNOTSUPP);
+    assert_int_equal(run(&r, INI_WRITE, 0, 512, INI_FUA), -EOPNOTSUPP);
+    assert_int_equal(run(&r, INI_FLUSH, 0, 0, 0), -EOPNOTSUPP);
+    assert_int_equal(f.syncs, 3);
     end(&r, &f);
 }
 
@@ -492,6 +472,8 @@ int main(void)
         cmocka_unit_test(test_a_unit_is_looked_over),
         cmocka_unit_test(test_bytes_go_and_come_back),
         cmocka_unit_test(test_requests_that_cannot_be_are_refused),
+        cmocka_unit_test(test_a_target_without_the_flush_command_is_asked_once),
+        cmocka_unit_test(test_a_refused_flush_is_an_error_every_time),
         cmocka_unit_test(test_no_unit_is_said_so),
         cmocka_unit_test(test_not_one_byte_goes_to_another_unit),
         cmocka_unit_test(test_the_same_unit_goes_on),

@@ -149,6 +149,29 @@ static void test_other_keys_are_told_apart(void **state)
     assert_ptr_equal(ini_settings_set(&s, "", ""), INI_KEY_UNKNOWN);
 }
 
+static void test_discovery_has_credentials_of_its_own(void **state)
+{
+    struct ini_settings s;
+
+    (void)state;
+    ini_settings_default(&s);
+    assert_null(ini_settings_set(&s, "node.session.auth.username", "node"));
+    assert_null(ini_settings_set(&s, "discovery.sendtargets.auth.username", "portal"));
+    assert_null(ini_settings_set(&s, "discovery.sendtargets.auth.password", "abcdefghijkl"));
+    assert_null(ini_settings_set(&s, "discovery.sendtargets.auth.username_in", "target"));
+    assert_non_null(ini_settings_set(&s, "discovery.sendtargets.auth.password_in", "abcdefghijkl"));
+    assert_null(ini_settings_set(&s, "discovery.sendtargets.auth.password_in", "mnopqrstuvwx"));
+    assert_null(ini_settings_set(&s, "discovery.sendtargets.auth.chap_algs", "SHA1"));
+    assert_string_equal(s.disc_user.name, "portal");
+    assert_int_equal(s.disc_user.secret_len, 12);
+    assert_string_equal(s.disc_user_in.name, "target");
+    assert_int_equal(s.disc_chap_algs, 1u << CHAP_SHA1);
+    assert_string_equal(s.user.name, "node");
+    assert_int_equal(s.user.secret_len, 0);
+    assert_int_equal(s.chap_algs, CHAP_ALGS_ALL);
+    assert_ptr_equal(ini_settings_set(&s, "discovery.isns.address", "x"), INI_KEY_UNKNOWN);
+}
+
 /* ---- iscsid.conf ---------------------------------------------------------------------------------------- */
 
 static void test_iscsid_conf_is_read(void **state)
@@ -400,6 +423,7 @@ int main(void)
         cmocka_unit_test(test_each_bound_holds_at_the_limit_and_one_past_it),
         cmocka_unit_test(test_secrets_of_both_directions_differ),
         cmocka_unit_test(test_other_keys_are_told_apart),
+        cmocka_unit_test(test_discovery_has_credentials_of_its_own),
         T(test_iscsid_conf_is_read),
         T(test_a_wrong_line_is_named_and_changes_nothing),
         T(test_initiator_name),

@@ -159,6 +159,28 @@ static void test_enable_counts_from_the_next_pdu(void **state)
     ends_stop(&b);
 }
 
+/* Nothing to send for long, then something: that is no peer which takes nothing. */
+static void test_silence_is_no_stall(void **state)
+{
+    struct dm_ctl req = { .pdu = { .opcode = ISCSI_OP_LOGIN, .itt = 1 } };
+    struct dm_stats st;
+    struct ends b;
+    uint64_t began;
+
+    (void)state;
+    ends_start(&b);
+    ends_connect(&b);
+    began = rt_now(b.rt);
+    while (rt_now(b.rt) < began + 20 * RT_MS)
+        turn_some(&b, 1);
+    dm_send_control(b.ini.dm, &req);
+    dm_stats(b.ini.dm, &st);
+    assert_true(st.tx_waiting);
+    assert_true(st.tx_at_ns >= began + 20 * RT_MS);
+    assert_true(turn_until(&b, &b.tgt.controls, 1));
+    ends_stop(&b);
+}
+
 /* What was queued before a draining end arrives; what is queued without one comes back cancelled. */
 static void test_terminate_drains_or_cancels(void **state)
 {
@@ -274,6 +296,7 @@ int main(void)
         cmocka_unit_test(test_honours_small_and_odd_limits),
         cmocka_unit_test(test_many_tasks_share_a_connection),
         cmocka_unit_test(test_enable_counts_from_the_next_pdu),
+        cmocka_unit_test(test_silence_is_no_stall),
         cmocka_unit_test(test_terminate_drains_or_cancels),
         cmocka_unit_test(test_release_in_each_state_keeps_the_connection),
         cmocka_unit_test(test_peer_may_go_at_any_moment),

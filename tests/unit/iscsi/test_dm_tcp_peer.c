@@ -130,7 +130,6 @@ static void test_login_phase_forgives_nothing(void **state)
         { "AHS on a Login", { 0x43, 0x87, [4] = 255 } },
         { "unknown opcode", { 0x1f, 0x80 } },
         { "a target's opcode", { 0x23, 0x87 } },
-        { "reserved stage", { 0x43, 0x8b } },
         { "a SCSI Command", { 0x01, 0xc1, [20] = 0, 0, 0, 0 } },
         { "a NOP-Out", { 0x40, 0x80, [20] = 0xff, 0xff, 0xff, 0xff } },
         { "a Text Request", { 0x04, 0x80, [20] = 0xff, 0xff, 0xff, 0xff } },
