@@ -391,8 +391,9 @@ static uint64_t server_flags(const struct exp *e)
 
     if (e->readonly)
         return flags | NBD_READ_ONLY;
-    if (info->write_cache)
-        flags |= NBD_SEND_FLUSH | NBD_SEND_FUA;
+    /* Always: the unit's cache may be switched on while the device is there, and a kernel that was once told of
+     * no cache never flushes. Without one a flush ends before it reaches the network. */
+    flags |= NBD_SEND_FLUSH | NBD_SEND_FUA;
     if (info->unmap)
         flags |= NBD_SEND_TRIM;
     if (info->zero_max)

@@ -187,8 +187,10 @@ static void params_fill(const struct exp *e, struct ublk_params *p)
         .len = sizeof(*p),
         .types = UBLK_PARAM_TYPE_BASIC,
         .basic = {
+            /* A cache always: the unit's may be switched on while the device is there, and a kernel that was
+             * once told of none never flushes. Without one a flush ends before it reaches the network. */
             .attrs = (e->readonly ? UBLK_ATTR_READ_ONLY : 0) | (info->rotational ? UBLK_ATTR_ROTATIONAL : 0) |
-                     (info->write_cache ? UBLK_ATTR_VOLATILE_CACHE | UBLK_ATTR_FUA : 0),
+                     UBLK_ATTR_VOLATILE_CACHE | UBLK_ATTR_FUA,
             .logical_bs_shift = shift_of(e->block_len),
             .physical_bs_shift = shift_of(phys),
             .io_min_shift = shift_of(phys),

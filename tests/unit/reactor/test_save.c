@@ -72,6 +72,21 @@ static void test_save_replaces_and_a_reader_keeps_the_old(void **state)
     temp_dir_remove(dir);
 }
 
+static void test_remove_takes_the_name_and_does_not_mind_its_absence(void **state)
+{
+    char *dir = temp_dir(), path[128], missing[160];
+
+    snprintf(path, sizeof(path), "%s/f", dir);
+    assert_int_equal(rt_save(path, "x", 1, 0600), 0);
+    assert_int_equal(rt_remove(path), 0);
+    assert_int_equal(entries(dir), 0);
+    assert_int_equal(rt_remove(path), 0);
+    snprintf(missing, sizeof(missing), "%s/no/f", dir);
+    assert_int_equal(rt_remove(missing), 0);
+    assert_int_equal(rt_remove(dir), -EISDIR);
+    temp_dir_remove(dir);
+}
+
 static void test_failed_save_leaves_the_old_and_nothing_else(void **state)
 {
     char *dir = temp_dir(), path[128];
@@ -182,6 +197,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_saved_file_loads_with_its_mode),
         cmocka_unit_test(test_save_replaces_and_a_reader_keeps_the_old),
+        cmocka_unit_test(test_remove_takes_the_name_and_does_not_mind_its_absence),
         cmocka_unit_test(test_failed_save_leaves_the_old_and_nothing_else),
         cmocka_unit_test(test_save_over_a_directory_or_without_one_is_refused),
         cmocka_unit_test(test_save_replaces_a_link_and_not_what_it_names),
