@@ -204,11 +204,12 @@ enum ini_event {
 int ini_lun_open(struct ini_sess *s, uint16_t lun, struct ini_lun **out,
                  void (*done)(void *user, int err, const char *why),
                  void (*event)(void *user, enum ini_event ev), void *user);
-/* Gives the unit up, for good: requests end with @err (-EIO, -ENODEV) at once, those with the target as soon as no
- * connection touches their memory: in recovery at once, else after a second in which they may still be answered.
- * The target is asked to abort them; until it has, nothing more is opened on the session without a new login, so
- * that none of them is carried out late on a unit that is in use again. A connection that does not move for a
- * further second is made anew; that apart, other units of the session are not disturbed. No event is told. */
+/* Gives the unit up, for good: requests end with @err (-EIO, -ENODEV; what a broken connection brings back,
+ * -ENODEV) at once, those with the target as soon as no connection touches their memory: in recovery at once,
+ * else after a second in which they may still be answered. The target is asked to abort them; until it has,
+ * nothing more is opened on the session without a new login, so that none of them is carried out late on a unit
+ * that is in use again. A connection that does not move for a further second is made anew; that apart, other
+ * units of the session are not disturbed. No event is told. On the session's core. */
 void ini_lun_abandon(struct ini_lun *l, int err);
 /* Nothing may be in flight (asserted). Accepts NULL. */
 void ini_lun_close(struct ini_lun *l);

@@ -536,7 +536,7 @@ static void conn_gone(struct ini_sess *s)
     s->conn = CONN_NONE;
     free(s->login);
     s->login = NULL;
-    s->ghosts = 0;                          /* the next login ends at the target whatever it still has of ours */
+    s->ghosts = 0;                          /* the next login ends whatever the target still has of ours */
     ini_err_reset(s);
     ini_tasks_hold(s);
     switch (s->state) {

@@ -182,9 +182,9 @@ static int status_errno(uint16_t status)
     }
 }
 
-/* A list of digests is refused by targets that know MD5 alone, each in its own way: by a status, by "Reject", by
- * hanging up. tgt takes 7 for SHA-1 (it is SHA-256) and refuses a proof that is right. So whatever goes wrong from
- * the offer to the end of the stage is tried once more with MD5, unless that is what was tried. */
+/* A list of digests is refused by targets that know MD5 alone, each in its own way: by a status, by "Reject",
+ * by hanging up. tgt takes 7 for SHA-1 (it is SHA-256) and refuses a proof that is right. So whatever goes wrong
+ * from the offer to the end of the stage is tried once more with MD5, unless that is what was tried. */
 void ini_login_offer_less(struct ini_sess *s)
 {
     const struct ini_login *l = s->login;

@@ -14,7 +14,7 @@
 #define IO_MAX (1024u * 1024)               /* bytes in one command at most, whatever the unit takes */
 #define UNMAP_MAX_DEFAULT (1024ull * 1024 * 1024)
 #define ABANDON_NS RT_S
-#define OPEN_AWAY_NS (60 * RT_S)            /* a first look does not outlive so long an absence of its session */
+#define OPEN_AWAY_NS (60 * RT_S)            /* a first look waits no longer for a session that is away */
 #define ZERO_MAX_DEFAULT (64ull * 1024 * 1024)  /* written in seconds without help, too */
 
 /* ---- small commands ------------------------------------------------------------------------------------- */
@@ -461,8 +461,8 @@ void ini_lun_gone(struct ini_lun *l, int err, enum ini_event ev)
         l->event(l->user, ev);
 }
 
-/* After a second, what the target still has is taken from it; after another, the connection that still holds its
- * memory. */
+/* After a second, what the target still has is taken from it; after another, the connection that still holds
+ * its memory. */
 static void abandon_due(struct rt_timer *t)
 {
     struct ini_lun *l = container_of(t, struct ini_lun, abandon);

@@ -60,8 +60,8 @@ struct dm_task {
     uint32_t edtl;                          /* bytes */
     struct dm_buf out;                      /* data from initiator to target */
     struct dm_buf in;                       /* data from target to initiator */
-    uint32_t out_done;                      /* bytes of out received (target) or handed to the network (initiator) so
-                                             * far, from 0 on without a gap */
+    uint32_t out_done;                      /* bytes of out received (target) or handed to the network
+                                             * (initiator) so far, from 0 on without a gap */
     uint32_t in_done;                       /* initiator: bytes of in received so far, likewise */
 
     /* The rest is the datamover's. The iSCSI layer zeroes it with the struct before first use. Offsets count

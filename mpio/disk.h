@@ -30,8 +30,8 @@ struct mpio_io {
     struct mpio_disk *disk;                 /* the disk's from here on */
     uint64_t start_ns;
 };
-/* Gives the disk up, for good: its requests end with @err soon, whether or not its target can be reached, and new ones
- * at once. See ini_lun_abandon(). On the disk's core. */
+/* Gives the disk up, for good: its requests end with @err soon, whether or not its target can be reached, and
+ * new ones at once. See ini_lun_abandon(). On the disk's core. */
 void mpio_disk_fail(struct mpio_disk *d, int err);
 /* On the disk's core. Range and alignment are checked (-EINVAL, -EROFS for a write to a read-only disk); done is never called from inside. */
 void mpio_submit(struct mpio_disk *d, struct mpio_io *io);

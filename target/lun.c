@@ -345,7 +345,7 @@ static void reset_drained(struct lun *lun)
     v->legacy = 0;
     v->wce = lun->cached;
     v->d_sense = v->swp = false;
-    view_event(v, 0x29, 0x03, 0);           /* who asked for it too: SAM-5 makes no exception */
+    view_event(v, 0x29, lun->own.req->reset, 0);           /* who asked for it too: SAM-5 makes no exception */
     owner_publish(lun, owner_end);
 }
 
@@ -363,8 +363,9 @@ static void reset_arrive(struct rt_msg *m)
     owner_queue(container_of(m, struct lun_request, msg)->lun, m, reset_start);
 }
 
-void lun_reset(struct lun *lun, struct lun_request *r, struct itl *by)
+void lun_reset(struct lun *lun, struct lun_request *r, struct itl *by, enum lun_reset_kind kind)
 {
+    r->reset = (uint8_t)kind;
     r->arg = by ? by->id : 0;
     request_send(lun, r, reset_arrive);
 }

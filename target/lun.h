@@ -62,15 +62,21 @@ struct lun_request {
     struct lun *lun;
     struct rt *asker;
     uint64_t arg;
+    uint8_t reset;
     unsigned left;
 };
 /* New size (0: read the backend's anew) on every core, and unit attention 2A/09 on every ITL. A unit grows first in its
  * backend and shrinks first in its view, so nobody reaches beyond it. */
 void lun_resize(struct lun *lun, struct lun_request *r, uint64_t size);
-/* LOGICAL UNIT RESET: every task of the unit on every core is aborted (nexus->ops->abort), reservations of
- * RESERVE go, unit attention 29/03 follows on every ITL. Tasks of @by (NULL: nobody) are told to end without TASK
- * ABORTED: who asked for the reset knows. Also used for target resets with asc 29/02. Answers when all that is done. */
-void lun_reset(struct lun *lun, struct lun_request *r, struct itl *by);
+/* LOGICAL UNIT RESET, or a target's for this unit: every task of the unit on every core is aborted
+ * (nexus->ops->abort), reservations of RESERVE go, a unit attention follows on every ITL that says which it was.
+ * Tasks of @by (NULL: nobody) are told to end without TASK ABORTED: who asked for the reset knows. Answers when all
+ * that is done. Source: SAM-5 r21, "Hard reset" and "Logical unit reset". */
+enum lun_reset_kind {
+    LUN_RESET_TARGET = 0x02,                /* 29/02, SCSI BUS RESET OCCURRED */
+    LUN_RESET_UNIT = 0x03,                  /* 29/03, BUS DEVICE RESET FUNCTION OCCURRED */
+};
+void lun_reset(struct lun *lun, struct lun_request *r, struct itl *by, enum lun_reset_kind kind);
 /* Takes the unit away: tasks there are aborted, those to come are answered as for a LUN that is not there (25/00).
  * Answers when none is left on any core. */
 void lun_quiesce(struct lun *lun, struct lun_request *r);

@@ -233,6 +233,8 @@ static bool overtaken(const struct scsi_task *t, const struct lun_view *v)
         return false;
     if (t->cmd->need & ~t->itl->access)
         return true;
+    if (t->cmd->flags & F_ALL)              /* its ranges were judged by the size of then */
+        return v->blocks < owner_view(task_lun(t))->blocks;
     return (t->cmd->flags & F_RANGE) && (t->lba > v->blocks || t->blocks > v->blocks - t->lba);
 }
 

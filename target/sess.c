@@ -126,10 +126,23 @@ void ctl_put(struct sess_ctl *c)
 {
     struct sess *s = c->sess;
 
-    if (c->chunk)
+    if (c->chunk) {
         buf_one_put(s->core->bufs, c->chunk, c->chunk_len);
+        s->chunks_nr--;
+    }
     s->ctls_nr--;
     rt_pool_put(s->core->ctls, c);
+}
+
+bool ctl_chunk(struct sess_ctl *c, uint32_t len)
+{
+    struct sess *s = c->sess;
+
+    if (s->chunks_nr >= SESS_CHUNKS_MAX || !(c->chunk = buf_one_get(s->core->bufs, len)))
+        return false;
+    c->chunk_len = len;
+    s->chunks_nr++;
+    return true;
 }
 
 static void ctl_sent(struct dm_ctl *ctl, int err)
@@ -168,8 +181,7 @@ static void control_hold(struct sess *s, const struct iscsi_pdu *pdu, const uint
         return;
     c->ctl.pdu = *pdu;
     if (pdu->data_len) {
-        c->chunk_len = pdu->data_len;
-        if (!(c->chunk = buf_one_get(s->core->bufs, c->chunk_len))) {
+        if (!ctl_chunk(c, pdu->data_len)) {
             ctl_put(c);
             return;
         }
@@ -294,23 +306,27 @@ static const struct dm_events sess_events = {
 
 static void idle_check(struct sess *s, uint64_t now)
 {
+    const struct tgt_limits *lim = &s->core->tgt->limits;
     struct dm_stats st;
 
     dm_stats(s->dm, &st);
-    if (st.tx_waiting && now - st.tx_at_ns > SESS_STALL_NS) {
-        sess_close(s, false, "it took nothing of what it was sent for 30 s");
+    if (st.tx_waiting && now - st.tx_at_ns > lim->stall_ns) {
+        sess_close(s, false, "it took nothing of what it was sent for too long (stall_s)");
         return;
     }
-    if (!rt_list_empty(&s->held) && now - s->held_at > SESS_STALL_NS) {
+    if (!rt_list_empty(&s->held) && now - s->held_at > lim->stall_ns) {
         sess_close(s, false, "a command before those it sent never came (a hole in CmdSN)");
         return;
     }
     if (s->ping_at) {
         if (st.rx_at_ns > s->ping_at)
             s->ping_at = 0;
-        else if (now - s->ping_at > SESS_STALL_NS)
-            sess_close(s, false, "it did not answer a NOP-In for 30 s");
-    } else if (now - st.rx_at_ns > SESS_IDLE_NS && !s->discovery) {
+        else if (now - s->ping_at > lim->stall_ns)
+            sess_close(s, false, "it did not answer a NOP-In for too long (stall_s)");
+    } else if (s->discovery) {              /* has no NOPs (4.3): who asks nothing more is not kept */
+        if (now - st.rx_at_ns > lim->idle_ns + lim->stall_ns)
+            sess_close(s, false, "a discovery session that asked nothing for too long (idle_s, stall_s)");
+    } else if (now - st.rx_at_ns > lim->idle_ns) {
         s->ping_at = now;
         text_ping(s);
     }
@@ -331,7 +347,7 @@ static void on_timer(struct rt_timer *t)
     if (s->state == SESS_FULL)
         idle_check(s, now);
     if (s->state == SESS_FULL)
-        rt_timer_arm(s->rt, &s->timer, SESS_TICK_NS);
+        rt_timer_arm(s->rt, &s->timer, s->core->tgt->limits.tick_ns);
 }
 
 static void on_turn(struct rt_op *op, int res)
@@ -385,7 +401,7 @@ int sess_start(struct tgt_core *core, const struct tgt_arrival *a)
         sess_try_end(s);
         return 0;
     }
-    rt_timer_arm(s->rt, &s->timer, SESS_LOGIN_NS);
+    rt_timer_arm(s->rt, &s->timer, core->tgt->limits.login_ns);
     if (core->stopping)
         sess_close(s, false, NULL);
     return 0;
@@ -394,7 +410,7 @@ int sess_start(struct tgt_core *core, const struct tgt_arrival *a)
 void sess_full(struct sess *s)
 {
     s->state = SESS_FULL;
-    rt_timer_arm(s->rt, &s->timer, SESS_TICK_NS);
+    rt_timer_arm(s->rt, &s->timer, s->core->tgt->limits.tick_ns);
 }
 
 void sess_close(struct sess *s, bool drain, const char *why)

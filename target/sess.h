@@ -27,10 +27,7 @@
 #define SESS_BURST_MAX (1u << 20)           /* MaxBurstLength offered */
 #define SESS_FIRST_BURST_MAX 65536u
 #define SESS_RECV_MAX 262144u               /* MaxRecvDataSegmentLength declared */
-#define SESS_LOGIN_NS (15 * RT_S)
-#define SESS_TICK_NS (5 * RT_S)
-#define SESS_IDLE_NS (30 * RT_S)            /* a NOP-In after so much silence */
-#define SESS_STALL_NS (30 * RT_S)           /* no answer, no Data-Out, no progress of sending: dropped */
+#define SESS_CHUNKS_MAX 16u                 /* data of pings and text that it does not take off our hands */
 #define SESS_TEXT_LEN 8192u
 
 static_assert(SESS_FIRST_BURST_MAX <= BUF_LARGE_LEN, "a sink holds all unsolicited data of a command");
@@ -136,7 +133,7 @@ struct sess {
     struct nexus nexus;
     struct rt_link dying;
     struct rt_link tasks, ready, aborts;
-    uint32_t tasks_nr, immediates, ctls_nr;
+    uint32_t tasks_nr, immediates, ctls_nr, chunks_nr;
     struct rt_link tmfs;
     uint32_t tmfs_nr;
     struct rt_op turn;
@@ -191,6 +188,9 @@ void sess_control(struct sess *s, const struct iscsi_pdu *pdu, const uint8_t *da
 /* NULL: the peer takes nothing off our hands, or memory ran out; the session was closed. */
 struct sess_ctl *ctl_get(struct sess *s);
 void ctl_put(struct sess_ctl *c);
+/* Room for so many bytes of data, at most BUF_LARGE_LEN, until ctl_put(). False: there is none, or the session
+ * has its share. */
+bool ctl_chunk(struct sess_ctl *c, uint32_t len);
 /* Stamps and sends. */
 void ctl_send(struct sess_ctl *c, bool advance);
 

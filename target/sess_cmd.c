@@ -691,8 +691,8 @@ void cmd_watch(struct sess *s, uint64_t now)
         if (t->dm.out_done != t->seen_out) {
             t->seen_out = t->dm.out_done;
             t->seen_at = now;
-        } else if (now - t->seen_at > SESS_STALL_NS) {
-            sess_close(s, false, "it owed data of a write for 30 s");
+        } else if (now - t->seen_at > s->core->tgt->limits.stall_ns) {
+            sess_close(s, false, "it owed data of a write for too long (stall_s)");
             return;
         }
     }

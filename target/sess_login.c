@@ -170,7 +170,7 @@ void login_timeout(struct sess *s)
             s, ISCSI_LOGIN_UNAVAILABLE,
             "the older session of this name and ISID did not end in time; see whether its disk is stuck");
     else
-        sess_close(s, false, "the login was not finished within 15 s");
+        sess_close(s, false, "the login was not finished in time (login_s)");
 }
 
 /* ---- who talks to whom ----------------------------------------------------------------------------------- */

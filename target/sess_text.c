@@ -26,10 +26,9 @@ void text_nop_out(struct sess *s, const struct iscsi_pdu *pdu, const uint8_t *da
         return;
     len = pdu->data_len < s->params.peer_recv_data_max ? pdu->data_len : s->params.peer_recv_data_max;
     len = len < BUF_LARGE_LEN ? len : BUF_LARGE_LEN;
-    if (len && !(c->chunk = buf_one_get(s->core->bufs, len)))
+    if (len && !ctl_chunk(c, len))
         len = 0;                            /* a ping without its data says more than none */
     if (len) {
-        c->chunk_len = len;
         memcpy(c->chunk, data, len);
         c->ctl.data = c->chunk;
     }
@@ -211,8 +210,7 @@ static void text_answer(struct sess *s, const struct iscsi_pdu *pdu)
 
     if (!c)
         return;
-    c->chunk_len = SESS_TEXT_LEN;
-    if (x->answering && !(c->chunk = buf_one_get(s->core->bufs, c->chunk_len))) {
+    if (x->answering && !ctl_chunk(c, SESS_TEXT_LEN)) {
         ctl_put(c);
         text_reject_pdu(s, pdu, ISCSI_REJECT_LONG_OPERATION);
         text_free(s);

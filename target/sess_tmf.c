@@ -143,7 +143,8 @@ static void reset_start(struct sess_tmf *m, struct itl *itl)
     /* Our own tasks end without a word, as RFC 7143 11.5.1 has it; the unit attention is for every nexus,
      * the one that asked included (SAM-5 r21, "Logical unit reset"). */
     tasks_abort(m);
-    lun_reset(itl->lun, &m->req, NULL);
+    lun_reset(itl->lun, &m->req, NULL,
+              m->pdu.tmf.function == ISCSI_TMF_LUN_RESET ? LUN_RESET_UNIT : LUN_RESET_TARGET);
 }
 
 /* The first unit of the session's map from @number on. */

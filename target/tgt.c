@@ -34,7 +34,7 @@ void tgt_round_start(struct tgt *t, struct tgt_round *r)
 
 /* ---- start ----------------------------------------------------------------------------------------------- */
 
-static int core_open(struct tgt *t, unsigned i, size_t mem)
+static int core_open(struct tgt *t, unsigned i)
 {
     struct tgt_core *c = &t->cores[i];
 
@@ -46,8 +46,8 @@ static int core_open(struct tgt *t, unsigned i, size_t mem)
     rt_list_init(&c->waiting);
     if (!(c->sink = rt_mem_alloc(BUF_LARGE_LEN)))
         return -ENOMEM;
-    if (buf_pool_new(&c->bufs, mem) ||
-        rt_pool_new(&c->tasks, sizeof(struct sess_task), RT_CACHE_LINE, TGT_TASKS_PER_CORE) ||
+    if (buf_pool_new(&c->bufs, t->limits.buffer_mem) ||
+        rt_pool_new(&c->tasks, sizeof(struct sess_task), RT_CACHE_LINE, t->limits.tasks) ||
         rt_pool_new(&c->ctls, sizeof(struct sess_ctl), RT_CACHE_LINE, TGT_CTLS_PER_CORE))
         return -ENOMEM;
     return 0;
@@ -151,9 +151,6 @@ static void on_start(struct rt_msg *m)
 
 static int tgt_open(struct tgt *t, const struct tgt_conf *conf)
 {
-    const size_t mem = !conf->buffer_mem               ? BUF_MEM_DEFAULT
-                       : conf->buffer_mem < BUF_MEM_MIN ? BUF_MEM_MIN
-                                                        : conf->buffer_mem;
     char *text;
     int err;
 
@@ -166,8 +163,11 @@ static int tgt_open(struct tgt *t, const struct tgt_conf *conf)
         return -ENOMEM;
     if ((err = conf_read(t, t->config_path)) || (err = model_open(t)))
         return err;
+    conf_limits(t->doc, &t->limits);
+    if (conf->buffer_mem)
+        t->limits.buffer_mem = conf->buffer_mem < BUF_MEM_MIN ? BUF_MEM_MIN : conf->buffer_mem;
     for (unsigned i = 0; i < t->cores_nr; i++) {
-        if ((err = core_open(t, i, mem)))
+        if ((err = core_open(t, i)))
             return err;
     }
     /* Identities made for LUNs that had none must outlast this run. */

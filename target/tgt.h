@@ -18,7 +18,7 @@ struct tgt_conf {
     const char *state_dir;                  /* borrowed; for APTPL; NULL: none */
     const struct rt_addr *portals;          /* borrowed; none: 0.0.0.0:3260 and [::]:3260, or what the config says */
     unsigned portals_nr;
-    uint32_t buffer_mem;                    /* bytes of data buffers a core; 0: default */
+    uint32_t buffer_mem;                    /* bytes of data buffers a core; 0: what the config says, or the default */
 };
 
 /* Reads the configuration (a refused one names the line or key, the rule and the remedy, and nothing starts), opens the

@@ -331,6 +331,67 @@ static int check_chap(struct conf_at *at, json_t *v)
     return object_check(at, v, keys, ARRAY_SIZE(keys));
 }
 
+/* ---- limits ---------------------------------------------------------------------------------------------- */
+
+#define LIMIT_S_MAX 3600                    /* beyond, nobody would be told in time that a host is stuck */
+
+/* What may be under "limits": name, default, least, most. */
+static const struct limit {
+    const char *name;
+    json_int_t def, min, max;
+} limits[] = {
+    { "login_s",    15,                     1,                   LIMIT_S_MAX },
+    { "idle_s",     30,                     1,                   LIMIT_S_MAX },
+    { "stall_s",    30,                     1,                   LIMIT_S_MAX },
+    { "tasks",      16384,                  512,                 1 << 20 },
+    { "buffer_mib", BUF_MEM_DEFAULT >> 20,  BUF_MEM_MIN >> 20,   4095 },
+};
+
+static int check_limits(struct conf_at *at, json_t *v)
+{
+    const char *name;
+    json_t *n;
+
+    json_object_foreach(v, name, n) {
+        const struct limit *l = NULL;
+
+        for (size_t i = 0; i < ARRAY_SIZE(limits) && !l; i++)
+            l = strcmp(limits[i].name, name) ? NULL : &limits[i];
+        if (!l)
+            return refuse(at, "limits: the key \"%.64s\" is not known here; it may be login_s, idle_s, stall_s, "
+                          "tasks or buffer_mib", name);
+        if (!json_is_integer(n) || json_integer_value(n) < l->min || json_integer_value(n) > l->max)
+            return refuse(at, "limits: \"%s\" must be a whole number from %lld to %lld", name,
+                          (long long)l->min, (long long)l->max);
+    }
+    return 0;
+}
+
+static uint64_t limit_get(const json_t *doc, const char *name)
+{
+    const json_t *v = json_object_get(json_object_get(doc, "limits"), name);
+    size_t i = 0;
+
+    while (strcmp(limits[i].name, name))
+        i++;
+    return (uint64_t)(v ? json_integer_value(v) : limits[i].def);
+}
+
+void conf_limits(const json_t *doc, struct tgt_limits *out)
+{
+    uint64_t shortest;
+
+    *out = (struct tgt_limits){
+        .login_ns = limit_get(doc, "login_s") * RT_S,
+        .idle_ns = limit_get(doc, "idle_s") * RT_S,
+        .stall_ns = limit_get(doc, "stall_s") * RT_S,
+        .tasks = (uint32_t)limit_get(doc, "tasks"),
+        .buffer_mem = (size_t)limit_get(doc, "buffer_mib") << 20,
+    };
+    shortest = out->idle_ns < out->stall_ns ? out->idle_ns : out->stall_ns;
+    out->tick_ns = shortest / 6;            /* late by so much at most */
+}
+
 /* ---- what entries may not be to one another -------------------------------------------------------------- */
 
 /* Two credentials: not the same one twice, and no secret that serves both ways (a reflection). */
@@ -433,6 +494,7 @@ int conf_check(json_t *doc, char why[static CONF_WHY_MAX])
     static const struct conf_key keys[] = {
         { "version",        JSON_INTEGER, true,  NULL },
         { "portals",        JSON_ARRAY,   false, NULL },
+        { "limits",         JSON_OBJECT,  false, check_limits },
         { "targets",        JSON_ARRAY,   false, NULL },
         { "discovery_chap", JSON_ARRAY,   false, NULL },
     };

@@ -34,11 +34,21 @@
 #define TGT_LOGINS_PEER_MAX 64u             /* and from one address */
 #define TGT_PEERS_MAX 1024u                 /* addresses that are remembered */
 #define TGT_SESSIONS_MAX 32768u             /* TSIHs are found quickly in a space half empty */
-#define TGT_TASKS_PER_CORE 16384u
 #define TGT_CTLS_PER_CORE 8192u
 
 struct sess;
 struct tgt_core;
+
+/* ---- limits: "limits" of the configuration, read at start ------------------------------------------------- */
+
+struct tgt_limits {
+    uint64_t login_ns;                      /* for a login, from the connection on */
+    uint64_t idle_ns;                       /* a NOP-In after so much silence */
+    uint64_t stall_ns;                      /* no answer to it, no Data-Out, nothing taken of what is sent: dropped */
+    uint64_t tick_ns;                       /* how often that is looked at */
+    uint32_t tasks;                         /* SCSI commands under way on a core */
+    size_t buffer_mem;                      /* bytes of data buffers of a core */
+};
 
 /* ---- the snapshot: what sessions may know of the configuration ------------------------------------------- */
 
@@ -186,7 +196,7 @@ struct unit {
     unsigned owner;                         /* index of its core */
     struct lun *lun;                        /* NULL: offline */
     uint8_t fresh[16];                      /* the identity it gets if it has none */
-    char naa[33];                           /* of an open one */
+    char naa[33];                           /* as text, once it was to be opened */
     char offline[256];                      /* why */
 };
 struct unit *unit_find(struct tgt *t, const char *iqn, uint16_t number);
@@ -211,7 +221,8 @@ struct model_publish {
     void (*over)(struct model_publish *p);
 };
 int model_publish(struct tgt *t, struct model_publish *p);
-/* Takes a logical unit out of service: quiesces it, waits until no session knows it, closes it, then done(arg).
+/* Takes a logical unit out of service that was deleted: quiesces it, waits until no session knows it, closes it,
+ * removes the reservations that were kept for it, then done(arg).
  * The unit is no longer in the published snapshot. @unit: given. */
 int unit_retire(struct tgt *t, struct unit *unit, void (*done)(void *arg), void *arg);
 
@@ -226,6 +237,7 @@ json_t *conf_parse(const char *text, size_t len, char why[static CONF_WHY_MAX]);
 /* 0, or -EINVAL with @why. */
 int conf_check(json_t *doc, char why[static CONF_WHY_MAX]);
 char *conf_text(json_t *doc);               /* given to the caller to free(); NULL: no memory */
+void conf_limits(const json_t *doc, struct tgt_limits *out);
 json_t *conf_target(json_t *doc, const char *iqn);         /* borrowed; NULL: none */
 json_t *conf_lun(json_t *target, uint16_t number);         /* borrowed; NULL: none */
 unsigned conf_algs(json_t *algs);           /* NULL: all */
@@ -241,6 +253,7 @@ struct tgt {
     struct rt *rt;                          /* the first core */
     struct tgt_core *cores;
     unsigned cores_nr;
+    struct tgt_limits limits;               /* does not change once the target is up */
     char *config_path, *state_dir;          /* NULL: none */
     uint64_t started_s;
 
@@ -257,6 +270,7 @@ struct tgt {
     struct rt_link entries;                 /* registry */
     unsigned entries_nr;
     uint16_t tsih_last;
+    uint64_t tsih_used[UINT16_MAX / 64 + 1];    /* one bit each */
     uint64_t id_last;
 
     struct tgt_portal portals[TGT_PORTALS_MAX];

@@ -277,6 +277,11 @@ static int size_check(struct unit *u, uint64_t want, char why[static 256])
     return 0;
 }
 
+static void state_path(const struct unit *u, char out[static 4096])
+{
+    snprintf(out, 4096, "%s/%s.pr", u->tgt->state_dir, u->naa);
+}
+
 int unit_open(struct unit *u, json_t *lun, bool known, char why[static 256])
 {
     const json_t *block = json_object_get(lun, "block_size");
@@ -288,7 +293,7 @@ int unit_open(struct unit *u, json_t *lun, bool known, char why[static 256])
         .block_len = block ? (uint32_t)json_integer_value(block) : 512,
         .readonly = json_is_true(json_object_get(lun, "readonly")),
     };
-    char state[4096], naa[33];
+    char state[4096];
     int err;
 
     if (*member(lun, "path"))
@@ -298,10 +303,15 @@ int unit_open(struct unit *u, json_t *lun, bool known, char why[static 256])
         (void)conf_naa_parse(member(lun, "naa"), conf.naa);   /* was checked */
     else
         memcpy(conf.naa, u->fresh, sizeof(conf.naa));
-    conf_naa_text(conf.naa, naa);
+    conf_naa_text(conf.naa, u->naa);
     if (u->tgt->state_dir) {
-        snprintf(state, sizeof(state), "%s/%s.pr", u->tgt->state_dir, naa);
+        state_path(u, state);
         conf.state_path = state;
+        /* A new one has no reservations, whatever a deleted one of that identity left when power failed. */
+        if (!known && (err = rt_remove(state))) {
+            snprintf(why, 256, "%.180s cannot be removed: %s", state, strerror(-err));
+            return err;
+        }
     }
     err = lun_new(&u->lun, u->tgt->host, u->owner, &conf, why);
     if (err) {
@@ -313,19 +323,20 @@ int unit_open(struct unit *u, json_t *lun, bool known, char why[static 256])
         u->lun = NULL;
         return err;
     }
-    memcpy(u->naa, naa, sizeof(u->naa));
     return 0;
 }
 
 void unit_note(const struct unit *u, json_t *lun)
 {
     struct lun_info info;
+    uint64_t size;
 
     if (!u->lun)
         return;
     lun_info(u->lun, &info);
+    size = info.blocks * info.block_len;
     json_object_set_new(lun, "naa", json_string(u->naa));
-    json_object_set_new(lun, "size", json_integer((json_int_t)(info.blocks * info.block_len)));
+    json_object_set_new(lun, "size", json_integer((json_int_t)size));
 }
 
 int model_open(struct tgt *t)
@@ -399,9 +410,20 @@ static void retire_done(struct rt_work *w)
     free(r);
 }
 
+/* What outlasts a power loss does not outlast the LUN. */
 static void retire_run(struct rt_work *w)
 {
-    unit_free(container_of(w, struct retire, work)->unit);
+    struct retire *r = container_of(w, struct retire, work);
+    char state[4096];
+    int err = 0;
+
+    if (r->tgt->state_dir && *r->unit->naa) {
+        state_path(r->unit, state);
+        err = rt_remove(state);
+    }
+    if (err)
+        rt_log(RT_WARN, "%s is of a LUN that was deleted and cannot be removed: %s", state, strerror(-err));
+    unit_free(r->unit);
 }
 
 static void retire_each(struct tgt_core *core, struct tgt_round *round)

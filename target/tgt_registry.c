@@ -118,12 +118,25 @@ static struct reg_entry *entry_by_tsih(struct tgt *t, uint16_t tsih)
     return NULL;
 }
 
+static bool tsih_is_used(const struct tgt *t, uint16_t tsih)
+{
+    return t->tsih_used[tsih / 64] >> tsih % 64 & 1;
+}
+
+/* There are more than sessions (TGT_SESSIONS_MAX): one is always found. */
 static uint16_t tsih_new(struct tgt *t)
 {
     do {
         t->tsih_last++;
-    } while (!t->tsih_last || entry_by_tsih(t, t->tsih_last));
+    } while (!t->tsih_last || tsih_is_used(t, t->tsih_last));
+    t->tsih_used[t->tsih_last / 64] |= 1ull << t->tsih_last % 64;
     return t->tsih_last;
+}
+
+static void tsih_free(struct tgt *t, uint16_t tsih)
+{
+    assert(tsih_is_used(t, tsih));
+    t->tsih_used[tsih / 64] &= ~(1ull << tsih % 64);
 }
 
 /* The session whose place this one takes. Discovery sessions hold nothing and live side by side. */
@@ -275,6 +288,7 @@ static void gone_arrived(struct rt_msg *m)
     if (e) {
         waiting = e->waiting;
         rt_list_del(&e->link);
+        tsih_free(t, e->tsih);
         t->entries_nr--;
         e->gone = true;
         entry_free(e);

@@ -58,6 +58,8 @@ struct be_io {
     uint64_t want;                          /* bytes of the operation under way */
     unsigned used;                          /* iovecs of it */
     bool fua, unmap;
+    struct be_io *next;                     /* in line for a sync */
+    struct rt_msg msg;                      /* its result, from the core that made it */
 };
 /* iov is kept until done and holds len bytes or more. Offsets and lengths in bytes, multiples of block_len; outside
  * the size: -EIO. */

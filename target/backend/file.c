@@ -26,6 +26,8 @@ struct file {
     void *zeroes;
     struct iovec zero_iov[ZERO_IOVS];       /* each the whole of zeroes */
     _Atomic bool broken;                    /* a sync failed */
+    _Atomic(struct be_io *) syncs;          /* that wait for the next one, by ->next */
+    _Atomic bool syncing;                   /* one is under way: who began it begins the next */
     _Atomic bool no_punch, no_zero;         /* falloc said so once */
 };
 
@@ -49,7 +51,10 @@ static int file_refuse(const char *path, int err, bool block, char why[static 25
     case -EISDIR: rule = "is a directory: name a regular file"; break;
     case -ENXIO: rule = "is a FIFO, a socket or a device without a driver: name a regular file"; break;
     case -ENOENT: rule = "does not exist: create it, or give a size to have it made"; break;
-    case -EBUSY: rule = "is mounted or held by another program: unmount it first"; break;
+    case -EBUSY:
+        rule = block ? "is mounted or held by another program: unmount it first"
+                     : "is locked by another unit or program: two of them would corrupt each other's data";
+        break;
     case -EROFS: rule = "is on a read-only file system: make the unit read-only"; break;
     case -EACCES: rule = "may not be opened by this user: change its owner or mode"; break;
     }
@@ -109,7 +114,7 @@ static int kind_check(const struct rt_file_info *info, const struct be_conf *con
 static int data_open(struct file *fl, const struct be_conf *conf, bool block, struct rt_file_info *info,
                      char why[static 256])
 {
-    unsigned flags = RT_FILE_DIRECT | (conf->readonly ? 0 : RT_FILE_WRITE) | (block ? RT_FILE_EXCL : 0) |
+    unsigned flags = RT_FILE_DIRECT | (conf->readonly ? 0 : RT_FILE_WRITE) | RT_FILE_EXCL |
                      (!block && conf->size && !conf->readonly ? RT_FILE_CREATE : 0);
     int err;
 
@@ -223,21 +228,78 @@ static int file_resize(struct be *be, uint64_t size, char why[static 256])
 
 /* ---- operations ------------------------------------------------------------------------------------------ */
 
+/* The kernel tells each error of writing back once: of two syncs side by side one would be told that
+ * acknowledged writes are lost, and the other that all is well. So one runs at a time, for all who asked
+ * before it began; the others wait for the next. */
+static void sync_next(struct file *fl);
+
+static void sync_told(struct rt_msg *m)
+{
+    struct be_io *io = container_of(m, struct be_io, msg);
+
+    be_io_end(io, io->want ? -EIO : 0);
+}
+
+/* On the core of the first of the batch. */
 static void sync_done(struct rt_op *op, int res)
 {
-    struct be_io *io = container_of(op, struct be_io, op);
+    struct be_io *io = container_of(op, struct be_io, op), *next;
     struct file *fl = file_of(io->be);
+    bool broken = atomic_load_explicit(&fl->broken, memory_order_relaxed);
 
-    if (res < 0 && !atomic_exchange(&fl->broken, true))
+    if (res < 0 && !broken) {
+        broken = true;
+        atomic_store_explicit(&fl->broken, true, memory_order_relaxed);
         rt_log(RT_ERR, "%s: sync failed (%s): acknowledged writes may be lost; the unit takes no more writes "
                "until it is opened again", fl->path, strerror(-res));
-    be_io_end(io, res < 0 ? -EIO : 0);
+    }
+    sync_next(fl);                          /* first: fl may be gone once the batch has its answers */
+    for (; io; io = next) {
+        next = io->next;
+        io->want = broken;
+        io->msg.fn = sync_told;
+        if (io->rt == rt_self())
+            sync_told(&io->msg);
+        else
+            rt_post(io->rt, &io->msg);
+    }
+}
+
+static void sync_begin(struct rt_msg *m)
+{
+    struct be_io *io = container_of(m, struct be_io, msg);
+
+    io->op.done = sync_done;
+    rt_file_sync(io->rt, file_of(io->be)->f, &io->op);
+}
+
+/* By who holds fl->syncing: begins for all who wait, or lets go of it. */
+static void sync_next(struct file *fl)
+{
+    struct be_io *batch;
+
+    /* Sequentially consistent with sync_start(): either it finds nobody syncing, or we find it waiting. */
+    while (!(batch = atomic_exchange(&fl->syncs, NULL))) {
+        atomic_store(&fl->syncing, false);
+        if (!atomic_load(&fl->syncs) || atomic_exchange(&fl->syncing, true))
+            return;
+    }
+    batch->msg.fn = sync_begin;
+    if (batch->rt == rt_self())
+        sync_begin(&batch->msg);
+    else
+        rt_post(batch->rt, &batch->msg);
 }
 
 static void sync_start(struct be_io *io)
 {
-    io->op.done = sync_done;
-    rt_file_sync(io->rt, file_of(io->be)->f, &io->op);
+    struct file *fl = file_of(io->be);
+
+    io->next = atomic_load_explicit(&fl->syncs, memory_order_relaxed);
+    while (!atomic_compare_exchange_weak(&fl->syncs, &io->next, io))
+        ;
+    if (!atomic_exchange(&fl->syncing, true))
+        sync_next(fl);
 }
 
 static void file_sync(struct be_io *io)

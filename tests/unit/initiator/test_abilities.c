@@ -1,5 +1,5 @@
 /*
- * test_abilities.c - units that can more or less than others: thin ones, old ones, and digests on the way to them
+ * test_abilities.c - units that can more or less than others: thin ones, old ones; and digests
  */
 #include "lun_rig.h"
 
@@ -43,7 +43,7 @@ static void test_units_that_are_not_thin_are_not_unmapped(void **state)
 {
     (void)state;
     for (unsigned thin = 0; thin < 2; thin++) {
-        struct fake f = { .lbpme = thin, .vpd_b2 = thin ? 0x20 : 0x80 };    /* LBPWS10 alone is of no use to us */
+        struct fake f = { .lbpme = thin, .vpd_b2 = thin ? 0x20 : 0x80 };    /* LBPWS10 alone is not used */
         struct rig r;
 
         start(&r, &f);

@@ -389,7 +389,7 @@ static bool chap_login(struct fake_conn *c, struct chap_case *x)
             fake_refuse(c, ISCSI_LOGIN_AUTH_FAILED, NULL);
         else if (x->how == BY_RULES)        /* a digest that was not offered */
             fake_send(c, fake_login_resp(c, false, 0, 0, 0), "CHAP_A=6,5\0CHAP_I=9\0CHAP_C=0x0102", 34);
-        else if (x->how >= BY_PROOF) {      /* takes one that it does not know, as tgt does, and refuses the proof */
+        else if (x->how >= BY_PROOF) {      /* takes one that it does not know, as tgt does */
             fake_send(c, fake_login_resp(c, false, 0, 0, 0), sha, sizeof(sha));
             if (fake_recv(c) && x->how == BY_PROOF)
                 fake_refuse(c, 0x0200, NULL);

@@ -637,7 +637,8 @@ static bool ask_for(struct fake_conn *c, const struct iscsi_pdu *cmd, uint32_t o
     r2t.r2t.r2t_sn = sn;
     r2t.r2t.offset = off;
     r2t.r2t.length = len;
-    return fake_send_raw(c, r2t, NULL, 0) && fake_recv(c) && c->pdu.opcode == ISCSI_OP_DATA_OUT && c->len == len;
+    return fake_send_raw(c, r2t, NULL, 0) && fake_recv(c) && c->pdu.opcode == ISCSI_OP_DATA_OUT &&
+           c->len == len;
 }
 
 static bool believe_me(struct fake_conn *c)

@@ -358,6 +358,7 @@ struct asked {
     int err;
     uint64_t size;
     struct itl *by;
+    bool of_target;
 };
 
 static inline void asked_done(struct lun_request *r, int err)
@@ -379,7 +380,7 @@ static inline void reset_here(void *arg)
 {
     struct asked *a = arg;
 
-    lun_reset(a->w->lun, &a->r, a->by);
+    lun_reset(a->w->lun, &a->r, a->by, a->of_target ? LUN_RESET_TARGET : LUN_RESET_UNIT);
 }
 
 static inline void resize_here(void *arg)

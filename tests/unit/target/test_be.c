@@ -352,6 +352,72 @@ static void test_a_file_that_ends_before_its_size_is_an_error(void **state)
     down(&f);
 }
 
+/* By another name, too: two units would write over each other. Readers may share. */
+static void test_a_file_is_one_units_alone(void **state)
+{
+    struct be_conf conf = { .kind = "file", .size = LEN, .block_len = 4096 };
+    struct be *be, *second;
+    char hard[80];
+    struct fixture f;
+
+    (void)state;
+    up(&f);
+    conf.path = f.path;
+    be = open_ok(&conf);
+    snprintf(hard, sizeof(hard), "%s.2", f.path);
+    assert_int_equal(link(f.path, hard), 0);
+    refused(&(struct be_conf){ .kind = "file", .path = hard, .block_len = 4096 }, -EBUSY, "locked");
+    refused(&(struct be_conf){ .kind = "file", .path = f.path, .block_len = 4096, .readonly = true }, -EBUSY,
+            "locked");
+    be_close(be);
+    conf.size = 0;
+    conf.readonly = true;
+    be = open_ok(&conf);
+    conf.path = hard;
+    second = open_ok(&conf);
+    be_close(be);
+    be_close(second);
+    down(&f);
+}
+
+/* From two cores: those that come while one is under way wait for the next, which is begun by whoever was first
+ * of them, and each gets its answer on its own core. */
+static void test_many_syncs_at_once_all_end(void **state)
+{
+    static const int cores[] = { -1, -1 };
+    const struct rt_conf two = { .cores = cores, .cores_nr = 2, .mode = RT_MODE_INTERRUPT };
+    struct rt_host *host;
+    struct job jobs[80];
+    struct fixture f;
+    struct be *be;
+    bool busy = true;
+
+    (void)state;
+    up(&f);
+    assert_int_equal(rt_host_new(&host, &two), 0);
+    be = open_ok(&(struct be_conf){ .kind = "file", .path = f.path, .size = LEN, .block_len = 4096 });
+    for (size_t i = 0; i < ARRAY_SIZE(jobs); i++) {
+        jobs[i] = (struct job){
+            .msg.fn = job_run, .be = be, .rt = rt_host_at(host, i % 2), .op = SYNC, .r.io.done = io_done,
+        };
+        rt_post(jobs[i].rt, &jobs[i].msg);
+        if (i % 7 == 3)                     /* some begin while others wait */
+            assert_true(rt_turn(rt_host_at(host, i % 3 ? 1 : 0), 0) >= 0);
+    }
+    while (busy) {
+        busy = false;
+        for (unsigned i = 0; i < 2; i++)
+            assert_true(rt_turn(rt_host_at(host, i), RT_MS / 10) >= 0);
+        for (size_t i = 0; i < ARRAY_SIZE(jobs); i++)
+            busy |= !jobs[i].r.done;
+    }
+    for (size_t i = 0; i < ARRAY_SIZE(jobs); i++)
+        assert_int_equal(jobs[i].r.res, 0);
+    be_close(be);
+    rt_host_free(host);
+    down(&f);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -363,6 +429,8 @@ int main(void)
         cmocka_unit_test(test_what_may_not_be_a_unit),
         cmocka_unit_test(test_a_read_only_unit_is_not_written),
         cmocka_unit_test(test_many_small_buffers),
+        cmocka_unit_test(test_a_file_is_one_units_alone),
+        cmocka_unit_test(test_many_syncs_at_once_all_end),
         cmocka_unit_test(test_a_file_that_ends_before_its_size_is_an_error),
     };
 

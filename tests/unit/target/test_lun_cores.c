@@ -190,7 +190,7 @@ static void reset_again(struct lun_request *r, int err)
 
     assert_int_equal(err, 0);
     if (s->left--)
-        lun_reset(s->a.w->lun, r, NULL);
+        lun_reset(s->a.w->lun, r, NULL, LUN_RESET_UNIT);
     else
         one_less();
 }
@@ -200,7 +200,7 @@ static void resets_start(struct rt_msg *m)
     struct resets *s = container_of(m, struct resets, msg);
 
     s->a.r.fn = reset_again;
-    lun_reset(s->a.w->lun, &s->a.r, NULL);
+    lun_reset(s->a.w->lun, &s->a.r, NULL, LUN_RESET_UNIT);
 }
 
 /* ---- the end --------------------------------------------------------------------------------------------- */

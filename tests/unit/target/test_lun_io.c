@@ -225,6 +225,42 @@ static void test_write_same(void **state)
     world_end(&w);
 }
 
+/* The pattern goes out by pieces of LUN_SCRATCH_LEN: lengths around one and several of them, each block looked
+ * at, with its neighbours. */
+static void test_write_same_fills_each_block_and_no_other(void **state)
+{
+    for (uint32_t block_len = 512; block_len <= 4096; block_len *= 8) {
+        const uint32_t piece = LUN_SCRATCH_LEN / block_len, around = 2;
+        const uint32_t counts[] = { 1, 2, piece - 1, piece, piece + 1, 2 * piece - 1, 2 * piece, 3 * piece + 5 };
+        struct lun_conf conf = { .be = { .kind = "ram", .size = 4 * LUN_SCRATCH_LEN, .block_len = block_len },
+                                 .block_len = block_len };
+        uint8_t one[4096], before[4096];
+        struct world w;
+
+        fill(before, sizeof(before), 3);
+        world_host(&w, 1);
+        world_open(&w, &conf);
+        nexus_add(&w, false);
+        assert_int_equal(attentions(&w, 0, NULL), 1);
+        for (unsigned i = 0; i < ARRAY_SIZE(counts); i++) {
+            const uint32_t lba = 7, n = counts[i];
+
+            fill(one, sizeof(one), 100 + i);
+            assert_int_equal(status_of(&w, 0, OP16(SCSI_WRITE_SAME_16, 0, 0, n + lba + around), before, block_len,
+                                       0), SCSI_GOOD);
+            assert_int_equal(status_of(&w, 0, OP16(SCSI_WRITE_SAME_16, 0, lba, n), one, block_len, 0), SCSI_GOOD);
+            for (uint32_t at = 0; at < n + lba + around; at++) {
+                struct cmd *c = exec(&w, 0, OP16(SCSI_READ_16, 0, at, 1), NULL, 0, block_len);
+
+                assert_int_equal(c->t.status, SCSI_GOOD);
+                assert_memory_equal(c->in, at < lba || at >= lba + n ? before : one, block_len);
+                cmd_free(c);
+            }
+        }
+        world_end(&w);
+    }
+}
+
 static void test_write_same_refusals(void **state)
 {
     uint8_t data[1024] = { 1 };
@@ -269,6 +305,40 @@ static void test_unmap(void **state)
     for (unsigned i = 0; i < 8; i++)
         expect_block(&w, 0, i, i == 1 || i == 2 || i == 6 ? zero : data + 512 * i);
     assert_int_equal(status_of(&w, 1, UNMAP(0), NULL, 0, 0), SCSI_GOOD);
+    world_end(&w);
+}
+
+/* Its descriptors were judged by the size it began with: a unit does not shrink under it. */
+static void test_shrinking_waits_for_an_unmap_under_way(void **state)
+{
+    enum { DESCS = 200 };
+    static uint8_t p[8 + 16 * DESCS];
+    struct asked a = { .size = RAM_LEN / 2 };
+    struct world w;
+    struct cmd *c;
+
+    world_ram(&w, 2, 2);
+    store_be16(&p[0], sizeof(p) - 2);
+    store_be16(&p[2], sizeof(p) - 8);
+    for (unsigned i = 0; i < DESCS; i++)
+        unmap_add(p, i, BLOCKS - DESCS + i, 1);
+    c = cmd_new(&w, 1, UNMAP(sizeof(p)), p, sizeof(p), 0);
+    cmd_begin(&w, c);
+    assert_false(c->done);
+    ask(&w, &a, 0, resize_here);
+    for (unsigned i = 0; i < 20; i++) {     /* a few steps of the UNMAP, and much time for the owner */
+        assert_true(rt_turn(rt_host_at(w.host, 1), 0) >= 0);
+        for (unsigned k = 0; k < 3; k++)
+            assert_true(rt_turn(rt_host_at(w.host, 0), RT_MS) >= 0);
+    }
+    assert_false(c->done);
+    assert_false(a.done);
+    turn_while(&w, !a.done);
+    assert_int_equal(a.err, 0);
+    assert_true(c->done);
+    assert_int_equal(c->t.status, SCSI_GOOD);
+    cmd_finish(&w, c);
+    cmd_free(c);
     world_end(&w);
 }
 
@@ -599,8 +669,10 @@ int main(void)
         cmocka_unit_test(test_a_write_that_says_it_reads_is_refused),
         cmocka_unit_test(test_verify_finds_the_first_different_byte),
         cmocka_unit_test(test_write_same),
+        cmocka_unit_test(test_write_same_fills_each_block_and_no_other),
         cmocka_unit_test(test_write_same_refusals),
         cmocka_unit_test(test_unmap),
+        cmocka_unit_test(test_shrinking_waits_for_an_unmap_under_way),
         cmocka_unit_test(test_unmap_refuses_lists_that_do_not_hold_together),
         cmocka_unit_test(test_compare_and_write),
         cmocka_unit_test(test_compare_and_write_of_the_most_blocks),

@@ -37,9 +37,9 @@ static void test_reset_aborts_everything_and_tells_everybody(void **state)
 }
 
 /* Who asked for it knows what became of its tasks; the others are told by status, and all by unit attention. */
-static void test_who_resets_gets_the_attention_and_no_status(void **state)
+static void reset_is_told(bool of_target, unsigned attention)
 {
-    struct asked a = { 0 };
+    struct asked a = { .of_target = of_target };
     struct cmd *c[2];
     struct world w;
     unsigned last;
@@ -57,9 +57,15 @@ static void test_who_resets_gets_the_attention_and_no_status(void **state)
         assert_int_equal(c[i]->tas, i == 1);
         cmd_free(c[i]);
         assert_int_equal(attentions(&w, i, &last), 1);
-        assert_int_equal(last, 0x2903);
+        assert_int_equal(last, attention);
     }
     world_end(&w);
+}
+
+static void test_who_resets_gets_the_attention_and_no_status(void **state)
+{
+    reset_is_told(false, 0x2903);
+    reset_is_told(true, 0x2902);
 }
 
 /* Tasks that a guard holds back, tasks in line for a guard and for the owner: a reset ends them all, and

@@ -39,6 +39,15 @@ static const struct {
     { "{\"version\":1,\"portals\":[\"192.0.2.1:65536\"]}", "portal" },
     { "{\"version\":1,\"portals\":[\"/tmp/x.sock\"]}", "portal" },
     { "{\"version\":1,\"portals\":[7]}", "portal" },
+    { "{\"version\":1,\"limits\":[]}", "\"limits\" must be an object" },
+    { "{\"version\":1,\"limits\":{\"stall\":1}}", "\"stall\" is not known" },
+    { "{\"version\":1,\"limits\":{\"stall_s\":0}}", "\"stall_s\" must be a whole number from 1 to 3600" },
+    { "{\"version\":1,\"limits\":{\"stall_s\":3601}}", "from 1 to 3600" },
+    { "{\"version\":1,\"limits\":{\"idle_s\":\"30\"}}", "whole number" },
+    { "{\"version\":1,\"limits\":{\"login_s\":-1}}", "whole number" },
+    { "{\"version\":1,\"limits\":{\"tasks\":511}}", "from 512" },
+    { "{\"version\":1,\"limits\":{\"buffer_mib\":15}}", "from 16 to 4095" },
+    { "{\"version\":1,\"limits\":{\"buffer_mib\":4096}}", "from 16 to 4095" },
     { TARGET(",\"lun\":[]"), "\"lun\" is not known" },
     { LUN(""), "LUN 3: \"kind\" is missing" },
     { LUN(",\"kind\":\"tape\""), "kind \"tape\"" },
@@ -152,11 +161,35 @@ static void test_what_is_written_is_read_back(void **state)
     json_decref(again);
 }
 
+static void test_limits_are_taken_and_the_others_keep_their_default(void **state)
+{
+    const char *text = "{\"version\":1,\"limits\":{\"stall_s\":3600,\"tasks\":512,\"buffer_mib\":4095}}";
+    char why[CONF_WHY_MAX] = "";
+    json_t *doc = conf_parse(text, strlen(text), why), *empty = conf_empty();
+    struct tgt_limits lim;
+
+    (void)state;
+    assert_non_null(doc);
+    conf_limits(doc, &lim);
+    assert_int_equal(lim.stall_ns, 3600 * RT_S);
+    assert_int_equal(lim.idle_ns, 30 * RT_S);
+    assert_int_equal(lim.login_ns, 15 * RT_S);
+    assert_int_equal(lim.tick_ns, 5 * RT_S);
+    assert_int_equal(lim.tasks, 512);
+    assert_int_equal(lim.buffer_mem, (size_t)4095 << 20);
+    conf_limits(empty, &lim);
+    assert_int_equal(lim.stall_ns, 30 * RT_S);
+    assert_int_equal(lim.buffer_mem, BUF_MEM_DEFAULT);
+    json_decref(doc);
+    json_decref(empty);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_documents_that_are_refused),
         cmocka_unit_test(test_every_truncation_is_refused),
+        cmocka_unit_test(test_limits_are_taken_and_the_others_keep_their_default),
         cmocka_unit_test(test_names_are_put_in_lower_case),
         cmocka_unit_test(test_what_is_written_is_read_back),
     };

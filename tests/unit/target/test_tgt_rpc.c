@@ -60,6 +60,43 @@ static void test_a_lun_appears_and_goes_under_a_session(void **state)
     peer_logout(p);
 }
 
+/* PERSISTENT RESERVE OUT, REGISTER with APTPL. */
+static int register_key(struct peer_end *p, uint16_t lun)
+{
+    const uint8_t cdb[16] = { 0x5f, [8] = 24 }, list[24] = { [15] = 7, [20] = 1 };
+    struct iscsi_pdu pdu = cmd_pdu(p, cdb, sizeof(list), false, true);
+
+    pdu.lun = scsi_lun_encode(lun);
+    pdu.data_len = sizeof(list);
+    peer_send(p, &pdu, list);
+    peer_expect(p, ISCSI_OP_SCSI_RESP);
+    return p->rsp.resp.status;
+}
+
+/* Registrations that outlast a power loss do not outlast the LUN, nor come back with its identity. */
+static void test_reservations_go_with_their_lun(void **state)
+{
+    static const char naa[] = "6000000000000000000000000000abcd";
+    struct peer_end *p = peer_logged_in(&bed, 1, "");
+    char path[256];
+
+    (void)state;
+    snprintf(path, sizeof(path), "%s/%s.pr", bed.dir, naa);
+    for (int i = 0; i < 2; i++) {
+        bed_do(&bed, "lun.create", json_pack("{s:s, s:s, s:i, s:i, s:s}", "iqn", T_IQN, "kind", "ram", "size",
+                                             1 << 20, "lun", 3, "naa", naa));
+        while (attention(p, 3) > 0)
+            ;
+        assert_int_equal(register_key(p, 3), SCSI_GOOD);     /* refused if there were a key already */
+        assert_int_equal(access(path, F_OK), 0);
+        bed_do(&bed, "lun.delete", json_pack("{s:s, s:i}", "iqn", T_IQN, "lun", 3));
+        assert_int_equal(access(path, F_OK), -1);
+        assert_int_equal(rt_save(path, "rubbish", 7, 0600), 0);   /* as if power had failed before that */
+    }
+    assert_int_equal(unlink(path), 0);
+    peer_logout(p);
+}
+
 /* A write waits for its data when the LUN is deleted: the deletion does not wait for the peer. */
 static void test_a_lun_goes_though_a_write_hangs(void **state)
 {
@@ -317,6 +354,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_a_lun_appears_and_goes_under_a_session),
+        cmocka_unit_test(test_reservations_go_with_their_lun),
         cmocka_unit_test(test_a_lun_goes_though_a_write_hangs),
         cmocka_unit_test(test_a_resize_is_told_to_every_session),
         cmocka_unit_test(test_access_is_masked_and_withdrawn),

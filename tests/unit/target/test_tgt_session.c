@@ -381,10 +381,12 @@ static void test_pdus_that_cannot_be_are_rejected_and_the_session_lives(void **s
         assert_int_equal(p->rsp.reject.reason, ISCSI_REJECT_NOT_SUPPORTED);
         assert_memory_equal(p->data, bhs, sizeof(bhs));
     }
-    {
+    for (unsigned stages = 0; stages < 256; stages += 5) {     /* a Login, with T and C and all */
         struct iscsi_pdu again = login_pdu(p, 1, 3, true);
 
-        peer_send(p, &again, NULL);
+        iscsi_pdu_encode(bhs, &again);
+        bhs[1] = (uint8_t)stages;
+        peer_raw(p, bhs, sizeof(bhs));
         peer_expect(p, ISCSI_OP_REJECT);
         assert_int_equal(p->rsp.reject.reason, ISCSI_REJECT_PROTOCOL_ERROR);
     }
@@ -552,6 +554,34 @@ static void test_task_set_and_resets_end_waiting_writes(void **state)
     peer_logout(p);
 }
 
+/* What the next TEST UNIT READY reports. */
+static unsigned attention(struct peer_end *p)
+{
+    send_tur(p, p->cmd_sn++, false);
+    peer_expect(p, ISCSI_OP_SCSI_RESP);
+    assert_int_equal(p->rsp.resp.status, SCSI_CHECK_CONDITION);
+    return p->data[2 + 12] << 8 | p->data[2 + 13];
+}
+
+/* Every session is told which reset it was: of the unit 29/03, of the target 29/02. */
+static void test_resets_are_told_apart(void **state)
+{
+    struct peer_end *p = ready(""), *q = peer_logged_in(&bed, 2, "");
+
+    (void)state;
+    peer_settle(q);
+    assert_int_equal(tmf(p, ISCSI_TMF_LUN_RESET, ISCSI_TAG_RESERVED, 0, 0), ISCSI_TMF_COMPLETE);
+    assert_int_equal(attention(p), 0x2903);
+    assert_int_equal(attention(q), 0x2903);
+    assert_int_equal(tmf(p, ISCSI_TMF_TARGET_WARM_RESET, ISCSI_TAG_RESERVED, 0, 0), ISCSI_TMF_COMPLETE);
+    assert_int_equal(attention(p), 0x2902);
+    assert_int_equal(attention(q), 0x2902);
+    peer_settle(p);
+    peer_settle(q);
+    peer_logout(q);
+    peer_logout(p);
+}
+
 static void test_functions_that_are_not_there(void **state)
 {
     struct peer_end *p = ready("");
@@ -612,20 +642,32 @@ static void block_core(struct rt_msg *m)
     usleep(container_of(m, struct block, msg)->ms * 1000);
 }
 
+/* Two sessions, one a core. Return: the one that is not on the first core; the other is logged out. */
+static struct peer_end *on_the_second_core(void)
+{
+    struct peer_end *p[2] = { peer_logged_in(&bed, 50, ""), peer_logged_in(&bed, 51, "") };
+    json_t *list = bed_call(&bed, "session.list", NULL);   /* core by core */
+    const char *isid = json_string_value(json_object_get(json_array_get(list, 1), "isid"));
+    const bool which = !strcmp(isid, "800000000033");
+
+    assert_true(which || !strcmp(isid, "800000000032"));
+    json_decref(list);
+    peer_logout(p[!which]);
+    bed_settle(&bed, 1);
+    assert_true(rt_list_empty(&bed.tgt->cores[0].sessions));
+    return p[which];
+}
+
 /* As long as the old session's core does not get round to ending it, the new one is not let in. */
 static void test_reinstatement_waits_for_the_old_session(void **state)
 {
-    struct peer_end *first = peer_logged_in(&bed, 50, ""), *old = peer_logged_in(&bed, 51, ""), *new;
+    struct peer_end *old = on_the_second_core(), *new = peer_open(&bed);   /* that one is on the first core */
     static struct block block = { .msg.fn = block_core, .ms = 600 };
     struct iscsi_pdu pdu;
     char text[512];
 
     (void)state;
-    peer_logout(first);                     /* sessions take cores in turn: the next is not on the old one's */
-    bed_settle(&bed, 1);
-    assert_true(rt_list_empty(&bed.tgt->cores[0].sessions));
-    new = peer_open(&bed);
-    new->isid[5] = 51;
+    memcpy(new->isid, old->isid, sizeof(new->isid));
     usleep(50 * 1000);
     rt_post(bed.tgt->cores[1].rt, &block.msg);
     pdu = login_pdu(new, 1, 3, true);
@@ -879,6 +921,7 @@ int main(void)
         cmocka_unit_test_setup(test_abort_of_a_write_that_waits_for_data, fresh),
         cmocka_unit_test_setup(test_abort_of_a_command_that_has_not_come, fresh),
         cmocka_unit_test_setup(test_task_set_and_resets_end_waiting_writes, fresh),
+        cmocka_unit_test_setup(test_resets_are_told_apart, fresh),
         cmocka_unit_test_setup(test_functions_that_are_not_there, fresh),
         cmocka_unit_test_setup(test_cold_reset_ends_the_sessions, fresh),
         cmocka_unit_test_setup(test_reinstatement_ends_the_old_writer_first, fresh),

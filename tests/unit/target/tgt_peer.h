@@ -61,7 +61,7 @@ static void bed_up(struct bed *b, unsigned cores)
     int cpus[8] = { -1, -1, -1, -1, -1, -1, -1, -1 };
     const struct rt_conf rc = { .cores = cpus, .cores_nr = cores };
     struct rt_addr at;
-    struct tgt_conf conf = { .config_path = b->config, .portals = &at, .portals_nr = 1 };
+    struct tgt_conf conf = { .config_path = b->config, .state_dir = b->dir, .portals = &at, .portals_nr = 1 };
 
     assert_int_equal(rt_addr_parse(&at, "127.0.0.1:0", 0), 0);
     assert_int_equal(rt_host_new(&b->host, &rc), 0);
@@ -72,15 +72,25 @@ static void bed_up(struct bed *b, unsigned cores)
     assert_int_equal(pthread_create(&b->thread, NULL, bed_thread, b), 0);
 }
 
-static inline void bed_start(struct bed *b, unsigned cores)
+/* @limits: of the configuration, as JSON. */
+static inline void bed_start_with(struct bed *b, unsigned cores, const char *limits)
 {
+    char text[512];
+
     memset(b, 0, sizeof(*b));
     rt_log_level(RT_ERR);
     snprintf(b->dir, sizeof(b->dir), "/tmp/tgt-test-XXXXXX");
     assert_non_null(mkdtemp(b->dir));
     snprintf(b->sock, sizeof(b->sock), "%s/rpc.sock", b->dir);
     snprintf(b->config, sizeof(b->config), "%s/config.json", b->dir);
+    snprintf(text, sizeof(text), "{\"version\": 1, \"limits\": %s}", limits);
+    assert_int_equal(rt_save(b->config, text, strlen(text), 0600), 0);
     bed_up(b, cores);
+}
+
+static inline void bed_start(struct bed *b, unsigned cores)
+{
+    bed_start_with(b, cores, "{}");
 }
 
 struct bed_stop {
