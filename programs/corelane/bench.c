@@ -5,6 +5,7 @@
  * the jobs dealt to it; threads and clocks are its own for that reason. A thread touches nothing of another
  * while it measures.
  */
+#include <assert.h>
 #include <errno.h>
 #include <pthread.h>
 #include <signal.h>
@@ -583,6 +584,7 @@ static int bench_run(const struct cmd *cmd, const struct opts *o)
     if (status < 0) {
         b->disk.user = opt_text(o, "user", NULL);
         b->disk.secret = json_string_value(json_object_get(secret, "secret"));
+        assert(b->jobs_nr && b->lanes_nr);     /* bench_options() saw to it */
         b->jobs = calloc(b->jobs_nr, sizeof(*b->jobs));
         b->lanes = zeroed(64, b->lanes_nr * sizeof(*b->lanes)); /* calloc() would not keep their alignment */
         status = b->jobs && b->lanes ? lanes_run(o, b) : 1;
