@@ -27,7 +27,7 @@ sleep 1
 mem $i "initiator, 1 session"
 mem $t "target, 1 session"
 i1=$(rss $i) t1=$(rss $t)
-"$BUILD/corelane" login $iqn --portal "$portal" --sessions 255 >/dev/null || exit 1
+"$BUILD/corelane" login $iqn --portal "$portal" --sessions 256 >/dev/null || exit 1
 sleep 2
 n=$("$BUILD/corelane" session list --json | jq '[.[] | select(.state == "LOGGED_IN")] | length')
 mem $i "initiator, $n sessions"
