@@ -26,7 +26,8 @@ LIBS      = $(shell pkg-config --libs $(PKGS)) -pthread -lm
 Q := $(if $(V),,@)
 say = $(if $(V),,@printf '  %-5s %s\n' $(1) $(2))
 
-objs = $(patsubst %.c,$(B)/%.o,$(sort $(wildcard $(1)/*.c $(1)/*/*.c)))
+# reactor/sim is a second backend of the reactor (tests/sim/sim.mk): in no program
+objs = $(patsubst %.c,$(B)/%.o,$(sort $(filter-out reactor/sim/$(any),$(wildcard $(1)/*.c $(1)/*/*.c))))
 # $(call upto,room): the rooms from that one down, in link order
 down = $(shell echo $(ROOMS) | tr ' ' '\n' | sed '/^$(1)$$/q' | tac)
 arch = $(foreach r,$(1),$(if $(call objs,$(r)),$(B)/$(r).a))

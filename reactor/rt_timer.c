@@ -9,7 +9,7 @@
  */
 #include <assert.h>
 
-#include "reactor/rt_internal.h"
+#include "reactor/rt_common.h"
 
 static bool earlier(const struct rt_timer *a, const struct rt_timer *b)
 {
@@ -62,12 +62,12 @@ static struct rt_timer *meld_list(struct rt_timer *first)
     return top;
 }
 
-static void heap_del(struct rt *rt, struct rt_timer *t)
+static void heap_del(struct rt_common *c, struct rt_timer *t)
 {
     struct rt_timer *rest = meld_list(t->child);
 
-    if (t == rt->timers) {
-        rt->timers = rest;
+    if (t == c->timers) {
+        c->timers = rest;
     } else {
         if (t->prev->child == t)
             t->prev->child = t->next;
@@ -75,10 +75,10 @@ static void heap_del(struct rt *rt, struct rt_timer *t)
             t->prev->next = t->next;
         if (t->next)
             t->next->prev = t->prev;
-        rt->timers = meld(rt->timers, rest);
+        c->timers = meld(c->timers, rest);
     }
-    if (rt->timers)
-        rt->timers->prev = NULL;
+    if (c->timers)
+        c->timers->prev = NULL;
     t->child = t->next = t->prev = NULL;
     t->slot = 0;
 }
@@ -90,38 +90,42 @@ bool rt_timer_armed(const struct rt_timer *t)
 
 void rt_timer_arm(struct rt *rt, struct rt_timer *t, uint64_t after_ns)
 {
+    struct rt_common *c = rt_common(rt);
     /* The real clock, not the turn's: "after_ns from now or later" holds however long this turn has run. */
-    const uint64_t now = rt_clock_ns();
+    const uint64_t now = rt_clock(rt);
 
     assert(rt_owned(rt));
     assert(t->fn);
     if (t->slot)
-        heap_del(rt, t);
+        heap_del(c, t);
     t->at = after_ns > UINT64_MAX - 1 - now ? UINT64_MAX - 1 : now + after_ns;
-    if (t->at <= rt->now)
-        t->at = rt->now + 1;                    /* never in the pass that armed it: a loop would not end */
-    if (!++rt->timer_seq)
-        rt->timer_seq = 1;
-    t->slot = rt->timer_seq;
+    if (t->at <= c->now)
+        t->at = c->now + 1;                     /* never in the pass that armed it: a loop would not end */
+    if (!++c->timer_seq)
+        c->timer_seq = 1;
+    t->slot = c->timer_seq;
     t->child = t->next = t->prev = NULL;
-    rt->timers = meld(rt->timers, t);
+    c->timers = meld(c->timers, t);
+    if (c->timers == t)
+        rt_stirred(rt);
 }
 
 void rt_timer_disarm(struct rt *rt, struct rt_timer *t)
 {
     assert(rt_owned(rt));
     if (t->slot)
-        heap_del(rt, t);
+        heap_del(rt_common(rt), t);
 }
 
 unsigned rt_timers_run(struct rt *rt)
 {
+    struct rt_common *c = rt_common(rt);
     unsigned n = 0;
 
-    for (; rt->timers && rt->timers->at <= rt->now; n++) {
-        struct rt_timer *t = rt->timers;
+    for (; c->timers && c->timers->at <= c->now; n++) {
+        struct rt_timer *t = c->timers;
 
-        heap_del(rt, t);
+        heap_del(c, t);
         t->fn(t);
     }
     return n;

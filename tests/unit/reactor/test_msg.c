@@ -8,7 +8,7 @@
 
 #include "rt_test.h"
 
-#include "reactor/rt_internal.h"
+#include "reactor/uring/rt_internal.h"
 
 /* ---- order under load -------------------------------------------------------------------------------- */
 

@@ -9,7 +9,7 @@
 
 #include "rt_test.h"
 
-#include "reactor/rt_internal.h"
+#include "reactor/uring/rt_internal.h"
 
 #define TEXT(s) { (void *)(uintptr_t)(s), sizeof(s) - 1 }   /* an iovec of a literal */
 

@@ -14,7 +14,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "reactor/rt_internal.h"
+#include "reactor/uring/rt_internal.h"
 #include "reactor/rt_log.h"
 
 /* Operations in flight are bounded by who submits them (a few a session, one a task); the completion ring
@@ -150,24 +150,6 @@ static int ring_enable(struct rt *rt)
 
 /* ---- operations -------------------------------------------------------------------------------------- */
 
-static void ops_push(struct rt_ops *q, struct rt_op *op)
-{
-    op->next = NULL;
-    if (q->head)
-        q->tail->next = op;
-    else
-        q->head = op;
-    q->tail = op;
-}
-
-static struct rt_op *ops_pop(struct rt_ops *q)
-{
-    struct rt_op *op = q->head;
-
-    q->head = op->next;
-    return op;
-}
-
 bool rt_owned(const struct rt *rt)
 {
     return !rt->owner || rt->owner == &thread_id;
@@ -180,47 +162,16 @@ void rt_disown(struct rt *rt)
         thread_rt = NULL;
 }
 
-static void op_begin(struct rt *rt, struct rt_op *op, const struct rt_op_type *type, enum rt_op_stage stage)
-{
-    assert(rt_owned(rt));
-    assert(op->stage == RT_OP_IDLE);            /* submitted twice, or never zeroed */
-    assert(op->done);
-    op->rt = rt;
-    op->type = type;
-    op->stage = (uint8_t)stage;
-    op->buf = NULL;
-}
-
 void rt_op_start(struct rt *rt, struct rt_op *op, const struct rt_op_type *type)
 {
-    op_begin(rt, op, type, RT_OP_QUEUED);
-    ops_push(&rt->queue, op);
+    rt_op_begin(rt, op, type, RT_OP_QUEUED);
+    rt_ops_push(&rt->queue, op);
 }
 
 void rt_op_requeue(struct rt_op *op)
 {
     op->stage = RT_OP_QUEUED;
-    ops_push(&op->rt->queue, op);
-}
-
-void rt_op_ready(struct rt *rt, struct rt_op *op, const struct rt_op_type *type, int res)
-{
-    op_begin(rt, op, type, RT_OP_READY);
-    op->res = res;
-    ops_push(&rt->ready, op);
-}
-
-bool rt_op_advance(struct rt_op *op, uint32_t bytes)
-{
-    assert(bytes <= INT32_MAX - op->moved);     /* the result is an int */
-    op->moved += bytes;
-    op->skip += bytes;
-    while (op->n && op->skip >= op->u.rw.iov->iov_len) {
-        op->skip -= (uint32_t)op->u.rw.iov->iov_len;
-        op->u.rw.iov++;
-        op->n--;
-    }
-    return op->n;
+    rt_ops_push(&op->rt->queue, op);
 }
 
 static void cancels_del(struct rt *rt, struct rt_op *op)
@@ -255,25 +206,18 @@ void rt_cancel(struct rt_op *op)
         op->type->unpause(op);
         op->stage = RT_OP_READY;
         op->res = -ECANCELED;
-        ops_push(&rt->ready, op);
+        rt_ops_push(&rt->c.ready, op);
         break;
     default:                                    /* queued: found to be cancelled when its turn comes */
         break;
     }
 }
 
-static const struct rt_op_type defer_type = { 0 };
+const struct rt_op_type rt_defer_type = { 0 };
 
-void rt_defer(struct rt *rt, struct rt_op *op)
+void rt_stirred(struct rt *rt)
 {
-    rt_op_ready(rt, op, &defer_type, 0);
-}
-
-void rt_turn_end(struct rt *rt, struct rt_op *op)
-{
-    op_begin(rt, op, &defer_type, RT_OP_READY);
-    op->res = 0;
-    ops_push(&rt->late, op);
+    /* Looked at in each pass. */
 }
 
 /* The op may be gone when this returns. */
@@ -314,7 +258,7 @@ static void op_finish(struct rt *rt, struct rt_op *op, int res, unsigned cqe_fla
             op->flags &= (uint16_t)~RT_OP_BUF;
         }
         op->stage = RT_OP_QUEUED;               /* a cancelled one is found out there */
-        ops_push(res == -ENOBUFS ? &rt->starved : &rt->queue, op);
+        rt_ops_push(res == -ENOBUFS ? &rt->starved : &rt->queue, op);
         break;
     case RT_OP_HELD:
         op->stage = RT_OP_PAUSED;
@@ -337,15 +281,15 @@ static bool list_fill(struct rt *rt, struct rt_ops *list)
         struct rt_op *op = list->head;
 
         if (op->flags & RT_OP_CANCEL) {
-            ops_pop(list);
+            rt_ops_pop(list);
             op->stage = RT_OP_READY;
             op->res = -ECANCELED;
-            ops_push(&rt->ready, op);
+            rt_ops_push(&rt->c.ready, op);
             continue;
         }
         if (!(sqe = io_uring_get_sqe(&rt->ring)))
             return false;
-        ops_pop(list);
+        rt_ops_pop(list);
         op->type->prep(op, sqe, &rt->msgs[sqe - rt->ring.sq.sqes]);
         io_uring_sqe_set_data(sqe, op);
         op->stage = RT_OP_FLIGHT;
@@ -379,7 +323,7 @@ static unsigned ops_run(struct rt *rt, struct rt_ops *list)
 
     list->head = NULL;                          /* what is added meanwhile waits for the next turn */
     for (; q.head; n++) {
-        struct rt_op *op = ops_pop(&q);
+        struct rt_op *op = rt_ops_pop(&q);
 
         op_release(op);
         op_end(rt, op);
@@ -425,7 +369,7 @@ static int rt_enter(struct rt *rt, uint64_t wait_ns)
     const bool all = queue_fill(rt);
     int ret;
 
-    if (wait_ns && all && !rt->ready.head && !rt->late.head) {
+    if (wait_ns && all && !rt->c.ready.head && !rt->c.late.head) {
         struct __kernel_timespec ts = { (int64_t)(wait_ns / RT_S), (int64_t)(wait_ns % RT_S) };
         struct io_uring_cqe *cqe;
 
@@ -435,15 +379,15 @@ static int rt_enter(struct rt *rt, uint64_t wait_ns)
     } else {
         return 0;
     }
-    rt_count(&rt->n.enters, 1);
+    rt_count(&rt->c.n.enters, 1);
     return ret < 0 && !enter_transient(ret) ? ret : 0;
 }
 
 static void account(struct rt *rt)
 {
-    rt->now = rt_clock_ns();
-    rt_count(rt->was_busy ? &rt->n.busy_ns : &rt->n.poll_ns, rt->now - rt->mark);
-    rt->mark = rt->now;
+    rt->c.now = rt_clock_ns();
+    rt_count(rt->was_busy ? &rt->c.n.busy_ns : &rt->c.n.poll_ns, rt->c.now - rt->mark);
+    rt->mark = rt->c.now;
 }
 
 /* A sleeping enter also submits, and completes on this core what woke it: the CPU time of it was no sleep. */
@@ -451,13 +395,13 @@ static void account_sleep(struct rt *rt, uint64_t cpu_ns)
 {
     uint64_t total;
 
-    rt->now = rt_clock_ns();
-    total = rt->now - rt->mark;
+    rt->c.now = rt_clock_ns();
+    total = rt->c.now - rt->mark;
     if (cpu_ns > total)
         cpu_ns = total;
-    rt_count(&rt->n.busy_ns, cpu_ns);
-    rt_count(&rt->n.sleep_ns, total - cpu_ns);
-    rt->mark = rt->now;
+    rt_count(&rt->c.n.busy_ns, cpu_ns);
+    rt_count(&rt->c.n.sleep_ns, total - cpu_ns);
+    rt->mark = rt->c.now;
 }
 
 /* Completes what there is. Return: how many callbacks ran. */
@@ -466,27 +410,27 @@ static unsigned dispatch(struct rt *rt)
     unsigned ops, messages, timers;
 
     account(rt);
-    ops = ops_run(rt, &rt->ready) + cq_run(rt);
+    ops = ops_run(rt, &rt->c.ready) + cq_run(rt);
     messages = rt_mail_run(rt);
     timers = rt_timers_run(rt);
-    ops += ops_run(rt, &rt->late);              /* last: it gathers what the others have produced */
+    ops += ops_run(rt, &rt->c.late);              /* last: it gathers what the others have produced */
     if (ops)
-        rt_count(&rt->n.ops, ops);
+        rt_count(&rt->c.n.ops, ops);
     if (messages)
-        rt_count(&rt->n.messages, messages);
+        rt_count(&rt->c.n.messages, messages);
     if (timers)
-        rt_count(&rt->n.timers, timers);
+        rt_count(&rt->c.n.timers, timers);
     rt->was_busy = ops + messages + timers;
     if (rt->was_busy)
-        rt_count(&rt->n.turns, 1);
+        rt_count(&rt->c.n.turns, 1);
     if (ops + messages)
-        rt->last_work = rt->now;            /* not for a timer: it would be on time after a sleep too */
+        rt->last_work = rt->c.now;            /* not for a timer: it would be on time after a sleep too */
     return ops + messages + timers;
 }
 
 static bool must_return(const struct rt *rt)
 {
-    return atomic_load_explicit(&rt->host->stop, memory_order_relaxed);
+    return atomic_load_explicit(&rt->c.host->stop, memory_order_relaxed);
 }
 
 /* Sleeps until a completion, a timer, a message or the deadline. */
@@ -498,16 +442,16 @@ static int rt_sleep(struct rt *rt, uint64_t deadline)
     account(rt);
     if (deadline < wake_at)
         wake_at = deadline;
-    if (wake_at <= rt->now)
+    if (wake_at <= rt->c.now)
         return rt_enter(rt, 0);
     /* Sequentially consistent with rt_post(): either it sees the flag and wakes us, or we see its message. */
     atomic_store_explicit(&rt->sleeping, 1, memory_order_seq_cst);
     if (!atomic_load_explicit(&rt->mail, memory_order_seq_cst) &&
-        !atomic_load_explicit(&rt->host->stop, memory_order_seq_cst)) {
+        !atomic_load_explicit(&rt->c.host->stop, memory_order_seq_cst)) {
         cpu_ns = rt_thread_cpu_ns();
-        err = rt_enter(rt, wake_at == UINT64_MAX ? UINT64_MAX : wake_at - rt->now);
+        err = rt_enter(rt, wake_at == UINT64_MAX ? UINT64_MAX : wake_at - rt->c.now);
         account_sleep(rt, rt_thread_cpu_ns() - cpu_ns);
-        rt_count(&rt->n.sleeps, 1);
+        rt_count(&rt->c.n.sleeps, 1);
     }
     atomic_store_explicit(&rt->sleeping, 0, memory_order_relaxed);
     return err;
@@ -516,13 +460,13 @@ static int rt_sleep(struct rt *rt, uint64_t deadline)
 /* Whether to go on polling, when there is nothing to do. */
 static bool poll_pays(const struct rt *rt)
 {
-    switch ((enum rt_mode)atomic_load_explicit(&rt->mode, memory_order_relaxed)) {
+    switch ((enum rt_mode)atomic_load_explicit(&rt->c.mode, memory_order_relaxed)) {
     case RT_MODE_POLL:
         return true;
     case RT_MODE_INTERRUPT:
         return false;
     default:
-        return rt->now - rt->last_work < atomic_load_explicit(&rt->poll_us, memory_order_relaxed) * RT_US &&
+        return rt->c.now - rt->last_work < atomic_load_explicit(&rt->c.poll_us, memory_order_relaxed) * RT_US &&
                (rt->poll_misses < POLL_MISSES_MAX || rt->poll_skips >= POLL_SKIPS_MAX);
     }
 }
@@ -549,13 +493,13 @@ static inline void cpu_relax(void)
 
 static bool nothing_local(const struct rt *rt)
 {
-    return !rt->ready.head && !rt->late.head && !io_uring_cq_ready(&rt->ring) &&
+    return !rt->c.ready.head && !rt->c.late.head && !io_uring_cq_ready(&rt->ring) &&
            !atomic_load_explicit(&rt->mail, memory_order_relaxed);
 }
 
 static int turn(struct rt *rt, uint64_t wait_ns)
 {
-    const uint64_t start = rt->now;
+    const uint64_t start = rt->c.now;
     const uint64_t deadline = wait_ns > UINT64_MAX - start ? UINT64_MAX : start + wait_ns;
     bool polled = false;                    /* found nothing once, and has not slept since */
     unsigned n;
@@ -565,7 +509,7 @@ static int turn(struct rt *rt, uint64_t wait_ns)
         const bool may_wait = wait_ns && nothing_local(rt);
         const bool sleeps = may_wait && !poll_pays(rt);
 
-        if (may_wait && rt->now >= deadline)
+        if (may_wait && rt->c.now >= deadline)
             return 0;
         if (sleeps) {                       /* in one enter with what is queued */
             poll_missed(rt, polled);
@@ -595,9 +539,9 @@ static int turn_begin(struct rt *rt)
     if (rt->enabled)
         return 0;
     rt->owner = &thread_id;
-    rt->mark = rt->now = rt->last_work = rt_clock_ns();
+    rt->mark = rt->c.now = rt->last_work = rt_clock_ns();
     if ((err = ring_enable(rt)))
-        rt_log(RT_ERR, "reactor %u: the ring cannot be started: %s", rt->index, strerror(-err));
+        rt_log(RT_ERR, "reactor %u: the ring cannot be started: %s", rt->c.index, strerror(-err));
     return err;
 }
 
@@ -608,7 +552,7 @@ int rt_turn(struct rt *rt, uint64_t wait_ns)
     if (ret)
         return ret;
     rt->in_turn = true;
-    rt->mark = rt->now = rt_clock_ns();         /* the time since the last call was the caller's */
+    rt->mark = rt->c.now = rt_clock_ns();         /* the time since the last call was the caller's */
     ret = turn(rt, wait_ns);
     account(rt);                                /* what the last pass took: rt_run() does it in the next */
     rt->in_turn = false;
@@ -620,11 +564,11 @@ int rt_run(struct rt *rt)
     int ret = turn_begin(rt);
 
     rt->in_turn = true;
-    while (ret >= 0 && !atomic_load_explicit(&rt->host->stop, memory_order_relaxed))
+    while (ret >= 0 && !atomic_load_explicit(&rt->c.host->stop, memory_order_relaxed))
         ret = turn(rt, UINT64_MAX);
     rt->in_turn = false;
     if (ret < 0)
-        rt_log(RT_ERR, "reactor %u stops: io_uring_enter: %s", rt->index, strerror(-ret));
+        rt_log(RT_ERR, "reactor %u stops: io_uring_enter: %s", rt->c.index, strerror(-ret));
     return ret < 0 ? ret : 0;
 }
 

@@ -1,10 +1,10 @@
 /*
- * rt_internal.h - what the reactor's own files share; nobody above includes it
+ * rt_internal.h - what the files of the io_uring backend share; nobody above includes it
  *
  * The life of an operation: the submitting call fills it in and puts it on rt->queue (QUEUED). The next turn
  * writes it into the submission ring (FLIGHT), its completion comes back through the type's finish(), which
  * either ends it or puts it on the queue again (a short transfer, a transient error). An operation that needs
- * no kernel goes straight to rt->ready (READY). done() runs from the turn only.
+ * no kernel goes straight to rt->c.ready (READY). done() runs from the turn only.
  */
 #ifndef CORELANE_RT_INTERNAL_H
 #define CORELANE_RT_INTERNAL_H
@@ -14,23 +14,8 @@
 #include <sched.h>
 #include <stdatomic.h>
 
-#include "reactor/rt.h"
+#include "reactor/rt_common.h"
 #include "reactor/rt_list.h"
-
-enum rt_op_stage {
-    RT_OP_IDLE,                             /* the caller's */
-    RT_OP_QUEUED,                           /* on rt->queue, not yet shown to the kernel */
-    RT_OP_FLIGHT,                           /* the kernel's; on rt->cancels when its end was asked for */
-    RT_OP_READY,                            /* on rt->ready with its result */
-    RT_OP_PAUSED,                           /* waits for a timer of its object (accept without descriptors) */
-};
-
-enum rt_op_flag {
-    RT_OP_CANCEL = 1,                       /* rt_cancel() was called */
-    RT_OP_LISTED = 2,                       /* in flight and on rt->cancels */
-    RT_OP_ALL = 4,                          /* RT_RECV_ALL */
-    RT_OP_BUF = 8,                          /* holds shared buffer buf_id */
-};
 
 enum rt_op_next { RT_OP_ENDED, RT_OP_AGAIN, RT_OP_HELD };
 
@@ -44,21 +29,6 @@ struct rt_op_type {
     void (*unpause)(struct rt_op *op);      /* takes back HELD; NULL where that does not occur */
 };
 
-struct rt_counters {                        /* written by the owner alone, read by anybody */
-    _Atomic uint64_t busy_ns, poll_ns, sleep_ns;
-    _Atomic uint64_t turns, ops, enters, sleeps, messages, timers;
-};
-
-/* One writer, so load and store do instead of a locked add. */
-static inline void rt_count(_Atomic uint64_t *c, uint64_t n)
-{
-    atomic_store_explicit(c, atomic_load_explicit(c, memory_order_relaxed) + n, memory_order_relaxed);
-}
-
-struct rt_ops {                             /* first in, first out */
-    struct rt_op *head, *tail;
-};
-
 struct rt_shared {                          /* buffers of rt_recv_shared() */
     struct io_uring_buf_ring *ring;         /* NULL: the kernel has no such rings, mem is one buffer */
     uint8_t *mem;
@@ -66,30 +36,22 @@ struct rt_shared {                          /* buffers of rt_recv_shared() */
 };
 
 struct rt {
+    struct rt_common c;
     struct io_uring ring;
     struct rt_ops queue;                    /* to be submitted */
     struct rt_ops starved;                  /* likewise, but first: there was no buffer for them the last time,
                                              * and behind those that had one there would be none for ever */
-    struct rt_ops ready;                    /* to be completed */
-    struct rt_ops late;                     /* to be completed at the end of this turn */
     struct rt_op *cancels;                  /* in flight, to be cancelled; doubly linked */
     struct msghdr *msgs;                    /* one for each submission slot */
-    struct rt_timer *timers;                /* root of the pairing heap, the earliest */
-    uint64_t now, mark;                     /* this pass's clock; up to where time was accounted */
+    uint64_t mark;                          /* up to where time was accounted */
     uint64_t last_work;                     /* when an operation or message last came */
     unsigned poll_misses;                   /* polls in a row that ended in sleep */
     unsigned poll_skips;                    /* sleeps since without polling first */
     const char *owner;                      /* identity of the thread that turns it; NULL: none yet */
     struct rt_shared shared;
-    struct rt_host *host;
-    unsigned index;
-    uint32_t timer_seq;
-    int core;
     int wake_fd;
     bool made, enabled, in_turn;
     bool was_busy;                          /* the last pass did something */
-    _Atomic uint32_t mode, poll_us;
-    struct rt_counters n;
     struct rt_op wake_op;
     struct iovec wake_iov;
     uint64_t wake_buf;
@@ -129,23 +91,10 @@ struct rt_host {
 /* ---- rt_uring.c */
 int rt_ring_make(struct rt *rt, uint32_t entries);
 void rt_ring_free(struct rt *rt);
-/* True on the thread that turns rt, or while none does. */
-bool rt_owned(const struct rt *rt);
 void rt_disown(struct rt *rt);
 void rt_op_start(struct rt *rt, struct rt_op *op, const struct rt_op_type *type);   /* IDLE -> QUEUED */
 void rt_op_requeue(struct rt_op *op);                                               /* PAUSED -> QUEUED */
-/* Completes in the next turn with res, without the kernel. */
-void rt_op_ready(struct rt *rt, struct rt_op *op, const struct rt_op_type *type, int res);
 int rt_run(struct rt *rt);                  /* turns until the host stops */
-/* Notes an operation's progress: true when iovecs are left to do. */
-bool rt_op_advance(struct rt_op *op, uint32_t bytes);
-
-/* ---- rt_timer.c */
-unsigned rt_timers_run(struct rt *rt);
-static inline uint64_t rt_timers_next(const struct rt *rt)   /* UINT64_MAX: none */
-{
-    return rt->timers ? rt->timers->at : UINT64_MAX;
-}
 
 /* ---- rt_msg.c */
 int rt_mail_open(struct rt *rt);

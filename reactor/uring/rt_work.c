@@ -7,7 +7,7 @@
 #include <signal.h>
 #include <string.h>
 
-#include "reactor/rt_internal.h"
+#include "reactor/uring/rt_internal.h"
 #include "reactor/rt_log.h"
 
 static struct rt_work *work_pop(struct rt_workers *p)
@@ -83,7 +83,7 @@ static bool worker_start(struct rt_host *h)
 
 void rt_work(struct rt *rt, struct rt_work *w)
 {
-    struct rt_workers *p = &rt->host->workers;
+    struct rt_workers *p = &rt->c.host->workers;
     bool taken;
 
     assert(rt_owned(rt));
@@ -97,7 +97,7 @@ void rt_work(struct rt *rt, struct rt_work *w)
     p->tail = w;
     p->queued++;
     /* An idle helper may have been woken for what was queued before and not run yet: one for each. */
-    taken = p->queued <= p->idle || (p->threads_nr == RT_WORKERS_MAX) || worker_start(rt->host);
+    taken = p->queued <= p->idle || (p->threads_nr == RT_WORKERS_MAX) || worker_start(rt->c.host);
     if (!taken)
         work_pop(p);                            /* with no helper at all nothing else can be queued */
     pthread_cond_signal(&p->more);

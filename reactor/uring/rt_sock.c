@@ -13,7 +13,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "reactor/rt_internal.h"
+#include "reactor/uring/rt_internal.h"
 #include "reactor/rt_log.h"
 
 #define LISTEN_BACKLOG 1024                 /* all sessions of a host coming back at once; somaxconn caps it */
@@ -427,14 +427,12 @@ static size_t iov_left(const struct rt_op *op, void **buf, struct msghdr *msg)
     return 0;
 }
 
-static void io_set(struct rt_sock *s, struct rt_op *op, const struct iovec *iov, unsigned n)
+/* Return: whether there is anything to move. */
+static bool io_set(struct rt_sock *s, struct rt_op *op, const struct iovec *iov, unsigned n)
 {
-    assert(n <= RT_IOV_MAX);
     op->obj = s;
     op->fd = s->fd;
-    op->u.rw.iov = iov;
-    op->n = n;
-    op->skip = op->moved = 0;
+    return rt_op_iov(op, iov, n);
 }
 
 static void recv_prep(struct rt_op *op, struct io_uring_sqe *sqe, struct msghdr *msg)
@@ -473,11 +471,10 @@ static const struct rt_op_type recv_type = {
 void rt_recv(struct rt_sock *s, struct rt_op *op, const struct iovec *iov, unsigned n, unsigned flags)
 {
     assert(!s->rx && !s->closed);
-    io_set(s, op, iov, n);
+    if (!io_set(s, op, iov, n))
+        assert(!"0 bytes asked for would read as the peer's end");
     s->rx = op;
     op->flags = flags & RT_RECV_ALL ? RT_OP_ALL : 0;
-    if (!rt_op_advance(op, 0))              /* past leading empty iovecs */
-        assert(!"0 bytes asked for would read as the peer's end");
     rt_op_start(s->rt, op, &recv_type);
 }
 
@@ -511,7 +508,7 @@ static const struct rt_op_type shared_type = {
 void rt_recv_shared(struct rt_sock *s, struct rt_op *op)
 {
     assert(!s->rx && !s->closed);
-    io_set(s, op, NULL, 0);
+    (void)io_set(s, op, NULL, 0);
     s->rx = op;
     op->flags = 0;
     rt_op_start(s->rt, op, &shared_type);
@@ -552,10 +549,9 @@ static const struct rt_op_type send_type = {
 void rt_send(struct rt_sock *s, struct rt_op *op, const struct iovec *iov, unsigned n)
 {
     assert(!s->tx && !s->closed);
-    io_set(s, op, iov, n);
     s->tx = op;
     op->flags = 0;
-    if (!rt_op_advance(op, 0))              /* nothing to send */
+    if (!io_set(s, op, iov, n))             /* nothing to send */
         rt_op_ready(s->rt, op, &send_type, 0);
     else
         rt_op_start(s->rt, op, &send_type);

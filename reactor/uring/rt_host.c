@@ -16,7 +16,7 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "reactor/rt_internal.h"
+#include "reactor/uring/rt_internal.h"
 #include "reactor/rt_log.h"
 
 /* Polling for as long as a wake-up costs is never worse than twice the best choice. Two pinned reactors over
@@ -44,11 +44,6 @@ uint64_t rt_clock_ns(void)
 uint64_t rt_thread_cpu_ns(void)
 {
     return clock_read(CLOCK_THREAD_CPUTIME_ID);
-}
-
-uint64_t rt_now(const struct rt *rt)
-{
-    return rt->now;
 }
 
 uint64_t rt_clock(const struct rt *rt)
@@ -147,11 +142,11 @@ static int rt_make(struct rt **out, struct rt_host *h, unsigned index, const str
     if (!rt)
         return -ENOMEM;
     memset(rt, 0, sizeof(*rt));
-    rt->host = h;
-    rt->index = index;
-    rt->core = conf->cores[index];
+    rt->c.host = h;
+    rt->c.index = index;
+    rt->c.core = conf->cores[index];
     rt->wake_fd = -1;
-    rt->now = rt_clock_ns();
+    rt->c.now = rt_clock_ns();
     rt_list_init(&rt->zombies);
     rt_set_mode(rt, conf->mode, conf->poll_us);
     *out = rt;                                  /* rt_host_free() frees it, half made or not */
@@ -231,16 +226,16 @@ static int pin(const struct rt *rt)
     cpu_set_t *set;
     int err;
 
-    if (rt->core < 0)
+    if (rt->c.core < 0)
         return 0;
     if (!(set = CPU_ALLOC(CPUS_MAX)))
         return -ENOMEM;
     CPU_ZERO_S(CPU_ALLOC_SIZE(CPUS_MAX), set);
-    CPU_SET_S((size_t)rt->core, CPU_ALLOC_SIZE(CPUS_MAX), set);
+    CPU_SET_S((size_t)rt->c.core, CPU_ALLOC_SIZE(CPUS_MAX), set);
     err = pthread_setaffinity_np(pthread_self(), CPU_ALLOC_SIZE(CPUS_MAX), set);
     CPU_FREE(set);
     if (err)
-        rt_log(RT_ERR, "reactor %u cannot be pinned to core %d: %s", rt->index, rt->core, strerror(err));
+        rt_log(RT_ERR, "reactor %u cannot be pinned to core %d: %s", rt->c.index, rt->c.core, strerror(err));
     return -err;
 }
 
@@ -248,9 +243,9 @@ static int reactor_run(struct rt *rt)
 {
     int err;
 
-    rt_thread_setup(rt->host);
+    rt_thread_setup(rt->c.host);
     if ((err = pin(rt)) || (err = rt_run(rt)))
-        rt_host_stop(rt->host);                 /* one lost core is not something to go on without */
+        rt_host_stop(rt->c.host);                 /* one lost core is not something to go on without */
     return err;
 }
 
@@ -259,7 +254,7 @@ static void *reactor_thread(void *arg)
     struct rt *rt = arg;
     char name[16];
 
-    snprintf(name, sizeof(name), "rt-%u", rt->index);
+    snprintf(name, sizeof(name), "rt-%u", rt->c.index);
     (void)pthread_setname_np(pthread_self(), name);
     return (void *)(intptr_t)reactor_run(rt);
 }
@@ -319,42 +314,12 @@ struct rt *rt_host_at(struct rt_host *h, unsigned index)
     return h->rts[index];
 }
 
-unsigned rt_index(const struct rt *rt)
-{
-    return rt->index;
-}
-
-int rt_core(const struct rt *rt)
-{
-    return rt->core;
-}
-
-struct rt_host *rt_host_of(const struct rt *rt)
-{
-    return rt->host;
-}
-
-enum rt_mode rt_mode(const struct rt *rt)
-{
-    return (enum rt_mode)atomic_load_explicit(&rt->mode, memory_order_relaxed);
-}
-
 void rt_set_mode(struct rt *rt, enum rt_mode mode, uint32_t poll_us)
 {
-    atomic_store_explicit(&rt->poll_us, poll_us ? poll_us : POLL_US_DEFAULT, memory_order_relaxed);
-    atomic_store_explicit(&rt->mode, mode, memory_order_seq_cst);
+    atomic_store_explicit(&rt->c.poll_us, poll_us ? poll_us : POLL_US_DEFAULT, memory_order_relaxed);
+    atomic_store_explicit(&rt->c.mode, mode, memory_order_seq_cst);
     if (rt->wake_fd >= 0)
         rt_wake(rt);                            /* a sleeper learns of it now, not at its next event */
-}
-
-void rt_stats(const struct rt *rt, struct rt_stats *out)
-{
-#define READ(f) .f = atomic_load_explicit(&rt->n.f, memory_order_relaxed)
-    *out = (struct rt_stats){
-        READ(busy_ns), READ(poll_ns), READ(sleep_ns), READ(turns),    READ(ops),
-        READ(enters),  READ(sleeps),  READ(messages), READ(timers),
-    };
-#undef READ
 }
 
 /* ---- signals ----------------------------------------------------------------------------------------- */
@@ -395,7 +360,7 @@ int rt_signals(struct rt *rt, const int *signals, void (*fn)(void *arg, int sign
     sigset_t set;
     int err;
 
-    assert(!rt->host->signals);                 /* once for a host */
+    assert(!rt->c.host->signals);                 /* once for a host */
     sigemptyset(&set);
     for (; *signals; signals++)
         if (sigaddset(&set, *signals))
@@ -411,7 +376,7 @@ int rt_signals(struct rt *rt, const int *signals, void (*fn)(void *arg, int sign
     s->fn = fn;
     s->arg = arg;
     s->op = (struct rt_op){ .done = signal_done, .fd = s->fd };
-    rt->host->signals = s;
+    rt->c.host->signals = s;
     rt_op_start(rt, &s->op, &signal_type);
     return 0;
 }

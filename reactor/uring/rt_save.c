@@ -10,7 +10,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "reactor/rt_internal.h"
+#include "reactor/uring/rt_internal.h"
 
 #define LOAD_STEP 4096u
 #define NAME_TRIES 16

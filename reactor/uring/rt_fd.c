@@ -3,7 +3,7 @@
  */
 #include <string.h>
 
-#include "reactor/rt_internal.h"
+#include "reactor/uring/rt_internal.h"
 
 static enum rt_op_next plain_finish(struct rt_op *op, int res, unsigned cqe_flags)
 {

@@ -19,7 +19,7 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "reactor/rt_internal.h"
+#include "reactor/uring/rt_internal.h"
 
 #define SECTOR_LEN 512u
 #define PAGE_LEN 4096u
@@ -387,14 +387,10 @@ static const struct rt_op_type write_type = { .prep = write_prep, .finish = writ
 static void rw_start(struct rt *rt, struct rt_file *f, struct rt_op *op, const struct iovec *iov, unsigned n,
                      uint64_t off, const struct rt_op_type *type)
 {
-    assert(n <= RT_IOV_MAX);
     op->obj = f;
     op->fd = f->fd;
-    op->u.rw.iov = iov;
     op->u.rw.off = off;
-    op->n = n;
-    op->skip = op->moved = 0;
-    if (!rt_op_advance(op, 0))              /* past leading empty iovecs; nothing left: nothing to do */
+    if (!rt_op_iov(op, iov, n))             /* nothing to do */
         rt_op_ready(rt, op, type, 0);
     else
         rt_op_start(rt, op, type);

@@ -11,7 +11,7 @@
 #include <sys/eventfd.h>
 #include <unistd.h>
 
-#include "reactor/rt_internal.h"
+#include "reactor/uring/rt_internal.h"
 
 /* Written by the poster that found the flag set, so once for each sleep. */
 void rt_wake(struct rt *rt)
