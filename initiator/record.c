@@ -6,14 +6,11 @@
  * whose group tag is known has its record at <addr>,<port>,<tpgt>/default, one without at the plain file
  * <addr>,<port>, as open-iscsi has it.
  */
-#include <dirent.h>
 #include <errno.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
-#include <unistd.h>
 #include "initiator/record.h"
 
 #define FILE_LEN_MAX (256u * 1024)
@@ -448,66 +445,69 @@ static int node_dir(char out[static PATH_LEN_MAX], const char *dir, const char *
     return path_part(iqn) ? path_make(out, "%s/nodes/%s", dir, iqn) : -EINVAL;
 }
 
+/* The first, by name, of a directory's entries that are wanted. */
+struct pick {
+    const char *want;                       /* the entry: starts so */
+    size_t want_len;
+    bool any_group;                         /* ... and may go on with ",<tpgt>" */
+    char best[300];
+};
+
+static void entry_pick(void *arg, const char *name)
+{
+    struct pick *p = arg;
+
+    if (strncmp(name, p->want, p->want_len) || strlen(name) >= sizeof(p->best))
+        return;
+    if (name[p->want_len] && (!p->any_group || name[p->want_len] != ','))
+        return;
+    if (!p->best[0] || strcmp(name, p->best) < 0)
+        strcpy(p->best, name);
+}
+
 /* The entry of @node that belongs to a portal: "<addr>,<port>,<tpgt>", with any group tag where none is given,
  * or "<addr>,<port>". Return: 0, or -ENOENT, -errno. */
 static int entry_find(const char *node, const struct iscsi_portal *portal, char out[static PATH_LEN_MAX])
 {
-    char want[300], best[300] = "";
-    size_t n;
-    const struct dirent *e;
-    DIR *d;
+    char want[300], path[PATH_LEN_MAX];
+    struct pick p = { .want = want, .any_group = !portal->tpgt };
+    int err;
 
     snprintf(want, sizeof(want), portal->tpgt ? "%s,%u,%u" : "%s,%u", portal->host, portal->port, portal->tpgt);
-    n = strlen(want);
-    d = opendir(node);
-    if (!d)
-        return -errno;
-    while ((e = readdir(d)) != NULL) {
-        const size_t len = strlen(e->d_name);
-
-        if (strncmp(e->d_name, want, n) || len >= sizeof(best))
-            continue;
-        if (e->d_name[n] && (portal->tpgt || e->d_name[n] != ','))
-            continue;
-        if (!best[0] || strcmp(e->d_name, best) < 0)
-            strcpy(best, e->d_name);
+    p.want_len = strlen(want);
+    if ((err = rt_dir_each(node, entry_pick, &p)))
+        return err;
+    if (!p.best[0] && portal->tpgt) {       /* made before its group tag was known */
+        snprintf(p.best, sizeof(p.best), "%s,%u", portal->host, portal->port);
+        if (path_make(path, "%s/%s", node, p.best) || rt_kind(path) < 0)
+            p.best[0] = '\0';
     }
-    closedir(d);
-    if (!best[0] && portal->tpgt) {         /* made before its group tag was known */
-        char path[PATH_LEN_MAX];
-        struct stat st;
+    return p.best[0] ? path_make(out, "%s/%s", node, p.best) : -ENOENT;
+}
 
-        snprintf(best, sizeof(best), "%s,%u", portal->host, portal->port);
-        if (path_make(path, "%s/%s", node, best) || lstat(path, &st))
-            best[0] = '\0';
-    }
-    return best[0] ? path_make(out, "%s/%s", node, best) : -ENOENT;
+static void iface_pick(void *arg, const char *name)
+{
+    struct pick *p = arg;
+
+    if (name[0] == '.' || strlen(name) >= sizeof(p->best))
+        return;
+    if (!strcmp(name, "default") || !p->best[0] || (strcmp(p->best, "default") && strcmp(name, p->best) < 0))
+        strcpy(p->best, name);
 }
 
 /* The file: the entry itself, or its "default", or the first interface's. */
 static int entry_file(const char *entry, char out[static PATH_LEN_MAX])
 {
-    char best[256] = "";
-    const struct dirent *e;
-    struct stat st;
-    DIR *d;
+    struct pick p = { .best = "" };
+    int err, kind = rt_kind(entry);
 
-    if (lstat(entry, &st))
-        return -errno;
-    if (!S_ISDIR(st.st_mode))
+    if (kind < 0)
+        return kind;
+    if (kind != RT_KIND_DIR)
         return path_make(out, "%s", entry);
-    d = opendir(entry);
-    if (!d)
-        return -errno;
-    while ((e = readdir(d)) != NULL) {
-        if (e->d_name[0] == '.')
-            continue;
-        if (!strcmp(e->d_name, "default") || !best[0] ||
-            (strcmp(best, "default") && strcmp(e->d_name, best) < 0))
-            strcpy(best, e->d_name);
-    }
-    closedir(d);
-    return best[0] ? path_make(out, "%s/%s", entry, best) : -ENOENT;
+    if ((err = rt_dir_each(entry, iface_pick, &p)))
+        return err;
+    return p.best[0] ? path_make(out, "%s/%s", entry, p.best) : -ENOENT;
 }
 
 static int record_parse(char *data, struct ini_record **out)
@@ -579,8 +579,7 @@ static int record_path(const char *dir, const struct ini_record *r, char out[sta
     const char *iface = ini_record_get(r, "iface.iscsi_ifacename");
     char node[PATH_LEN_MAX], entry[PATH_LEN_MAX];
     const bool grouped = tpgt && atoi(tpgt) > 0;
-    struct stat st;
-    int err;
+    int err, kind;
 
     if (!iqn || !host || !port || !path_part(host) || !path_part(port) || (iface && !path_part(iface)))
         return -EINVAL;
@@ -590,7 +589,8 @@ static int record_path(const char *dir, const struct ini_record *r, char out[sta
                       : path_make(entry, "%s/%s,%s", node, host, port);
     if (err)
         return err;
-    if (!lstat(entry, &st) ? S_ISDIR(st.st_mode) : grouped) {
+    kind = rt_kind(entry);
+    if (kind < 0 ? grouped : kind == RT_KIND_DIR) {
         err = rt_mkdirs(entry, 0700);
         return err ? err : path_make(out, "%s/%s", entry, iface ? iface : "default");
     }
@@ -625,10 +625,10 @@ int ini_record_delete(const char *dir, const char *iqn, const struct iscsi_porta
         err = entry_file(entry, path);
     if (err)
         return err;
-    if (unlink(path))
-        return -errno;
-    (void)rmdir(entry);                     /* of other interfaces' records: stays, not empty */
-    (void)rmdir(node);
+    if ((err = rt_remove(path)))
+        return err;
+    (void)rt_rmdir(entry);                  /* of other interfaces' records: stays, not empty */
+    (void)rt_rmdir(node);
     return 0;
 }
 

@@ -2,9 +2,8 @@
  * rt.h - the reactor: one event loop a core, and the only door to the outside
  *
  * Everything that a session, a target or an export wants of the world (time, timers, randomness, sockets,
- * files, blocking calls, messages to another core) goes through this header. It is implemented over
- * io_uring in rt_uring.c and its neighbours; a simulated network, disk and clock can stand behind the same
- * functions, which is why nothing here shows a file descriptor except where a kernel interface has to be
+ * files, blocking calls, messages to another core) goes through this header. Two backends stand behind it:
+ * uring/ over io_uring, and sim/, a network, disk and clock made up from a seed; that is why nothing here shows a file descriptor except where a kernel interface has to be
  * given one (rt_fd_*), and those are for the export room alone.
  *
  * Rules that hold for every function, unless its docstring says otherwise:
@@ -136,6 +135,13 @@ void rt_random(struct rt *rt, void *buf, size_t len);
  * node where there are several. Any thread, set-up only. NULL: no memory. */
 void *rt_mem_alloc(size_t len);
 void rt_mem_free(void *mem, size_t len);
+/* Gives whole pages of it back; they read as zeroes from now on. Any thread. False, and nothing changed, where
+ * memory is locked. */
+bool rt_mem_drop(void *mem, size_t len);
+uint64_t rt_mem_total(void);                /* bytes that the machine has, in use or not */
+/* This process and its effective user. */
+int32_t rt_pid(void);
+uint32_t rt_uid(void);
 
 /* ---- messages and blocking work ---------------------------------------------------------------------- */
 
@@ -315,6 +321,11 @@ int rt_save(const char *path, const void *data, size_t len, unsigned mode);
 int rt_remove(const char *path);            /* gone for good when it says 0; one that was not there is */
 /* Directories as needed, each with @mode. */
 int rt_mkdirs(const char *path, unsigned mode);
+int rt_rmdir(const char *path);             /* an empty one; else -ENOTEMPTY */
+/* fn for each name in a directory, in no order, without "." and ".."; it must not change the directory. */
+int rt_dir_each(const char *path, void (*fn)(void *arg, const char *name), void *arg);
+enum rt_kind { RT_KIND_FILE, RT_KIND_DIR, RT_KIND_OTHER };
+int rt_kind(const char *path);              /* enum rt_kind (a link is OTHER), or -errno */
 
 /* ---- kernel drivers (for the export room only: nothing simulates these) ------------------------------- */
 

@@ -11,7 +11,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "reactor/rt_list.h"
 #include "reactor/rt_log.h"
@@ -356,9 +355,9 @@ static bool peer_allowed(const struct rt_sock *sock)
         rt_log_peer(RT_WARN, "control socket: the peer's credentials cannot be read: %s", strerror(-err));
         return false;
     }
-    if (uid && uid != geteuid()) {
+    if (uid && uid != rt_uid()) {
         rt_log_peer(RT_WARN, "control socket: uid %u (pid %d) is neither root nor uid %u: turned away", uid,
-                    pid, (unsigned)geteuid());
+                    pid, rt_uid());
         return false;
     }
     return true;

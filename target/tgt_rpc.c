@@ -7,7 +7,6 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 #include "target/sess.h"
 #include "target/tgt_change.h"
 
@@ -307,7 +306,7 @@ static void m_status(void *user, struct rpc_call *call, json_t *params)
         offline += !rt_list_entry(l, struct unit, link)->lun;
     rpc_reply(call,
               json_pack("{s:s, s:i, s:I, s:s, s:o, s:I, s:I, s:i, s:i, s:i, s:i}", "version", CORELANE_VERSION,
-                        "pid", (int)getpid(), "uptime_s", (json_int_t)(rt_wall_s(t->rt) - t->started_s), "mode",
+                        "pid", (int)rt_pid(), "uptime_s", (json_int_t)(rt_wall_s(t->rt) - t->started_s), "mode",
                         mode_name(rt_mode(t->rt)), "cores", cores, "targets",
                         (json_int_t)json_array_size(json_object_get(t->doc, "targets")), "luns",
                         (json_int_t)luns, "luns_offline", (int)offline, "sessions", (int)reg_count(t, NULL),

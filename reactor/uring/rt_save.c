@@ -1,6 +1,7 @@
 /*
- * rt_save.c - whole small files: configuration, records, state
+ * rt_save.c - whole small files and their directories: configuration, records, state
  */
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
@@ -228,4 +229,36 @@ int rt_mkdirs(const char *path, unsigned mode)
         err = -EINVAL;
     free(copy);
     return err;
+}
+
+int rt_rmdir(const char *path)
+{
+    if (!rmdir(path))
+        return 0;
+    return errno == EEXIST ? -ENOTEMPTY : -errno;   /* POSIX allows either word */
+}
+
+int rt_dir_each(const char *path, void (*fn)(void *arg, const char *name), void *arg)
+{
+    const struct dirent *e;
+    DIR *d = opendir(path);
+    int err;
+
+    if (!d)
+        return -errno;
+    while ((errno = 0, e = readdir(d)) != NULL)
+        if (strcmp(e->d_name, ".") && strcmp(e->d_name, ".."))
+            fn(arg, e->d_name);
+    err = -errno;
+    closedir(d);
+    return err;
+}
+
+int rt_kind(const char *path)
+{
+    struct stat st;
+
+    if (lstat(path, &st))
+        return -errno;
+    return S_ISREG(st.st_mode) ? RT_KIND_FILE : S_ISDIR(st.st_mode) ? RT_KIND_DIR : RT_KIND_OTHER;
 }

@@ -10,8 +10,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
-#include <unistd.h>
 
 #include "target/backend/be_internal.h"
 
@@ -76,7 +74,7 @@ static int extent_add(struct ram *r, uint64_t start, uint64_t len, char why[stat
 
 static int ram_size_check(uint64_t size, uint32_t block_len, char why[static 256])
 {
-    const uint64_t mem = (uint64_t)sysconf(_SC_PHYS_PAGES) * (uint64_t)sysconf(_SC_PAGESIZE);
+    const uint64_t mem = rt_mem_total();
     int err = be_size_check(size, block_len, "memory unit", why);
 
     /* Memory is touched late: a unit larger than the machine would end in the out-of-memory killer. */
@@ -129,7 +127,7 @@ static void piece_zero(uint8_t *mem, uint64_t n, bool unmap)
     uint8_t *from = (uint8_t *)(((uintptr_t)mem + PAGE_LEN - 1) & ~(uintptr_t)(PAGE_LEN - 1));
     uint8_t *to = (uint8_t *)((uintptr_t)(mem + n) & ~(uintptr_t)(PAGE_LEN - 1));
 
-    if (unmap && n >= RELEASE_MIN && to > from && !madvise(from, (size_t)(to - from), MADV_DONTNEED)) {
+    if (unmap && n >= RELEASE_MIN && to > from && rt_mem_drop(from, (size_t)(to - from))) {
         memset(mem, 0, (size_t)(from - mem));
         memset(to, 0, (size_t)(mem + n - to));
         return;

@@ -192,6 +192,48 @@ static void test_directories_are_made_as_needed(void **state)
     temp_dir_remove(dir);
 }
 
+struct seen {
+    unsigned nr;
+    bool a, dots;
+};
+
+static void name_seen(void *arg, const char *name)
+{
+    struct seen *s = arg;
+
+    s->nr++;
+    s->a |= !strcmp(name, "a");
+    s->dots |= !strcmp(name, ".") || !strcmp(name, "..");
+}
+
+static void test_directories_tell_what_is_in_them_and_go_when_empty(void **state)
+{
+    char *dir = temp_dir(), file[160], sub[160], link[160];
+    struct seen seen = { 0 };
+
+    snprintf(file, sizeof(file), "%s/a", dir);
+    snprintf(sub, sizeof(sub), "%s/b", dir);
+    snprintf(link, sizeof(link), "%s/c", dir);
+    assert_int_equal(rt_save(file, "x", 1, 0600), 0);
+    assert_int_equal(rt_mkdirs(sub, 0700), 0);
+    assert_int_equal(symlink(file, link), 0);
+    assert_int_equal(rt_dir_each(dir, name_seen, &seen), 0);
+    assert_int_equal(seen.nr, 3);
+    assert_true(seen.a && !seen.dots);
+    assert_int_equal(rt_kind(file), RT_KIND_FILE);
+    assert_int_equal(rt_kind(sub), RT_KIND_DIR);
+    assert_int_equal(rt_kind(link), RT_KIND_OTHER);
+    assert_int_equal(rt_rmdir(dir), -ENOTEMPTY);
+    assert_int_equal(rt_rmdir(file), -ENOTDIR);
+    assert_int_equal(rt_rmdir(sub), 0);
+    assert_int_equal(rt_kind(sub), -ENOENT);
+    assert_int_equal(rt_rmdir(sub), -ENOENT);
+    assert_int_equal(rt_dir_each(sub, name_seen, &seen), -ENOENT);
+    assert_int_equal(rt_dir_each(file, name_seen, &seen), -ENOTDIR);
+    assert_int_equal(seen.nr, 3);
+    temp_dir_remove(dir);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -203,6 +245,7 @@ int main(void)
         cmocka_unit_test(test_save_replaces_a_link_and_not_what_it_names),
         cmocka_unit_test(test_load_refuses_too_much_and_what_is_no_file),
         cmocka_unit_test(test_directories_are_made_as_needed),
+        cmocka_unit_test(test_directories_tell_what_is_in_them_and_go_when_empty),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
