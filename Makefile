@@ -55,6 +55,8 @@ $(B)/unit/%: $(B)/tests/unit/%.o $$(call arch,$$(call down,$$(firstword $$(subst
 	@mkdir -p $(@D)
 	$(Q)$(CC) $(ALLFLAGS) $(LDFLAGS) -o $@ $^ $(LIBS) -lcmocka
 
+include tests/sim/sim.mk
+
 # `make unit-ROOM` builds and runs one room's unit tests
 unit-%: $$(filter $(B)/unit/$$*/$$(any),$(TESTS))
 	$(Q)for t in $^; do echo "== $$t"; $$t || exit 1; done
