@@ -64,9 +64,10 @@ static int parts_new(struct lun *lun)
 
     lun->parts = aligned_alloc(_Alignof(struct lun_part), lun->parts_nr * sizeof(*lun->parts));
     lun->own.fan = calloc(lun->parts_nr, sizeof(*lun->own.fan));
+    if (lun->parts)                         /* first: lun_free() looks at them, however far this gets */
+        memset(lun->parts, 0, lun->parts_nr * sizeof(*lun->parts));
     if (!lun->parts || !lun->own.fan)
         return -ENOMEM;
-    memset(lun->parts, 0, lun->parts_nr * sizeof(*lun->parts));
     for (unsigned i = 0; i < lun->parts_nr; i++) {
         struct lun_part *p = &lun->parts[i];
 
