@@ -235,8 +235,9 @@ void text_free(struct sess *s);
 
 /* ---- sess_map.c ------------------------------------------------------------------------------------------ */
 
-/* Brings the session's view in line with the core's snapshot. False: it may not be here any more. */
-bool map_update(struct sess *s, bool tell);
+/* Brings the session's view in line with the core's snapshot. Return: 0, -EACCES when it may not be here any more, or
+ * -ENOMEM: it sees what it saw before. */
+int map_update(struct sess *s, bool tell);
 struct itl *map_find(const struct sess *s, uint16_t number);
 bool map_knows(const struct sess *s, const struct lun *lun);   /* joined to it, or not yet quite apart */
 void map_task_over(struct sess *s, struct itl *itl);   /* a task left it */

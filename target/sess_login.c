@@ -699,6 +699,7 @@ void login_request(struct sess *s, const struct iscsi_pdu *pdu, const uint8_t *d
 void login_answered(struct sess *s)
 {
     struct sess_login *l = s->login;
+    int err;
 
     if (s->reg.status) {
         s->tsih = 0;
@@ -713,8 +714,11 @@ void login_answered(struct sess *s)
     s->joined = true;
     s->tsih = s->reg.tsih;
     s->id = s->reg.id;
-    if (!s->discovery && !map_update(s, false)) {
-        login_fail(s, ISCSI_LOGIN_FORBIDDEN, "access was withdrawn, or memory ran out");
+    if (!s->discovery && (err = map_update(s, false))) {
+        if (err == -ENOMEM)
+            login_fail(s, ISCSI_LOGIN_OUT_OF_RESOURCES, "no memory");
+        else
+            login_fail(s, ISCSI_LOGIN_FORBIDDEN, "access was withdrawn meanwhile");
         return;
     }
     rt_log_peer(RT_INFO, "session %llu: %s from %s logged in to %s on core %d (%s)", (unsigned long long)s->id,

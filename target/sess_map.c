@@ -77,17 +77,6 @@ static void itl_leave(struct sess *s, struct sess_itl *si)
     }
 }
 
-static struct sess_itl *itl_join(struct sess *s, const struct snap_lun *lun, bool readonly)
-{
-    struct sess_itl *si = calloc(1, sizeof(*si));
-
-    if (!si)
-        return NULL;
-    rt_list_init(&si->dying);
-    itl_attach(&si->itl, &s->nexus, lun->lun, lun->number, readonly);
-    return si;
-}
-
 static void nexus_init(struct sess *s)
 {
     if (s->nexus.rt)
@@ -102,54 +91,87 @@ static void nexus_init(struct sess *s)
     s->nexus.session = s;
 }
 
-bool map_update(struct sess *s, bool tell)
+/* The unit as the session knows it already, or NULL. */
+static struct itl *itl_of(const struct sess *s, const struct snap_lun *lun)
+{
+    struct itl *itl = map_find(s, lun->number);
+
+    return itl && itl->lun == lun->lun ? itl : NULL;
+}
+
+/* Memory for the units that are new to the session, by ->dying in @fresh; all of it or none, for a session with half its
+ * units looks like one whose other disks were taken away. Return: 0 or -ENOMEM. */
+static int fresh_alloc(struct rt_link *fresh, unsigned nr)
+{
+    struct rt_link *l;
+
+    while (nr--) {
+        struct sess_itl *si = calloc(1, sizeof(*si));
+
+        if (!si) {
+            while ((l = rt_list_pop(fresh)))
+                free(rt_list_entry(l, struct sess_itl, dying));
+            return -ENOMEM;
+        }
+        rt_list_push(fresh, &si->dying);
+    }
+    return 0;
+}
+
+static struct itl *itl_join(struct sess *s, struct rt_link *fresh, const struct snap_lun *lun, bool readonly)
+{
+    struct sess_itl *si = rt_list_entry(rt_list_pop(fresh), struct sess_itl, dying);
+
+    rt_list_init(&si->dying);
+    itl_attach(&si->itl, &s->nexus, lun->lun, lun->number, readonly);
+    return &si->itl;
+}
+
+int map_update(struct sess *s, bool tell)
 {
     const struct snap_target *t = snap_find(s->core->snap, s->target);
     struct itl **old = s->nexus.itls, **itls;
     const unsigned old_nr = s->nexus.itls_nr;
     const struct snap_acl *acl;
-    unsigned nr = 0, o = 0;
-    bool open, changed = false;
+    struct rt_link fresh;
+    unsigned nr = 0, joins = 0, left = 0;
+    bool open, readonly;
 
     if (!t || (!(acl = snap_acl_of(t, s->initiator, &open)) && !open))
-        return false;
-    if (!(itls = calloc(t->luns_nr ? t->luns_nr : 1, sizeof(struct itl *))))
-        return false;
+        return -EACCES;
+    readonly = acl && acl->readonly;
+    rt_list_init(&fresh);
+    for (unsigned i = 0; i < t->luns_nr; i++)
+        joins += snap_acl_has(acl, t->luns[i].number) && !itl_of(s, &t->luns[i]);
+    if (!(itls = calloc(t->luns_nr ? t->luns_nr : 1, sizeof(struct itl *))) || fresh_alloc(&fresh, joins)) {
+        free(itls);
+        return -ENOMEM;
+    }
     nexus_init(s);
     for (unsigned i = 0; i < t->luns_nr; i++) {
         const struct snap_lun *lun = &t->luns[i];
-        const bool readonly = acl && acl->readonly;
-        struct sess_itl *si;
+        struct itl *itl;
 
         if (!snap_acl_has(acl, lun->number))
             continue;
-        while (o < old_nr && old[o]->number < lun->number)
-            o++;
-        if (o < old_nr && old[o]->number == lun->number && old[o]->lun == lun->lun) {
-            old[o]->readonly = readonly;
-            itls[nr++] = old[o];
-            old[o++] = NULL;
-            while (o < old_nr && !old[o])
-                o++;
-            continue;
-        }
-        if (!(si = itl_join(s, lun, readonly)))
-            continue;                       /* fewer units are better than none: the next change tries again */
-        itls[nr++] = &si->itl;
-        changed = true;
+        if ((itl = itl_of(s, lun)))
+            itl->readonly = readonly;
+        else
+            itl = itl_join(s, &fresh, lun, readonly);
+        itls[nr++] = itl;
     }
     s->nexus.itls = itls;
     s->nexus.itls_nr = nr;
     for (unsigned i = 0; i < old_nr; i++) {
-        if (!old[i])
+        if (map_find(s, old[i]->number) == old[i])
             continue;
-        changed = true;
+        left++;
         itl_leave(s, container_of(old[i], struct sess_itl, itl));
     }
     free(old);
-    for (unsigned i = 0; tell && changed && i < nr; i++)
+    for (unsigned i = 0; tell && (joins || left) && i < nr; i++)
         itl_attention(itls[i], 0x3f, 0x0e); /* REPORTED LUNS DATA HAS CHANGED */
-    return true;
+    return 0;
 }
 
 void map_clear(struct sess *s)

@@ -204,8 +204,12 @@ static void publish_each(struct tgt_core *core, struct tgt_round *r)
     rt_list_for_safe(l, &core->sessions) {
         struct sess *s = rt_list_entry(l, struct sess, link);
 
-        if (s->state == SESS_FULL && !s->discovery && !map_update(s, true))
-            sess_close(s, true, "its target is gone, or it may not use it any more");
+        int err = s->state == SESS_FULL && !s->discovery ? map_update(s, true) : 0;
+
+        /* Without memory it would go on seeing what is gone; with the next login it sees what is there. */
+        if (err)
+            sess_close(s, true, err == -ENOMEM ? "not enough memory for what it is to see of its target"
+                                               : "its target is gone, or it may not use it any more");
     }
 }
 
