@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "rpc/frame.h"
+#include "rpc/json.h"
 #include "rpc/rpc.h"
 
 #define ANSWER_MAX (64u << 20) /* bytes; thousands of sessions fit many times */
@@ -59,8 +60,8 @@ static void received(struct rt_op *op, int res)
         rt_recv_shared(r->sock, &r->op);
         return;
     }
-    r->answer = got > 0 ? json_loadb(text, len, 0, NULL) : NULL;
-    request_end(r, r->answer ? 0 : -EPROTO);
+    got = got > 0 ? rpc_json_read(&r->answer, text, len, 0, NULL) : got;
+    request_end(r, got && got != -ENOMEM ? -EPROTO : got);
 }
 
 static void sent(struct rt_op *op, int res)
@@ -151,14 +152,19 @@ static int request_run(struct rt *rt, struct request *r, const struct rt_addr *t
 int rpc_request(struct rt *rt, const char *path, const char *method, json_t *params, uint64_t timeout_ns,
                 json_t **result, char why[static 512])
 {
+    const uint64_t losses = rpc_json_losses();
     json_t *req =
         json_pack("{s:s, s:s, s:o, s:i}", "jsonrpc", "2.0", "method", method, "params", params, "id", 1);
-    char *text = req ? json_dumps(req, JSON_COMPACT) : NULL;
+    char *text = rpc_json_text(req, JSON_COMPACT);
     struct request r = { 0 };
     struct rt_addr to;
     int err;
 
     json_decref(req);
+    if (!text && rpc_json_losses() != losses) {
+        failure_words(-ENOMEM, false, path, method, why);
+        return -ENOMEM;
+    }
     if (!text) {
         snprintf(why, 512, "'%s' cannot be asked: its parameters are not UTF-8 text", method);
         return -EINVAL;

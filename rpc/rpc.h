@@ -39,6 +39,9 @@ int rpc_listen(struct rpc_server **out, struct rt *rt, const char *path, const s
 void rpc_close(struct rpc_server *s);
 
 void rpc_reply(struct rpc_call *call, json_t *result); /* result: given; NULL: {} */
+/* The same, but a failure that says so when jansson lost something on this thread since rpc_json_losses() was
+ * @losses: a list that lacks entries is not told as if it were whole. */
+void rpc_reply_whole(struct rpc_call *call, json_t *result, uint64_t losses);
 void rpc_fail(struct rpc_call *call, enum rpc_error code, const char *fmt, ...)
     __attribute__((format(printf, 3, 4)));
 

@@ -15,6 +15,7 @@
 #include "reactor/rt_list.h"
 #include "reactor/rt_log.h"
 #include "rpc/frame.h"
+#include "rpc/json.h"
 #include "rpc/rpc.h"
 
 #define CALLS_MAX  32u         /* unanswered, or answered and unsent, for one client */
@@ -128,7 +129,7 @@ static void client_send(struct client *c)
 
 static void client_answer(struct client *c, json_t *message)
 {
-    char *text = message ? json_dumps(message, JSON_COMPACT) : NULL;
+    char *text = rpc_json_text(message, JSON_COMPACT);
     const size_t len = text ? strlen(text) : 0;
     struct answer *a = text ? malloc(sizeof(*a) + len + 1) : NULL;
 
@@ -197,6 +198,16 @@ void rpc_fail(struct rpc_call *call, enum rpc_error code, const char *fmt, ...)
     call_end(call, "error", json_pack("{s:i, s:o}", "code", (int)code, "message", message));
 }
 
+void rpc_reply_whole(struct rpc_call *call, json_t *result, uint64_t losses)
+{
+    if (rpc_json_losses() == losses) {
+        rpc_reply(call, result);
+        return;
+    }
+    json_decref(result);
+    rpc_fail(call, RPC_INTERNAL, "not enough memory for the answer");
+}
+
 static const struct rpc_method *method_find(const struct rpc_server *s, const char *name)
 {
     for (unsigned i = 0; i < s->methods_nr; i++)
@@ -244,6 +255,10 @@ static void call_run(struct client *c, struct rpc_call *call, const json_t *req)
     }
     params = json_object_get(req, "params");
     params = params ? json_incref(params) : json_object();
+    if (!params) {
+        rpc_fail(call, RPC_INTERNAL, "not enough memory for the request");
+        return;
+    }
     m->fn(s->user, call, params);
     json_decref(params);
 }
@@ -251,8 +266,9 @@ static void call_run(struct client *c, struct rpc_call *call, const json_t *req)
 static void request_take(struct client *c, const char *text, size_t len)
 {
     struct rpc_call *call = calloc(1, sizeof(*call));
-    json_error_t err;
-    json_t *req;
+    json_error_t why;
+    json_t *req = NULL;
+    int err;
 
     if (!call) {
         client_close(c);
@@ -261,10 +277,12 @@ static void request_take(struct client *c, const char *text, size_t len)
     call->client = c;
     c->holds++;
     c->calls++;
-    req = json_loadb(text, len, JSON_REJECT_DUPLICATES, &err);
-    if (!req) {
+    if ((err = rpc_json_read(&req, text, len, JSON_REJECT_DUPLICATES, &why))) {
         call->id = json_null();
-        rpc_fail(call, RPC_PARSE, "not JSON: %s (byte %d)", err.text, err.position);
+        if (err == -ENOMEM)
+            rpc_fail(call, RPC_INTERNAL, "not enough memory for the request");
+        else
+            rpc_fail(call, RPC_PARSE, "not JSON: %s (byte %d)", why.text, why.position);
         return;
     }
     call->id = json_is_object(req) ? json_incref(json_object_get(req, "id")) : json_null();

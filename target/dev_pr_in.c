@@ -10,6 +10,7 @@
 #include <jansson.h>
 
 #include "reactor/rt_bytes.h"
+#include "rpc/json.h"
 #include "target/lun_internal.h"
 
 enum { READ_KEYS, READ_RESERVATION, REPORT_CAPABILITIES, READ_FULL_STATUS };
@@ -196,7 +197,7 @@ char *pr_state_text(const struct lun_view *v)
     doc = json_pack("{s:i, s:i, s:i, s:o}", "version", STATE_VERSION, "type", v->aptpl ? (int)v->pr_type : 0,
                     "holder", v->aptpl ? v->pr_holder : -1, "registrations", regs);
     if (doc && json_array_size(regs) == (v->aptpl ? v->regs_nr : 0))
-        text = json_dumps(doc, JSON_INDENT(2));
+        text = rpc_json_text(doc, JSON_INDENT(2));
     json_decref(doc);
     return text;
 }
@@ -256,7 +257,7 @@ int pr_state_load(struct lun_view *v, const char *path, char why[static 256])
 {
     char *text;
     size_t len;
-    json_t *doc;
+    json_t *doc = NULL;
     bool ok;
     int err = rt_load(path, STATE_LEN_MAX, &text, &len);
 
@@ -266,12 +267,16 @@ int pr_state_load(struct lun_view *v, const char *path, char why[static 256])
         snprintf(why, 256, "%.120s: persistent reservations cannot be read: %.60s", path, strerror(-err));
         return err;
     }
-    doc = json_loadb(text, len, 0, NULL);
+    err = rpc_json_read(&doc, text, len, 0, NULL);
     ok = state_parse(v, doc);
     json_decref(doc);
     free(text);
     if (ok)
         return 0;
+    if (err == -ENOMEM) {
+        strcpy(why, "out of memory");
+        return err;
+    }
     snprintf(why, 256, "%.120s: is not a list of persistent reservations; remove it to start without any",
              path);
     return -EINVAL;

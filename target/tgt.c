@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include "rpc/json.h"
 #include "target/sess.h"
 
 #define STOP_ASK_NS RT_S                    /* for initiators to log out by themselves */
@@ -73,6 +74,7 @@ static void core_close(struct tgt_core *c)
 
 static int conf_read(struct tgt *t, const char *path)
 {
+    const uint64_t losses = rpc_json_losses();
     char why[CONF_WHY_MAX], *text = NULL;
     size_t len;
     int err;
@@ -95,6 +97,8 @@ static int conf_read(struct tgt *t, const char *path)
     t->doc = conf_parse(text, len, why);
     explicit_bzero(text, len);
     free(text);
+    if (rpc_json_losses() != losses)
+        return -ENOMEM;
     if (!t->doc) {
         rt_log(RT_ERR, "%s: %s. Nothing was started; mend the file, or move it away to begin without targets",
                path, why);

@@ -11,6 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include "iscsi/name.h"
+#include "rpc/json.h"
 #include "target/tgt_internal.h"
 
 /* Where in the document a check is, and what it has to say. */
@@ -489,7 +490,7 @@ static int check_target(struct conf_at *at, json_t *v)
     return 0;
 }
 
-int conf_check(json_t *doc, char why[static CONF_WHY_MAX])
+static int doc_check(json_t *doc, char why[static CONF_WHY_MAX])
 {
     static const struct conf_key keys[] = {
         { "version",        JSON_INTEGER, true,  NULL },
@@ -525,6 +526,18 @@ int conf_check(json_t *doc, char why[static CONF_WHY_MAX])
     return chap_pairs_check(&at, json_object_get(doc, "discovery_chap"));
 }
 
+int conf_check(json_t *doc, char why[static CONF_WHY_MAX])
+{
+    const uint64_t losses = rpc_json_losses();
+    int err = doc_check(doc, why);
+
+    if (!err && rpc_json_losses() != losses) {  /* of a name to be written in lower case */
+        snprintf(why, CONF_WHY_MAX, "not enough memory to check the configuration");
+        err = -ENOMEM;
+    }
+    return err;
+}
+
 json_t *conf_empty(void)
 {
     return json_pack("{s:i, s:[]}", "version", CONF_VERSION, "targets");
@@ -533,9 +546,14 @@ json_t *conf_empty(void)
 json_t *conf_parse(const char *text, size_t len, char why[static CONF_WHY_MAX])
 {
     json_error_t error;
-    json_t *doc = json_loadb(text, len, JSON_REJECT_DUPLICATES, &error);
+    json_t *doc;
+    int err = rpc_json_read(&doc, text, len, JSON_REJECT_DUPLICATES, &error);
 
-    if (!doc) {
+    if (err == -ENOMEM) {
+        snprintf(why, CONF_WHY_MAX, "not enough memory to read it");
+        return NULL;
+    }
+    if (err) {
         snprintf(why, CONF_WHY_MAX, "line %d, column %d: %.200s; was the file cut short?", error.line,
                  error.column, error.text);
         return NULL;
@@ -549,7 +567,7 @@ json_t *conf_parse(const char *text, size_t len, char why[static CONF_WHY_MAX])
 
 char *conf_text(json_t *doc)
 {
-    return json_dumps(doc, JSON_INDENT(2));
+    return rpc_json_text(doc, JSON_INDENT(2));
 }
 
 /* ---- looking things up ----------------------------------------------------------------------------------- */

@@ -232,9 +232,10 @@ int unit_retire(struct tgt *t, struct unit *unit, void (*done)(void *arg), void 
 #define CONF_LEN_MAX (16u << 20)            /* bytes of file */
 #define CONF_WHY_MAX 512
 json_t *conf_empty(void);
-/* The whole document, checked. Return: NULL with @why naming thing, rule and remedy. */
+/* The whole document, checked. Return: NULL with @why naming thing, rule and remedy, or the lack of memory, which
+ * rpc_json_losses() tells of too. */
 json_t *conf_parse(const char *text, size_t len, char why[static CONF_WHY_MAX]);
-/* 0, or -EINVAL with @why. */
+/* Names become lower case. 0, or -EINVAL or -ENOMEM with @why. */
 int conf_check(json_t *doc, char why[static CONF_WHY_MAX]);
 char *conf_text(json_t *doc);               /* given to the caller to free(); NULL: no memory */
 void conf_limits(const json_t *doc, struct tgt_limits *out);

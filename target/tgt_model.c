@@ -8,6 +8,7 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include "rpc/json.h"
 #include "target/sess.h"
 
 /* ---- snapshots ------------------------------------------------------------------------------------------- */
@@ -345,6 +346,7 @@ void unit_note(const struct unit *u, json_t *lun)
 
 int model_open(struct tgt *t)
 {
+    const uint64_t losses = rpc_json_losses();
     size_t i, k;
     json_t *target, *lun;
 
@@ -366,6 +368,8 @@ int model_open(struct tgt *t)
             unit_note(u, lun);
         }
     }
+    if (rpc_json_losses() != losses)        /* an identity that is not saved would be another next time */
+        return -ENOMEM;
     return (t->snap = model_snap(t)) ? 0 : -ENOMEM;
 }
 

@@ -7,6 +7,7 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include "rpc/json.h"
 #include "target/sess.h"
 #include "target/tgt_change.h"
 
@@ -143,6 +144,7 @@ static void target_append(struct tgt *t, json_t *list, json_t *target)
 static void list_targets(struct tgt *t, struct rpc_call *call, json_t *params,
                          void (*append)(struct tgt *t, json_t *list, json_t *target), bool discovery)
 {
+    const uint64_t losses = rpc_json_losses();
     json_t *list, *target;
     const char *iqn;
     size_t i;
@@ -156,7 +158,7 @@ static void list_targets(struct tgt *t, struct rpc_call *call, json_t *params,
     }
     if (discovery && !iqn)
         chap_append(list, "discovery", json_true(), json_object_get(t->doc, "discovery_chap"));
-    rpc_reply(call, list);
+    rpc_reply_whole(call, list, losses);
 }
 
 static void m_target_list(void *user, struct rpc_call *call, json_t *params)
@@ -181,6 +183,7 @@ static void m_chap_list(void *user, struct rpc_call *call, json_t *params)
 
 static void m_portal_list(void *user, struct rpc_call *call, json_t *params)
 {
+    const uint64_t losses = rpc_json_losses();
     struct tgt *t = user;
     json_t *list = json_array();
 
@@ -191,7 +194,7 @@ static void m_portal_list(void *user, struct rpc_call *call, json_t *params)
         rt_addr_format(&t->portals[i].addr, text);
         json_array_append_new(list, json_pack("{s:s, s:i}", "addr", text, "tpgt", (int)TGT_TPGT));
     }
-    rpc_reply(call, list);
+    rpc_reply_whole(call, list, losses);
 }
 
 /* ---- sessions and cores ---------------------------------------------------------------------------------- */
@@ -200,21 +203,33 @@ struct gather {
     struct tgt_round round;
     struct rpc_call *call;
     json_t *list;
+    bool lost;                   /* an entry did not find memory, on whatever core */
     struct rt_stats (*stats)[2]; /* layout.show: copies, by core; the first core goes on writing its own */
 };
+
+static void gather_end(struct gather *g, json_t *answer, uint64_t losses)
+{
+    if (g->lost) {
+        json_decref(answer);
+        rpc_fail(g->call, RPC_INTERNAL, "not enough memory for the answer");
+    } else {
+        rpc_reply_whole(g->call, answer, losses);
+    }
+    free(g->stats);
+    free(g);
+}
 
 static void gather_over(struct tgt_round *r)
 {
     struct gather *g = container_of(r, struct gather, round);
 
-    rpc_reply(g->call, g->list);
-    free(g->stats);
-    free(g);
+    gather_end(g, g->list, rpc_json_losses());
 }
 
 static void sessions_each(struct tgt_core *core, struct tgt_round *r)
 {
     struct gather *g = container_of(r, struct gather, round);
+    const uint64_t losses = rpc_json_losses();
 
     rt_list_for(l, &core->sessions) {
         struct sess *s = rt_list_entry(l, struct sess, link);
@@ -223,6 +238,7 @@ static void sessions_each(struct tgt_core *core, struct tgt_round *r)
         if (o)
             json_array_append_new(g->list, o);
     }
+    g->lost |= rpc_json_losses() != losses;
 }
 
 static void gather_start(struct tgt *t, struct rpc_call *call,
@@ -240,6 +256,7 @@ static void gather_start(struct tgt *t, struct rpc_call *call,
         memcpy(g->stats[i], t->cores[i].stats, sizeof(g->stats[i]));
     g->call = call;
     g->list = json_array();
+    g->lost = !g->list;
     g->round = (struct tgt_round){ .each = each, .over = over, .home = t->rt };
     tgt_round_start(t, &g->round);
 }
@@ -261,6 +278,7 @@ static void layout_each(struct tgt_core *core, struct tgt_round *r)
     const struct rt_stats *a = &g->stats[core->index][0], *b = &g->stats[core->index][1];
     const double busy = (double)(b->busy_ns - a->busy_ns), poll = (double)(b->poll_ns - a->poll_ns);
     const double sleep = (double)(b->sleep_ns - a->sleep_ns), all = busy + poll + sleep;
+    const uint64_t losses = rpc_json_losses();
     json_t *names = json_array();
 
     rt_list_for(l, &core->sessions) {
@@ -273,15 +291,15 @@ static void layout_each(struct tgt_core *core, struct tgt_round *r)
                                              "mode", mode_name(rt_mode(core->rt)),
                                              "busy", all > 0 ? busy / all : 0, "poll", all > 0 ? poll / all : 0,
                                              "sleep", all > 0 ? sleep / all : 0, "sessions", names));
+    g->lost |= rpc_json_losses() != losses;
 }
 
 static void layout_over(struct tgt_round *r)
 {
     struct gather *g = container_of(r, struct gather, round);
+    const uint64_t losses = rpc_json_losses();
 
-    rpc_reply(g->call, json_pack("{s:o}", "cores", g->list));
-    free(g->stats);
-    free(g);
+    gather_end(g, json_pack("{s:o}", "cores", g->list), losses);
 }
 
 static void m_layout_show(void *user, struct rpc_call *call, json_t *params)
@@ -292,6 +310,7 @@ static void m_layout_show(void *user, struct rpc_call *call, json_t *params)
 
 static void m_status(void *user, struct rpc_call *call, json_t *params)
 {
+    const uint64_t losses = rpc_json_losses();
     struct tgt *t = user;
     json_t *cores = json_array(), *target;
     size_t luns = 0, i;
@@ -304,13 +323,13 @@ static void m_status(void *user, struct rpc_call *call, json_t *params)
         luns += json_array_size(json_object_get(target, "luns"));
     rt_list_for(l, &t->units)
         offline += !rt_list_entry(l, struct unit, link)->lun;
-    rpc_reply(call,
+    rpc_reply_whole(call,
               json_pack("{s:s, s:i, s:I, s:s, s:o, s:I, s:I, s:i, s:i, s:i, s:i}", "version", CORELANE_VERSION,
                         "pid", (int)rt_pid(), "uptime_s", (json_int_t)(rt_wall_s(t->rt) - t->started_s), "mode",
                         mode_name(rt_mode(t->rt)), "cores", cores, "targets",
                         (json_int_t)json_array_size(json_object_get(t->doc, "targets")), "luns",
                         (json_int_t)luns, "luns_offline", (int)offline, "sessions", (int)reg_count(t, NULL),
-                        "logins", (int)t->logins_nr, "portals", (int)t->portals_nr));
+                        "logins", (int)t->logins_nr, "portals", (int)t->portals_nr), losses);
 }
 
 static void m_session_logout(void *user, struct rpc_call *call, json_t *params)
