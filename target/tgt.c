@@ -232,17 +232,10 @@ static void stop_over(struct tgt *t)
     t->stop_done = NULL;
 }
 
-struct quiet {
-    struct tgt *tgt;
-    struct lun_request req;
-};
-
 static void stop_quiet(struct lun_request *req, int err)
 {
-    struct quiet *q = container_of(req, struct quiet, req);
-    struct tgt *t = q->tgt;
+    struct tgt *t = container_of(req, struct unit, req)->tgt;
 
-    free(q);
     if (!--t->stop_left)
         stop_over(t);
 }
@@ -254,14 +247,12 @@ static void stop_units(struct tgt *t)
     t->stop_left = 1;
     rt_list_for(l, &t->units) {
         struct unit *u = rt_list_entry(l, struct unit, link);
-        struct quiet *q = u->lun ? calloc(1, sizeof(*q)) : NULL;
 
-        if (!q)
+        if (!u->lun)
             continue;
-        q->tgt = t;
-        q->req.fn = stop_quiet;
+        u->req = (struct lun_request){ .fn = stop_quiet };
         t->stop_left++;
-        lun_quiesce(u->lun, &q->req);
+        lun_quiesce(u->lun, &u->req);
     }
     if (!--t->stop_left)
         stop_over(t);

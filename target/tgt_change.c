@@ -1,15 +1,17 @@
 /*
  * tgt_change.c - the methods that change the configuration
  *
- * One at a time: a copy of the document is edited and checked; what must be opened or resized is; the copy
- * is saved; it takes the document's place and cores get the new snapshot; what is no longer in it is closed;
- * then the caller is told. A step that fails leaves everything as it was.
+ * One at a time: a copy of the document is edited and checked; what must be opened or resized is; the snapshot
+ * for the cores is made; the copy is saved; it takes the document's place and cores get the snapshot; what is no
+ * longer in it is closed; then the caller is told. A step that fails leaves everything as it was, and after saving
+ * none can: a change that was refused must not be there after the next start.
  */
 #include <errno.h>
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
 #include "iscsi/name.h"
+#include "rpc/json.h"
 #include "target/sess.h"
 #include "target/tgt_change.h"
 
@@ -26,6 +28,7 @@ struct change {
     json_t *params;
     enum edit_next (*edit)(struct change *c);
     json_t *doc;                            /* the edited copy */
+    uint64_t losses;                        /* of JSON, before it was made */
     json_t *entry;                          /* borrowed of it: the LUN that is made or resized */
     json_t *result;
     struct unit *unit;                      /* made, not yet in t->units; or being resized */
@@ -59,6 +62,7 @@ static void change_free(struct change *c)
     json_decref(c->params);
     json_decref(c->doc);
     json_decref(c->result);
+    snap_free(c->publish.snap);
     free(c);
     t->change = NULL;
     change_next(t);
@@ -109,6 +113,18 @@ static enum edit_next refuse(struct change *c, const char *fmt, ...)
 
 /* ---- save, publish, retire ------------------------------------------------------------------------------- */
 
+/* Whether something that should be in the copy or in the answer may not be. */
+static bool lost(const struct change *c)
+{
+    return rpc_json_losses() != c->losses;
+}
+
+static const char *outcome(const struct change *c)
+{
+    return c->resized ? "the LUN has its new size all the same: save it by resizing again"
+                      : "nothing was changed";
+}
+
 static void change_over(struct change *c)
 {
     rpc_reply(c->call, c->result ? json_incref(c->result) : NULL);
@@ -129,16 +145,13 @@ static void published(struct model_publish *p)
     struct change *c = container_of(p, struct change, publish);
     struct rt_link *l;
 
+    p->snap = NULL;                         /* the cores' */
     c->left = 1;
     while ((l = rt_list_pop(&c->leaving))) {
         struct unit *u = rt_list_entry(l, struct unit, link);
 
         c->left++;
-        if (unit_retire(c->tgt, u, one_retired, c)) {
-            rt_log(RT_ERR, "no memory to close LUN %u of %s: it stays open until the target ends", u->number,
-                   u->iqn);
-            c->left--;
-        }
+        unit_retire(c->tgt, u, one_retired, c);
     }
     one_retired(c);
 }
@@ -146,21 +159,12 @@ static void published(struct model_publish *p)
 static void change_publish(struct change *c)
 {
     struct tgt *t = c->tgt;
-    json_t *old = t->doc;
 
-    if (c->made)
-        rt_list_push(&t->units, &c->unit->link);
+    json_decref(t->doc);
     t->doc = c->doc;
-    c->publish.over = published;
-    if (model_publish(t, &c->publish)) {    /* saved, but not in force: say so, and undo what can be */
-        t->doc = old;
-        refuse(c,
-               "not enough memory to put the change in force; it is saved and takes effect at the next start");
-        change_fail(c);
-        return;
-    }
     c->doc = NULL;
-    json_decref(old);
+    c->publish.over = published;
+    model_publish(t, &c->publish);
 }
 
 static void save_run(struct rt_work *w)
@@ -177,23 +181,29 @@ static void save_done(struct rt_work *w)
     explicit_bzero(c->text, strlen(c->text));   /* secrets are in it */
     free(c->text);
     if (c->err) {
-        refuse(c, "%s cannot be written: %s; %s", c->tgt->config_path, strerror(-c->err),
-               c->resized ? "the LUN has its new size all the same: save it by resizing again"
-                          : "nothing was changed");
+        refuse(c, "%s cannot be written: %s; %s", c->tgt->config_path, strerror(-c->err), outcome(c));
         change_fail(c);
         return;
     }
     change_publish(c);
 }
 
+/* Everything that takes memory has it from here on. */
 static void change_save(struct change *c)
 {
+    if (c->made)
+        rt_list_push(&c->tgt->units, &c->unit->link);
+    if (lost(c) || !(c->publish.snap = model_snap(c->tgt, c->doc))) {
+        refuse(c, "not enough memory for a change; %s", outcome(c));
+        change_fail(c);
+        return;
+    }
     if (!c->tgt->config_path) {
         change_publish(c);
         return;
     }
     if (!(c->text = conf_text(c->doc))) {
-        refuse(c, "not enough memory to save the configuration; nothing was changed");
+        refuse(c, "not enough memory to save the configuration; %s", outcome(c));
         change_fail(c);
         return;
     }
@@ -208,6 +218,7 @@ static void change_next(struct tgt *t)
     if (t->change || !(l = rt_list_pop(&t->changes)))
         return;
     t->change = rt_list_entry(l, struct change, link);
+    t->change->losses = rpc_json_losses();
     if (!(t->change->doc = json_deep_copy(t->doc))) {
         refuse(t->change, "not enough memory for a change");
         change_fail(t->change);
@@ -267,6 +278,8 @@ static json_t *list_of(json_t *obj, const char *key)
 
 static enum edit_next edited(struct change *c)
 {
+    if (lost(c))
+        return refuse(c, "not enough memory for a change; nothing was changed");
     return conf_check(c->doc, c->why) ? EDIT_REFUSED : EDIT_SAVE;
 }
 
@@ -318,7 +331,7 @@ static enum edit_next edit_target_create(struct change *c)
     if (!params_known(c, known) || !(iqn = param_text(c, "iqn")))
         return EDIT_REFUSED;
     target = json_pack("{s:s}", "iqn", iqn);
-    if (!target)
+    if (!target && !lost(c))
         return refuse(c, "the name is no text");
     json_array_append_new(list_of(c->doc, "targets"), target);
     if (edited(c) != EDIT_SAVE)
@@ -428,7 +441,7 @@ static enum edit_next edit_lun_create(struct change *c)
         set_optional(c->entry, *k, c->params);
     if (!json_object_get(c->entry, "lun"))
         json_object_set_new(c->entry, "lun", json_integer(number));
-    if (conf_check(c->doc, c->why))
+    if (edited(c) != EDIT_SAVE)
         return EDIT_REFUSED;
     c->unit =
         unit_new(c->tgt, member(target, "iqn"), (uint16_t)json_integer_value(json_object_get(c->entry, "lun")));
@@ -491,7 +504,7 @@ static enum edit_next edit_lun_resize(struct change *c)
         return refuse(c, "parameters: \"size\" is missing, or no whole number of bytes");
     if (json_integer_value(size) || strcmp(member(c->entry, "kind"), "block")) {   /* 0: as the device says */
         json_object_set(c->entry, "size", size);
-        if (conf_check(c->doc, c->why))
+        if (edited(c) != EDIT_SAVE)
             return EDIT_REFUSED;
     }
     c->req.fn = lun_resized;

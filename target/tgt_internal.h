@@ -198,6 +198,15 @@ struct unit {
     uint8_t fresh[16];                      /* the identity it gets if it has none */
     char naa[33];                           /* as text, once it was to be opened */
     char offline[256];                      /* why */
+
+    /* On its way out, when there may be no memory to remember more. */
+    struct lun_request req;
+    struct tgt_round round;
+    struct rt_timer again;
+    struct rt_work work;
+    unsigned knowing;                       /* sessions that know it still */
+    void (*gone)(void *arg);
+    void *gone_arg;
 };
 struct unit *unit_find(struct tgt *t, const char *iqn, uint16_t number);
 /* Not yet in t->units, and not open. NULL: no memory. */
@@ -211,20 +220,20 @@ void unit_free(struct unit *u);             /* blocks; in no list; accepts NULL 
 /* Opens the units of the document; those that cannot be opened are logged and stay offline. Set-up. */
 int model_open(struct tgt *t);
 void model_close(struct tgt *t);
-/* Builds a snapshot of document and units. NULL: no memory. */
-struct snap *model_snap(struct tgt *t);
+/* Builds a snapshot of a document and the units. NULL: no memory. */
+struct snap *model_snap(struct tgt *t, json_t *doc);
 /* Puts a snapshot in place on all cores, then calls over(). */
 struct model_publish {
     struct tgt_round round;
-    struct snap *snap;
+    struct snap *snap;                      /* given */
     const struct snap *old;
     void (*over)(struct model_publish *p);
 };
-int model_publish(struct tgt *t, struct model_publish *p);
+void model_publish(struct tgt *t, struct model_publish *p);
 /* Takes a logical unit out of service that was deleted: quiesces it, waits until no session knows it, closes it,
  * removes the reservations that were kept for it, then done(arg).
  * The unit is no longer in the published snapshot. @unit: given. */
-int unit_retire(struct tgt *t, struct unit *unit, void (*done)(void *arg), void *arg);
+void unit_retire(struct tgt *t, struct unit *unit, void (*done)(void *arg), void *arg);
 
 /* ---- configuration --------------------------------------------------------------------------------------- */
 

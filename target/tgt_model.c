@@ -172,14 +172,14 @@ static int luns_fill(struct tgt *tgt, struct snap_target *t, json_t *list)
     return 0;
 }
 
-struct snap *model_snap(struct tgt *tgt)
+struct snap *model_snap(struct tgt *tgt, json_t *doc)
 {
-    json_t *list = json_object_get(tgt->doc, "targets"), *v;
+    json_t *list = json_object_get(doc, "targets"), *v;
     struct snap *snap = calloc(1, sizeof(*snap));
     size_t i;
 
     if (!snap || !(snap->targets = calloc(json_array_size(list) + 1, sizeof(*snap->targets))) ||
-        auth_fill(&snap->discovery, json_object_get(tgt->doc, "discovery_chap")))
+        auth_fill(&snap->discovery, json_object_get(doc, "discovery_chap")))
         goto fail;
     json_array_foreach(list, i, v) {
         struct snap_target *t = &snap->targets[snap->targets_nr++];
@@ -223,15 +223,12 @@ static void publish_over(struct tgt_round *r)
     p->over(p);
 }
 
-int model_publish(struct tgt *t, struct model_publish *p)
+void model_publish(struct tgt *t, struct model_publish *p)
 {
-    if (!(p->snap = model_snap(t)))
-        return -ENOMEM;
     p->old = t->snap;
     t->snap = p->snap;
     p->round = (struct tgt_round){ .each = publish_each, .over = publish_over, .home = t->rt };
     tgt_round_start(t, &p->round);
-    return 0;
 }
 
 /* ---- units ----------------------------------------------------------------------------------------------- */
@@ -370,7 +367,7 @@ int model_open(struct tgt *t)
     }
     if (rpc_json_losses() != losses)        /* an identity that is not saved would be another next time */
         return -ENOMEM;
-    return (t->snap = model_snap(t)) ? 0 : -ENOMEM;
+    return (t->snap = model_snap(t, t->doc)) ? 0 : -ENOMEM;
 }
 
 void unit_free(struct unit *u)
@@ -396,99 +393,86 @@ void model_close(struct tgt *t)
 #define RETIRE_AGAIN_NS (10 * RT_MS)
 
 /* Three steps: no task is left on it (quiesce), no session knows it (rounds), closed (work). */
-struct retire {
-    struct tgt *tgt;
-    struct unit *unit;
-    struct lun_request req;
-    struct tgt_round round;
-    unsigned left;
-    struct rt_timer again;
-    struct rt_work work;
-    void (*done)(void *arg);
-    void *arg;
-};
 
 static void retire_done(struct rt_work *w)
 {
-    struct retire *r = container_of(w, struct retire, work);
+    struct unit *u = container_of(w, struct unit, work);
 
-    r->tgt->retiring--;
-    if (r->done)
-        r->done(r->arg);
-    free(r);
+    u->tgt->retiring--;
+    if (u->gone)
+        u->gone(u->gone_arg);
+    unit_free(u);
 }
 
 /* What outlasts a power loss does not outlast the LUN. */
 static void retire_run(struct rt_work *w)
 {
-    struct retire *r = container_of(w, struct retire, work);
+    struct unit *u = container_of(w, struct unit, work);
     char state[4096];
     int err = 0;
 
-    if (r->tgt->state_dir && *r->unit->naa) {
-        state_path(r->unit, state);
+    if (u->tgt->state_dir && *u->naa) {
+        state_path(u, state);
         err = rt_remove(state);
     }
     if (err)
         rt_log(RT_WARN, "%s is of a LUN that was deleted and cannot be removed: %s", state, strerror(-err));
-    unit_free(r->unit);
+    lun_free(u->lun);                       /* here, as it blocks */
+    u->lun = NULL;
+}
+
+static void retire_close(struct unit *u)
+{
+    u->work = (struct rt_work){ .run = retire_run, .done = retire_done };
+    rt_work(u->tgt->rt, &u->work);
 }
 
 static void retire_each(struct tgt_core *core, struct tgt_round *round)
 {
-    struct retire *r = container_of(round, struct retire, round);
+    struct unit *u = container_of(round, struct unit, round);
 
     rt_list_for(l, &core->sessions)
-        r->left += map_knows(rt_list_entry(l, struct sess, link), r->unit->lun);
+        u->knowing += map_knows(rt_list_entry(l, struct sess, link), u->lun);
 }
-
-static void retire_look(struct rt_timer *t);
 
 static void retire_over(struct tgt_round *round)
 {
-    struct retire *r = container_of(round, struct retire, round);
+    struct unit *u = container_of(round, struct unit, round);
 
-    if (r->left) {
-        rt_timer_arm(r->tgt->rt, &r->again, RETIRE_AGAIN_NS);
-        return;
-    }
-    r->work = (struct rt_work){ .run = retire_run, .done = retire_done };
-    rt_work(r->tgt->rt, &r->work);
+    if (u->knowing)
+        rt_timer_arm(u->tgt->rt, &u->again, RETIRE_AGAIN_NS);
+    else
+        retire_close(u);
 }
 
 static void retire_look(struct rt_timer *t)
 {
-    struct retire *r = container_of(t, struct retire, again);
+    struct unit *u = container_of(t, struct unit, again);
 
-    r->left = 0;
-    r->round = (struct tgt_round){ .each = retire_each, .over = retire_over, .home = r->tgt->rt };
-    tgt_round_start(r->tgt, &r->round);
+    u->knowing = 0;
+    u->round = (struct tgt_round){ .each = retire_each, .over = retire_over, .home = u->tgt->rt };
+    tgt_round_start(u->tgt, &u->round);
 }
 
 static void retire_quiet(struct lun_request *req, int err)
 {
-    struct retire *r = container_of(req, struct retire, req);
+    struct unit *u = container_of(req, struct unit, req);
 
     if (err)
-        rt_log(RT_ERR, "LUN %u of %s: %s", r->unit->number, r->unit->iqn, req->why);
-    retire_look(&r->again);
+        rt_log(RT_ERR, "LUN %u of %s: %s", u->number, u->iqn, req->why);
+    retire_look(&u->again);
 }
 
-int unit_retire(struct tgt *t, struct unit *unit, void (*done)(void *arg), void *arg)
+void unit_retire(struct tgt *t, struct unit *u, void (*done)(void *arg), void *arg)
 {
-    struct retire *r = calloc(1, sizeof(*r));
-
-    if (!r)
-        return -ENOMEM;
-    rt_list_del(&unit->link);
-    *r = (struct retire){ .tgt = t, .unit = unit, .done = done, .arg = arg, .again.fn = retire_look,
-                          .req.fn = retire_quiet };
+    rt_list_del(&u->link);
+    u->gone = done;
+    u->gone_arg = arg;
+    u->again = (struct rt_timer){ .fn = retire_look };
+    u->req = (struct lun_request){ .fn = retire_quiet };
     t->retiring++;
-    if (unit->lun) {
-        lun_quiesce(unit->lun, &r->req);
-        return 0;
-    }
-    r->work = (struct rt_work){ .run = retire_run, .done = retire_done };
-    rt_work(t->rt, &r->work);
-    return 0;
+    if (u->lun)
+        lun_quiesce(u->lun, &u->req);
+    else
+        retire_close(u);
 }
