@@ -56,6 +56,9 @@ $(B)/unit/%: $(B)/tests/unit/%.o $$(call arch,$$(call down,$$(firstword $$(subst
 	$(Q)$(CC) $(ALLFLAGS) $(LDFLAGS) -o $@ $^ $(LIBS) -lcmocka
 
 include tests/sim/sim.mk
+# Programs in which allocations fail in turn: tests/unit/fail.h stands in for the allocators
+FAIL_WRAP := $(foreach f,malloc calloc realloc aligned_alloc posix_memalign strdup strndup free rt_mem_alloc rt_mem_free,-Wl$(,)--wrap=$(f))
+$(patsubst tests/unit/%.c,$(B)/unit/%,$(wildcard tests/unit/*/test_fail_*.c)): LDFLAGS += $(FAIL_WRAP)
 
 # `make unit-ROOM` builds and runs one room's unit tests
 unit-%: $$(filter $(B)/unit/$$*/$$(any),$(TESTS))
