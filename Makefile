@@ -118,6 +118,8 @@ deps-build:
 
 tests: $(TESTS)
 
+include tests/proxy/proxy.mk
+
 # bench/bench_ROOM_x.c: what measures one room alone, linked with the rooms up to iscsi
 $(B)/bench_%: $(B)/bench/bench_%.o $$(call arch,$$(call down,iscsi))
 	$(call say,LD,$@)

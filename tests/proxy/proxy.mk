@@ -1,0 +1,15 @@
+# The fault proxy: a program of the tests, and unit tests of its parts
+
+PROXY      := $(B)/corelane-faultproxy
+PROXY_PARTS = $(filter-out %/main.o,$(call objs,tests/proxy)) $(B)/programs/common/opt.o $(B)/programs/common/text.o
+
+$(PROXY): $(B)/tests/proxy/main.o $(PROXY_PARTS) $(call arch,reactor)
+	$(call say,LD,$@)
+	$(Q)$(CC) $(ALLFLAGS) $(LDFLAGS) -o $@ $^ $(LIBS)
+
+$(B)/unit/proxy/%: $(B)/tests/unit/proxy/%.o $(PROXY_PARTS) $(call arch,reactor)
+	$(call say,LD,$@)
+	@mkdir -p $(@D)
+	$(Q)$(CC) $(ALLFLAGS) $(LDFLAGS) -o $@ $^ $(LIBS) -lcmocka
+
+tests: $(PROXY)
