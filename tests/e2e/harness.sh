@@ -8,6 +8,10 @@
 #   start_targetd [options]        corelane-targetd -f in $E2E_DIR; pid in $TARGETD, first portal in $PORTAL
 #   start_corelaned [options]      corelaned -f in $E2E_DIR, with an initiator name of its own; pid in $CORELANED
 #   cl ...                         the corelane command against those daemons
+#   start_proxy [options]          corelane-faultproxy before $PORTAL (or before $PROXY_TO); pid in $PROXY, its address in
+#                                  $FRONT, what it says in $E2E_DIR/proxy.log
+#   proxy_tell LINE                has it do that now ("now reset", "calm"; see its --help), and waits until it has
+#   proxy_did WORD                 prints how many faults of that kind it has done so far
 #   ok NAME command...             one test: passes if the command does. not_ok NAME command...: if it fails
 #   same NAME WANT GOT             one test: passes if they are equal
 #   refused NAME STATUS TEXT command...   one test: it ends with that status and says TEXT on stderr
@@ -21,6 +25,7 @@
 
 BUILD=$(readlink -m "${BUILD:-build}")
 E2E_DIR='' TARGETD='' CORELANED='' PORTAL='' WHY_NOT='' E2E_FAILED=0
+PROXY='' PROXY_TO='' FRONT=''
 E2E_OWNED=() E2E_REMOVE=()
 
 e2e_begin() {
@@ -120,6 +125,24 @@ start_corelaned() {
     CORELANED=$!
     e2e_wait 15 initiator_up || { echo "# corelaned does not start:"; sed 's/^/# /' "$E2E_DIR/corelaned.log"; return 1; }
 }
+
+start_proxy() {
+    rm -f "$E2E_DIR/proxy.ctl"
+    "$BUILD/corelane-faultproxy" "${PROXY_TO:-$PORTAL}" --control "$E2E_DIR/proxy.ctl" "$@" >"$E2E_DIR/proxy.log" 2>&1 &
+    PROXY=$!
+    e2e_own $PROXY
+    e2e_wait 30 grep -q 'listening at' "$E2E_DIR/proxy.log" ||
+        { echo "# the proxy does not start:"; sed 's/^/# /' "$E2E_DIR/proxy.log"; return 1; }
+    FRONT=$(sed -n 's/.*listening at //p' "$E2E_DIR/proxy.log")
+}
+proxy_told() { [ "$(grep -c '# told:' "$E2E_DIR/proxy.log")" -gt "$1" ]; }
+proxy_tell() {
+    local before
+    before=$(grep -c '# told:' "$E2E_DIR/proxy.log")
+    echo "$1" 1<>"$E2E_DIR/proxy.ctl" # opened for reading too: never waits for a proxy that is gone
+    e2e_wait 30 proxy_told "$before"
+}
+proxy_did() { grep -cE "^\\[.*\\] [^#]*\\b$1\\b" "$E2E_DIR/proxy.log"; }
 
 pass() { echo "ok - $1"; }
 fail() { echo "not ok - $1${2:+: $2}"; E2E_FAILED=1; }

@@ -406,7 +406,6 @@ static void calm(struct proxy *p)
         for (enum way w = WAY_UP; w <= WAY_DOWN; w++)
             k->reset |= !lane_calm(lane_of(k, w));
     }
-    say(p, "# calm");
 }
 
 static void control_line(struct proxy *p, const char *line, uint64_t now)
@@ -415,11 +414,11 @@ static void control_line(struct proxy *p, const char *line, uint64_t now)
     struct step s;
     int ret;
 
+    say(p, "# told: %s", line);
     if (!strcmp(line, "calm")) {
         calm(p);
     } else if (!strcmp(line, "go")) {
         p->calm = false;
-        say(p, "# go");
     } else if ((ret = step_parse(&s, line, why)) < 0) {
         say(p, "# '%s': %s", line, why);
     } else if (ret && !(s.timed && !s.where)) {
