@@ -236,7 +236,8 @@ void rt_resolve(struct rt *rt, struct rt_resolve *r);
 struct rt_sock;                             /* a listener or a stream; belongs to one reactor at a time */
 
 /* Set-up; may be called before the host runs. A unix socket is made with mode 0600 from its first instant,
- * over a stale one nobody listens on. Return: 0 or -errno. */
+ * over a stale one nobody listens on. On a thread that turns no reactor an address in use is waited for, up to 10 s:
+ * a killed process's may be so for a moment after its end. Return: 0 or -errno. */
 int rt_listen(struct rt *rt, const struct rt_addr *at, struct rt_sock **out);
 /* The address a socket is bound to, with the port the kernel chose. */
 int rt_sock_addr(const struct rt_sock *s, struct rt_addr *local);

@@ -11,6 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "reactor/uring/rt_internal.h"
@@ -18,6 +19,8 @@
 
 #define LISTEN_BACKLOG 1024                 /* all sessions of a host coming back at once; somaxconn caps it */
 #define ACCEPT_PAUSE_NS (100 * RT_MS)       /* no descriptors: long enough not to spin, short for a login */
+#define LISTEN_TRIES 200u                    /* with pauses: what a killed process leaves is gone by then */
+#define LISTEN_PAUSE_NS (50 * 1000 * 1000)
 #define DRAIN_STEP (1u << 20)
 #define DRAIN_STEPS_MAX 16
 
@@ -201,7 +204,7 @@ static int listen_inet(struct rt_sock *s, const struct rt_addr *at)
     return bind(s->fd, &at->sa, at->len) ? -errno : 0;
 }
 
-int rt_listen(struct rt *rt, const struct rt_addr *at, struct rt_sock **out)
+static int listen_once(struct rt *rt, const struct rt_addr *at, struct rt_sock **out)
 {
     struct rt_sock *s;
     int err, fd = socket(at->sa.sa_family, SOCK_STREAM | SOCK_CLOEXEC, 0);
@@ -219,6 +222,34 @@ int rt_listen(struct rt *rt, const struct rt_addr *at, struct rt_sock **out)
     }
     *out = s;
     return 0;
+}
+
+/* A process that was killed is gone before its rings are: the kernel ends the accept that waits in one, and with it
+ * the listener, some time later. A service that is started again at once must not fail for that. Who turns a reactor
+ * cannot wait, and is no service that was just started. */
+static bool may_be_let_go(const struct rt_addr *at)
+{
+    struct stat st;
+
+    return !rt_self() && (at->sa.sa_family != AF_UNIX ||
+                          (!lstat(at->un.sun_path, &st) && S_ISSOCK(st.st_mode)));
+}
+
+int rt_listen(struct rt *rt, const struct rt_addr *at, struct rt_sock **out)
+{
+    char text[RT_ADDR_STR_MAX];
+    int err;
+
+    for (unsigned i = 0; (err = listen_once(rt, at, out)) == -EADDRINUSE; i++) {
+        if (i == LISTEN_TRIES || !may_be_let_go(at))
+            break;
+        if (!i) {
+            rt_addr_format(at, text);
+            rt_log(RT_NOTICE, "%s is in use: waiting for up to 10 s, in case its owner was killed just now", text);
+        }
+        nanosleep(&(struct timespec){ .tv_nsec = LISTEN_PAUSE_NS }, NULL);
+    }
+    return err;
 }
 
 int rt_sock_addr(const struct rt_sock *s, struct rt_addr *local)

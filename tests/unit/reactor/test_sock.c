@@ -2,9 +2,11 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
+#include <pthread.h>
 #include <signal.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "rt_test.h"
@@ -587,8 +589,36 @@ static void test_listen_refuses_a_taken_port(void **state)
     struct pair p;
 
     pair_listen(&p, "127.0.0.1:0");
+    rt_turn(p.rt, 0);                       /* who turns a reactor does not wait for it */
     assert_int_equal(rt_listen(p.rt, &p.at, &second), -EADDRINUSE);
     assert_null(second);
+    pair_close(&p);
+}
+
+/* As a service that is started while the kernel still takes its predecessor apart. */
+static void *listen_later(void *arg)
+{
+    struct pair *p = arg;
+
+    return (void *)(intptr_t)rt_listen(p->rt, &p->at, &p->a);
+}
+
+static void test_listen_waits_for_a_port_that_is_let_go(void **state)
+{
+    struct pair p;
+    pthread_t starter;                      /* turns no reactor, as a program that starts */
+    void *err;
+
+    pair_listen(&p, "127.0.0.1:0");
+    assert_int_equal(pthread_create(&starter, NULL, listen_later, &p), 0);
+    nanosleep(&(struct timespec){ .tv_nsec = 200 * 1000 * 1000 }, NULL);   /* it is refused at first, most likely */
+    rt_sock_close(p.lst);
+    rt_turn(p.rt, 0);
+    assert_int_equal(pthread_join(starter, &err), 0);
+    assert_int_equal((intptr_t)err, 0);
+    p.lst = p.a;
+    p.a = NULL;
+    pair_connect(&p);                       /* and it works */
     pair_close(&p);
 }
 
@@ -720,6 +750,7 @@ static void test_stale_unix_socket_is_replaced_a_live_one_is_not(void **state)
     assert_int_equal(bind(fd, &at.sa, at.len), 0);
     close(fd);                              /* what a killed daemon leaves */
     pair_listen(&p, path);
+    rt_turn(p.rt, 0);
     assert_int_equal(rt_listen(p.rt, &at, &second), -EADDRINUSE);
     pair_connect(&p);                       /* and it still works */
     pair_close(&p);
@@ -819,6 +850,7 @@ int main(void)
         cmocka_unit_test(test_cancelled_connect_leaves_no_socket),
         cmocka_unit_test(test_connect_to_nobody_is_refused),
         cmocka_unit_test(test_listen_refuses_a_taken_port),
+        cmocka_unit_test(test_listen_waits_for_a_port_that_is_let_go),
         cmocka_unit_test(test_ipv6_listener_leaves_ipv4_alone),
         cmocka_unit_test(test_accept_waits_for_a_descriptor),
         cmocka_unit_test(test_accept_waiting_for_a_descriptor_can_be_closed),
