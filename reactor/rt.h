@@ -297,8 +297,9 @@ struct rt_file_info {
 };
 /* Blocks; call it from rt_work or at set-up. Follows no symlink in the last component's place.
  * RT_FILE_EXCL: a file is locked until closed, whatever name it was opened by: alone when for writing, beside
- * other readers else. The lock of a process that was killed ends with the last operation that the kernel still
- * had of it: it is waited for, up to 3 s, before -EBUSY. A file system without locks gets none. */
+ * other readers else. The hold of a process that was killed ends with the last operation that the kernel still
+ * had of it: it is waited for, up to 10 s, before -EBUSY, unless this very process is who holds it. A file system
+ * without locks gets none. */
 int rt_file_open(const char *path, unsigned flags, struct rt_file **out);
 int rt_file_stat(struct rt_file *f, struct rt_file_info *out);   /* blocks shortly */
 int rt_file_set_size(struct rt_file *f, uint64_t size);          /* regular files; blocks shortly */

@@ -4,6 +4,7 @@
  * Owns the descriptor and what was found out about it when it was opened; which ranges mean what is the
  * caller's. Whole small files are rt_save.c's.
  */
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/falloc.h>
@@ -23,7 +24,7 @@
 
 #define SECTOR_LEN 512u
 #define PAGE_LEN 4096u
-#define LOCK_TRIES 60u
+#define LOCK_TRIES 200u
 #define LOCK_PAUSE_NS (50 * 1000 * 1000)
 
 struct rt_file {
@@ -222,23 +223,70 @@ static int flags_settle(const struct rt_file *f)
     return fcntl(f->fd, F_SETFL, flags) ? -errno : 0;
 }
 
+/* Whether this very process has that file or device open, beside fd: then nobody will let go of it soon. */
+static bool held_here(const struct stat *what, int fd)
+{
+    DIR *fds = opendir("/proc/self/fd");
+    struct dirent *d;
+    struct stat st;
+    bool held = false;
+
+    while (fds && !held && (d = readdir(fds))) {
+        const int other = atoi(d->d_name);
+
+        /* A device is one whatever its node; a file is where it lies. */
+        if (d->d_name[0] == '.' || other == fd || fstat(other, &st) || (fcntl(other, F_GETFL) & O_PATH))
+            continue;
+        held = S_ISBLK(what->st_mode) ? S_ISBLK(st.st_mode) && st.st_rdev == what->st_rdev
+                                      : st.st_dev == what->st_dev && st.st_ino == what->st_ino;
+    }
+    if (fds)
+        closedir(fds);
+    return held;
+}
+
+/* Whether to try again what a process that is being taken apart may let go of. */
+static bool worth_waiting(const struct stat *st, int fd, unsigned tried)
+{
+    if (tried == LOCK_TRIES || (!tried && held_here(st, fd)))
+        return false;
+    nanosleep(&(struct timespec){ .tv_nsec = LOCK_PAUSE_NS }, NULL);
+    return true;
+}
+
 /* By the open file description, so that a second opening in this very process is refused too, and so that the
  * lock lives as long as any operation on it that the ring has not finished: whoever opens the file after a
  * crash cannot have an old write land on a new one. */
 static int file_lock(int fd, bool write)
 {
     struct flock lock = { .l_type = write ? F_WRLCK : F_RDLCK, .l_whence = SEEK_SET };
+    struct stat st;
 
+    if (fstat(fd, &st))
+        return -errno;
     for (unsigned i = 0; fcntl(fd, F_OFD_SETLK, &lock); i++) {
         if (errno == EINTR)
             continue;
         if (errno != EAGAIN && errno != EACCES)
             return 0;                       /* there are no locks here */
-        if (i == LOCK_TRIES)
+        if (!worth_waiting(&st, fd, i))
             return -EBUSY;
-        nanosleep(&(struct timespec){ .tv_nsec = LOCK_PAUSE_NS }, NULL);
     }
     return 0;
+}
+
+/* A device has no lock but to be opened by one alone. */
+static int data_open_alone(int path_fd, const char *path, int flags, bool *direct)
+{
+    struct stat st;
+    int fd;
+
+    if (fstat(path_fd, &st))
+        return -errno;
+    for (unsigned i = 0; (fd = data_open(path_fd, path, flags | O_EXCL, direct)) == -EBUSY; i++)
+        if (!worth_waiting(&st, path_fd, i))
+            break;
+    return fd;
 }
 
 static int file_open_at(struct rt_file *f, const char *path, unsigned flags)
@@ -250,9 +298,8 @@ static int file_open_at(struct rt_file *f, const char *path, unsigned flags)
 
     if ((path_fd = path_open(path, &type)) < 0)
         return path_fd;
-    if ((flags & RT_FILE_EXCL) && type == S_IFBLK)
-        oflags |= O_EXCL;
-    f->fd = data_open(path_fd, path, oflags, &direct);
+    f->fd = (flags & RT_FILE_EXCL) && type == S_IFBLK ? data_open_alone(path_fd, path, oflags, &direct)
+                                                      : data_open(path_fd, path, oflags, &direct);
     close(path_fd);
     if (f->fd < 0)
         return f->fd;

@@ -4,6 +4,8 @@
 #include <linux/loop.h>
 #include <sys/ioctl.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "rt_test.h"
@@ -355,6 +357,79 @@ static void test_block_device_opens_by_a_link_too_and_does_it_all(void **state)
     teardown(&f);
 }
 
+/* A process that has path open for a while, and alone: locked, or opened with O_EXCL. Return: its pid, once it
+ * has. */
+static pid_t holder(const char *path, int flags)
+{
+    int ready[2];
+    char c;
+    pid_t pid;
+
+    assert_int_equal(pipe2(ready, O_CLOEXEC), 0);
+    if (!(pid = fork())) {
+        struct flock lock = { .l_type = F_WRLCK, .l_whence = SEEK_SET };
+        const int fd = open(path, O_RDWR | flags);
+
+        if (fd < 0 || fcntl(fd, F_OFD_SETLK, &lock) || write(ready[1], "r", 1) != 1)
+            _exit(1);
+        nanosleep(&(struct timespec){ .tv_nsec = 300 * 1000 * 1000 }, NULL);
+        _exit(0);
+    }
+    assert_true(pid > 0);
+    close(ready[1]);
+    assert_int_equal(read(ready[0], &c, 1), 1);
+    close(ready[0]);
+    return pid;
+}
+
+/* As after the crash of a process whose last operations are not over yet. */
+static void test_file_that_another_process_lets_go_of_is_waited_for(void **state)
+{
+    struct files f = setup();
+    struct rt_file *file = NULL;
+    pid_t pid;
+
+    assert_int_equal(rt_save(f.path, "x", 1, 0600), 0);
+    pid = holder(f.path, 0);
+    assert_int_equal(rt_file_open(f.path, RT_FILE_WRITE | RT_FILE_EXCL, &file), 0);
+    assert_int_equal(waitpid(pid, NULL, 0), pid);
+    rt_file_close(file);
+    teardown(&f);
+}
+
+static void test_block_device_that_another_process_lets_go_of_is_waited_for(void **state)
+{
+    struct files f = setup();
+    struct rt_file *file = NULL;
+    char name[64];
+    int until[2];
+    pid_t keeper, pid;
+    const int loop = loop_make(&f, 1 << 20, name);
+
+    if (loop < 0) {
+        teardown(&f);
+        skip();
+    }
+    assert_int_equal(pipe2(until, O_CLOEXEC), 0);
+    keeper = fork();                        /* the device is there for as long as somebody has it open */
+    if (!keeper) {
+        char c;
+
+        close(until[1]);
+        (void)!read(until[0], &c, 1);
+        _exit(0);
+    }
+    close(until[0]);
+    close(loop);
+    pid = holder(name, O_EXCL);
+    assert_int_equal(rt_file_open(name, RT_FILE_WRITE | RT_FILE_EXCL, &file), 0);
+    assert_int_equal(waitpid(pid, NULL, 0), pid);
+    rt_file_close(file);
+    close(until[1]);
+    assert_int_equal(waitpid(keeper, NULL, 0), keeper);
+    teardown(&f);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -370,6 +445,8 @@ int main(void)
         cmocka_unit_test(test_set_size_grows_with_zeroes_and_shrinks),
         cmocka_unit_test(test_block_device_opens_by_a_link_too_and_does_it_all),
         cmocka_unit_test(test_many_operations_at_once),
+        cmocka_unit_test(test_file_that_another_process_lets_go_of_is_waited_for),
+        cmocka_unit_test(test_block_device_that_another_process_lets_go_of_is_waited_for),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
