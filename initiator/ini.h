@@ -124,8 +124,9 @@ struct ini_task {
     uint16_t lun;
     uint8_t cdb[16];
     uint8_t cdb_len;
-    bool once;  /* must not be sent a second time: it may have been executed (RESERVE, COMPARE AND
-                                             * WRITE...). A broken connection ends it with -ECONNRESET */
+    bool once;                              /* must not be sent a second time: it may have been executed (COMPARE
+                                             * AND WRITE, PERSISTENT RESERVE OUT...). A connection that breaks
+                                             * when a byte of it may have left ends it with -ECONNRESET */
     bool probe;                             /* asks what the unit is: sent even while the gate is shut */
     uint32_t edtl;                          /* bytes */
     struct dm_buf out, in;                  /* at most one of them has a length */

@@ -149,7 +149,7 @@ static void task_sent(struct dm_ctl *ctl, int err)
     struct ini_task *t = container_of(ctl, struct ini_task, ctl);
 
     t->ctl_out = false;
-    t->on_wire = !err;
+    t->on_wire = err != -ECANCELED;
     if (t->state >= TASK_ENDING && !t->dm_knows)
         task_settle(t->sess, t);
 }

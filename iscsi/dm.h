@@ -102,7 +102,9 @@ struct dm_ctl {
     struct iscsi_pdu pdu;                   /* ahs_len and data_len say how much follows */
     const void *ahs, *data;                 /* kept until sent(); NULL where the length is 0 */
     struct dm_task *task;                   /* initiator's SCSI Command: the task it starts; else NULL */
-    void (*sent)(struct dm_ctl *ctl, int err);   /* 0: on its way, ctl may go; -errno: never will be. May be NULL */
+    /* 0: on its way, ctl may go. -ECANCELED: no byte of it left, nor ever will. Another -errno: the send that held
+     * it broke, and the peer may have got all of it. May be NULL. */
+    void (*sent)(struct dm_ctl *ctl, int err);
     struct dm_tx tx;                        /* the datamover's; zeroed by the iSCSI layer before first use */
 };
 

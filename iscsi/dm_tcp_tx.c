@@ -548,7 +548,6 @@ static void send_done(struct rt_op *op, int res)
         c->stats.tx_at_ns = rt_now(c->rt);
     }
     if (err && c->state == DM_DRAINING) {   /* nothing more will get through */
-        sent_done(c, err);
         dm_tcp_tx_cancel(c);
     } else if (err) {
         dm_tcp_fail(c, err);
@@ -565,7 +564,7 @@ void dm_tcp_tx_cancel(struct dm_tcp *c)
 {
     struct rt_link *l;
 
-    sent_done(c, -ECANCELED);
+    sent_done(c, -EPIPE);                   /* of their send: how far it got nobody knows */
     while ((l = rt_list_pop(&c->tx.ctl))) {
         struct dm_tx *tx = rt_list_entry(l, struct dm_tx, link);
 

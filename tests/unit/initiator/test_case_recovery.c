@@ -1,0 +1,79 @@
+/*
+ * test_case_recovery.c - connections that break: what is sent again, what must not be, when and where to
+ */
+#include "case.h"
+
+/* ---- what must not be sent twice ------------------------------------------------------------------------ */
+
+#define BIG (16u << 20)                     /* bytes: more than two sockets hold */
+
+static const char big_keys[] = CASE_KEYS("None", "No", "Yes", "16777215", "16777215", "16777215");
+
+/* Takes the header of the first command, and resets the connection while its data are on the way. */
+static void half_way_script(struct fake_conn *c)
+{
+    const struct linger none = { .l_onoff = 1 };
+
+    if (c->nr) {
+        fake_default_script(c);
+        return;
+    }
+    if (LOGIN_WITH(c, big_keys) && fake_read(c->fd, c->bhs, sizeof(c->bhs)))
+        scene_of(c)->seen++;
+    setsockopt(c->fd, SOL_SOCKET, SO_LINGER, &none, sizeof(none));
+}
+
+static bool count_commands(struct fake_conn *c)
+{
+    if (is_cmd(c) && c->pdu.cmd.write)
+        scene_of(c)->sent++;
+    return false;
+}
+
+static void once_write(struct scene *x, unsigned i, void *buf, uint32_t len)
+{
+    struct cmd *c = &x->c[i];
+
+    memset(&c->t, 0, sizeof(c->t));
+    c->ended = false;
+    c->iov = (struct iovec){ buf, len };
+    c->t.cdb_len = (uint8_t)scsi_cdb_write(c->t.cdb, i, len / 512, false);
+    c->t.edtl = len;
+    c->t.once = true;
+    c->t.out = (struct dm_buf){ &c->iov, 1, len };
+    c->t.done = cmd_ended;
+    ini_submit(x->r.s, &c->t);
+}
+
+/* 7.1.1, 6.3.5: reinstatement ends tasks, it does not undo them. What may have been executed ends with an
+ * error; what never left is sent. */
+static void test_a_command_for_once_is_not_repeated_when_its_send_breaks_half_way(void **state)
+{
+    struct scene x;
+    void *big = calloc(1, BIG - 512);
+
+    (void)state;
+    scene_init(&x, half_way_script, count_commands);
+    x.r.conf.set.first_burst_max = x.r.conf.set.burst_max = 16777215;
+    scene_go(&x);
+    once_write(&x, 0, big, BIG - 512);
+    once_write(&x, 1, x.c[1].buf, 512);     /* waits behind the other */
+    rig_until(&x.r, x.c[0].ended && x.c[1].ended);
+    assert_int_equal(x.seen, 1);
+    assert_int_equal(x.c[0].t.err, -ECONNRESET);
+    assert_int_equal(x.c[1].t.err, 0);
+    assert_int_equal(x.c[1].t.status, SCSI_GOOD);
+    still_works(&x, 2);
+    assert_int_equal(x.sent, 1);
+    scene_end(&x);
+    free(big);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_a_command_for_once_is_not_repeated_when_its_send_breaks_half_way),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
