@@ -83,27 +83,52 @@ static const char *digest_set(int32_t *to, const char *value)
 
 /* ---- credentials ---------------------------------------------------------------------------------------- */
 
+/* As open-iscsi writes and reads what is not set. */
+static const char *or_empty(const char *value)
+{
+    return strcmp(value, "<empty>") ? value : "";
+}
+
+/* A record is lines of key = value: what it would give back otherwise is not taken, or a login that works today
+ * would fail after a restart. */
+static const char *line_refusal(const char *value)
+{
+    static const char blanks[] = " \t";
+    const size_t n = strlen(value);
+
+    for (size_t i = 0; i < n; i++)
+        if ((uint8_t)value[i] < ' ' || value[i] == 0x7f)
+            return "has a control character, which no node record can hold";
+    if (n && (strchr(blanks, value[0]) || strchr(blanks, value[n - 1])))
+        return "begins or ends with a blank, which no node record can hold";
+    return NULL;
+}
+
 static const char *name_set(struct chap_cred *c, const char *value)
 {
-    const size_t n = strlen(value);
+    const char *text = or_empty(value), *bad = line_refusal(text);
+    const size_t n = strlen(text);
 
     if (n > CHAP_NAME_LEN_MAX)
         return "is longer than 255 bytes";
+    if (bad)
+        return bad;
     memset(c->name, 0, sizeof(c->name));
-    memcpy(c->name, value, n);
+    memcpy(c->name, text, n);
     return NULL;
 }
 
 static const char *secret_set(struct chap_cred *c, const struct chap_cred *other, const char *value)
 {
-    const size_t n = strlen(value);
-    const char *bad =
-        n ? chap_secret_refusal(value, n, other->secret_len ? other->secret : NULL, other->secret_len) : NULL;
+    const char *text = or_empty(value), *bad = line_refusal(text);
+    const size_t n = strlen(text);
 
+    if (!bad && n)
+        bad = chap_secret_refusal(text, n, other->secret_len ? other->secret : NULL, other->secret_len);
     if (bad)
         return bad;
     memset(c->secret, 0, sizeof(c->secret));
-    memcpy(c->secret, value, n);
+    memcpy(c->secret, text, n);
     c->secret_len = (uint32_t)n;
     return NULL;
 }

@@ -347,13 +347,22 @@ static bool is_text(const char *s, size_t max)
     return n < max;
 }
 
+/* What a line would not give back as it was. */
+static bool has_blank_end(const char *s)
+{
+    const size_t n = strlen(s);
+
+    return n && (strchr(" \t", s[0]) || strchr(" \t", s[n - 1]));
+}
+
 int ini_record_set(struct ini_record *r, const char *key, const char *value)
 {
     struct pair *p = pair_find(r, key);
     const size_t row = row_of(key);
     unsigned at = r->nr;
 
-    if (!key[0] || strpbrk(key, "= \t#") || !is_text(key, KEY_LEN_MAX) || !is_text(value, VALUE_LEN_MAX))
+    if (!key[0] || strpbrk(key, "= \t#") || !is_text(key, KEY_LEN_MAX) || !is_text(value, VALUE_LEN_MAX) ||
+        has_blank_end(value))
         return -EINVAL;
     if (!value[0] || !strcmp(value, "<empty>")) {           /* as open-iscsi: what is empty is not written */
         if (p) {

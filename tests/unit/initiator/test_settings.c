@@ -343,6 +343,40 @@ static void test_credentials_stand_where_open_iscsi_puts_them(void **state)
     ini_record_free(r);
 }
 
+/* What is taken is what a record gives back; what it could not is refused, and named. */
+static void test_credentials_come_back_from_a_record_or_are_refused(void **state)
+{
+    static const char *const names[] = { "user", "us er", "us\ter", "#user", "a=b", "user=", "<empty>", "\xc3\xbc",
+                                         " user", "user ", "\tuser", "us\ner", "user\r", "u\x7f" "r" };
+
+    (void)state;
+    for (size_t i = 0; i < ARRAY_SIZE(names); i++) {
+        struct ini_settings s, back;
+        struct ini_record *r;
+        char why[256], secret[64];
+
+        ini_settings_default(&s);
+        snprintf(secret, sizeof(secret), "%s%s%s", i == 8 || i == 10 ? names[i] : "", "secret-secret",
+                 i == 8 || i == 10 ? "" : names[i]);
+        if (ini_settings_set(&s, "node.session.auth.username", names[i])) {
+            assert_true(i >= 8 || i == 2);
+            assert_non_null(ini_settings_set(&s, "node.session.auth.password", secret));
+            assert_string_equal(s.user.name, "");
+            continue;
+        }
+        assert_true(i < 8 && i != 2);
+        assert_null(ini_settings_set(&s, "node.session.auth.password", secret));
+        assert_int_equal(ini_record_new(IQN, &portal, &s, &r), 0);
+        assert_int_equal(ini_record_save(dir, r), 0);
+        ini_record_free(r);
+        assert_int_equal(ini_record_load(dir, IQN, &portal, &r), 0);
+        ini_settings_default(&back);
+        assert_int_equal(ini_record_settings(r, &back, why), 0);
+        assert_memory_equal(&back.user, &s.user, sizeof(s.user));
+        ini_record_free(r);
+    }
+}
+
 static void test_records_are_found_with_and_without_a_group_tag(void **state)
 {
     struct iscsi_portal any = portal, other = portal, plain = portal;
@@ -430,6 +464,7 @@ int main(void)
         T(test_a_record_is_written_byte_for_byte),
         T(test_what_others_wrote_survives),
         T(test_credentials_stand_where_open_iscsi_puts_them),
+        T(test_credentials_come_back_from_a_record_or_are_refused),
         T(test_records_are_found_with_and_without_a_group_tag),
         T(test_names_that_leave_the_directory_are_refused),
         T(test_damaged_records_are_refused),
