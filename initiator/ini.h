@@ -111,6 +111,7 @@ struct ini_sess_info {
     struct iscsi_params params;             /* negotiated; valid once up */
     char why[320];                          /* last error in words; empty: none yet */
     uint64_t commands, read_bytes, write_bytes, reconnects, digest_errors, timeouts, aborts;
+    uint64_t resent;                        /* commands sent again on a new connection */
     uint32_t in_flight, queued, window;     /* window: commands that the target admits now */
     uint64_t nop_rtt_us;
     struct dm_stats dm;
@@ -150,6 +151,7 @@ struct ini_task {
     uint32_t cmd_sn;
     uint8_t state;                          /* enum ini_task_state */
     bool dm_knows, ctl_out, on_wire;
+    bool again;                             /* was sent on a connection that broke */
     struct ini_sess *sess;
 };
 /* On the session's core. Always ends in done, never from inside. The command goes out when the target's window

@@ -213,7 +213,7 @@ struct ini_sess {
     void (*text_done)(struct ini_sess *s, const struct iscsi_pdu *pdu, const uint8_t *data, int err);
     void *text_user;
 
-    uint64_t commands, read_bytes, write_bytes, reconnects, digest_errors, timeouts, aborts;
+    uint64_t commands, read_bytes, write_bytes, reconnects, resent, digest_errors, timeouts, aborts;
     uint64_t nop_rtt_ns;
 };
 

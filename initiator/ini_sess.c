@@ -324,6 +324,7 @@ void ini_sess_info(const struct ini_sess *s, struct ini_sess_info *out)
         .read_bytes = s->read_bytes,
         .write_bytes = s->write_bytes,
         .reconnects = s->reconnects,
+        .resent = s->resent,
         .digest_errors = s->digest_errors,
         .timeouts = s->timeouts,
         .aborts = s->aborts,

@@ -219,6 +219,8 @@ static void task_send(struct ini_sess *s, struct ini_task *t)
     t->state = TASK_SENT;
     t->dm_knows = t->ctl_out = true;
     t->on_wire = false;
+    s->resent += t->again;
+    t->again = false;
     s->flight_nr++;
     rt_list_push(&s->flight, &t->link);
     dm_send_control(s->dm, &t->ctl);
@@ -251,7 +253,7 @@ void ini_submit(struct ini_sess *s, struct ini_task *t)
     t->sense = (struct scsi_sense){ 0 };
     t->in_len = t->residual = 0;
     t->overflow = false;
-    t->on_wire = t->dm_knows = t->ctl_out = false;
+    t->on_wire = t->again = t->dm_knows = t->ctl_out = false;
     t->state = TASK_QUEUED;
     t->deadline_ns =
         hold_s < 0 ? UINT64_MAX : rt_now(s->rt) + (uint64_t)(hold_s > cmd_s ? hold_s : cmd_s) * RT_S;
@@ -378,6 +380,7 @@ void ini_tasks_hold(struct ini_sess *s)
             slot_put(s, t);
             ini_task_end_later(s, t, t->err);
         } else {
+            t->again = t->on_wire;
             task_settle(s, t);
         }
     }
@@ -388,10 +391,12 @@ void ini_tasks_hold(struct ini_sess *s)
         s->flight_nr--;
         slot_put(s, t);
         t->dm_knows = t->ctl_out = false;
-        if (t->once && t->on_wire)
+        if (t->once && t->on_wire) {
             ini_task_end_later(s, t, -ECONNRESET);
-        else
+        } else {
+            t->again = t->on_wire;
             requeue(s, t);
+        }
     }
     assert(!s->flight_nr);
 }

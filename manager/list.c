@@ -168,9 +168,9 @@ static void counters_set(json_t *o, const struct ini_sess_info *i)
         { "commands", i->commands },       { "read_bytes", i->read_bytes },
         { "write_bytes", i->write_bytes }, { "in_flight", i->in_flight },
         { "queued", i->queued },           { "window", i->window },
-        { "reconnects", i->reconnects },   { "digest_errors", i->digest_errors },
+        { "reconnects", i->reconnects },   { "resent", i->resent },
         { "timeouts", i->timeouts },       { "aborts", i->aborts },
-        { "nop_rtt_us", i->nop_rtt_us },
+        { "nop_rtt_us", i->nop_rtt_us },   { "digest_errors", i->digest_errors },
     };
 
     for (size_t n = 0; n < ARRAY_SIZE(rows); n++)

@@ -28,7 +28,8 @@ static const struct opt logout_opts[] = {
 static const struct column counters[] = {
     { "commands", "commands", CELL_TEXT },     { "read", "read_bytes", CELL_SIZE },
     { "written", "write_bytes", CELL_SIZE },   { "in flight", "in_flight", CELL_TEXT },
-    { "reconnects", "reconnects", CELL_TEXT }, { "digest errors", "digest_errors", CELL_TEXT },
+    { "reconnects", "reconnects", CELL_TEXT }, { "resent", "resent", CELL_TEXT },
+    { "digest errors", "digest_errors", CELL_TEXT },
     { "timeouts", "timeouts", CELL_TEXT },     { "ping us", "nop_rtt_us", CELL_TEXT },
 };
 static const struct column facts[] = {

@@ -58,6 +58,7 @@ static bool note_first_sn(struct fake_conn *c)
 static void test_what_was_in_flight_is_sent_again_in_order_and_nothing_else(void **state)
 {
     struct fake f = { .hook = note_first_sn };
+    struct ini_sess_info info;
     struct rig r;
 
     (void)state;
@@ -80,6 +81,9 @@ static void test_what_was_in_flight_is_sent_again_in_order_and_nothing_else(void
         assert_int_equal(f.lba[4 + i], 1000 + 4 + i);
         assert_int_equal(f.lba[12 + i], 4 + i);
     }
+    ini_sess_info(r.s, &info);
+    assert_int_equal(info.resent, 8);
+    assert_int_equal(info.reconnects, 1);
     end(&r, &f);
 }
 
