@@ -66,12 +66,14 @@ static bool in_the_way(const struct lun_part *p, const struct lun_guard *g)
     return false;
 }
 
-static void guard_try_ack(struct lun_part *p, struct lun_guard_part *gp)
+/* Return: true when it was acknowledged now: the task may have run and ended meanwhile, and others too. */
+static bool guard_try_ack(struct lun_part *p, struct lun_guard_part *gp)
 {
     if (gp->acked || in_the_way(p, gp->guard))
-        return;
+        return false;
     gp->acked = true;
     core_send(gp->guard->lun->owner_rt, &gp->msg, guard_acked);
+    return true;
 }
 
 static void guard_add(struct rt_msg *m)
@@ -107,10 +109,14 @@ bool guard_blocks(const struct lun_part *p, const struct scsi_task *t)
     return false;
 }
 
+/* From the start again after each that was acknowledged: what ends then takes guards out of this list, and not
+ * only its own. */
 void guards_recheck(struct lun_part *p)
 {
-    rt_list_for_safe(l, &p->guards)
-        guard_try_ack(p, rt_list_entry(l, struct lun_guard_part, link));
+    struct rt_link *l = p->guards.next;
+
+    while (l != &p->guards)
+        l = guard_try_ack(p, rt_list_entry(l, struct lun_guard_part, link)) ? p->guards.next : l->next;
 }
 
 struct lun_guard_part *guard_of(struct scsi_task *t)

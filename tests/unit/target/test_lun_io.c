@@ -560,6 +560,58 @@ static void test_a_guard_waits_for_what_is_under_way(void **state)
     world_end(&w);
 }
 
+/* One slow command and guards that wait behind it, all cancelled: in one go, so that nothing has ended yet. */
+struct pile {
+    struct cmd *slow, *caws[2];
+};
+
+static void pile_up_here(void *arg)
+{
+    struct pile *p = arg;
+
+    cmd_start_here(p->slow);
+    cmd_run_here(p->slow);
+    assert_false(p->slow->done);
+    for (unsigned i = 0; i < ARRAY_SIZE(p->caws); i++) {
+        cmd_start_here(p->caws[i]);
+        cmd_run_here(p->caws[i]);
+        lun_cancel(&p->caws[i]->t);
+    }
+}
+
+/* When the slow one ends, each guard that is granted ends its task at once, and with it a guard further down the
+ * list that is being looked through. */
+static void test_guards_of_aborted_tasks_behind_a_slow_command_all_end(void **state)
+{
+    uint8_t list[1024] = { 0 }, data[4096];
+    struct lun_conf conf = { .be = { .kind = "file", .size = 1 << 20 }, .block_len = 512 };
+    char path[80];
+    struct world w;
+    struct pile p;
+
+    world_host(&w, 1);
+    snprintf(path, sizeof(path), "%s/disk", w.dir);
+    conf.be.path = path;
+    world_open(&w, &conf);
+    nexus_add(&w, false);
+    assert_int_equal(attentions(&w, 0, NULL), 1);
+    fill(data, sizeof(data), 6);
+    p.slow = cmd_new(&w, 0, OP16(SCSI_WRITE_16, 0, 0, 8), data, sizeof(data), 0);
+    for (unsigned i = 0; i < ARRAY_SIZE(p.caws); i++)
+        p.caws[i] = cmd_new(&w, 0, CAW(i, 1), list, sizeof(list), 0);
+    on_core(&w, p.slow->t.nexus->rt, pile_up_here, &p);
+    turn_while(&w, !p.slow->done || !p.caws[0]->done || !p.caws[1]->done);
+    cmd_finish(&w, p.slow);
+    for (unsigned i = 0; i < ARRAY_SIZE(p.caws); i++) {
+        cmd_finish(&w, p.caws[i]);
+        cmd_free(p.caws[i]);
+    }
+    expect_block(&w, 0, 0, data);
+    expect_block(&w, 0, 1, data + 512);
+    cmd_free(p.slow);
+    world_end(&w);
+}
+
 /* An ORDERED task waits for what its nexus sent before, and what comes after waits for it; other nexuses do
  * not. */
 static void test_ordered_is_a_barrier_in_its_nexus(void **state)
@@ -680,6 +732,7 @@ int main(void)
         cmocka_unit_test(test_compare_and_write_from_two_cores_loses_nothing),
         cmocka_unit_test(test_a_guarded_range_holds_back_other_cores),
         cmocka_unit_test(test_a_guard_waits_for_what_is_under_way),
+        cmocka_unit_test(test_guards_of_aborted_tasks_behind_a_slow_command_all_end),
         cmocka_unit_test(test_ordered_is_a_barrier_in_its_nexus),
         cmocka_unit_test(test_scratch_buffers_are_waited_for),
         cmocka_unit_test(test_a_read_only_nexus_and_unit_refuse_writes),
