@@ -2,7 +2,7 @@
  * test_tgt_hostile.c - peers that are logged in, or nearly, and do without end what is allowed once
  */
 #include <stdatomic.h>
-#include "tgt_peer.h"
+#include "tgt_act.h"
 
 static struct bed bed;
 static uint8_t data[65536];
@@ -21,12 +21,6 @@ static int down(void **state)
     bed_settle(&bed, 0);
     bed_stop(&bed);
     return 0;
-}
-
-static struct iscsi_pdu text_pdu(struct peer_end *p, uint32_t ttt, uint32_t len, bool cont)
-{
-    return (struct iscsi_pdu){ .opcode = ISCSI_OP_TEXT, .immediate = true, .final = !cont, .itt = p->itt,
-                               .ttt = ttt, .cmd_sn = p->cmd_sn, .data_len = len, .text = { .cont = cont } };
 }
 
 /* A text that never ends: empty pieces cost an answer each, and keys no more than there is room for. */
@@ -50,7 +44,7 @@ static void test_a_text_without_end_is_bounded(void **state)
     for (;; taken++) {
         pdu = text_pdu(p, ttt, 1024, true);
         peer_send(p, &pdu, data);
-        assert_true(peer_recv_ms(p, 5000));
+        assert_true(peer_recv_ms(p, PEER_MS));
         if (p->rsp.opcode != ISCSI_OP_TEXT_RESP)
             break;
         ttt = p->rsp.ttt;
@@ -59,13 +53,6 @@ static void test_a_text_without_end_is_bounded(void **state)
     assert_int_equal(p->rsp.reject.reason, ISCSI_REJECT_LONG_OPERATION);
     assert_int_equal(taken, SESS_TEXT_LEN / 1024);
     peer_logout(p);
-}
-
-static struct iscsi_pdu tmf_pdu(struct peer_end *p, unsigned function)
-{
-    return (struct iscsi_pdu){ .opcode = ISCSI_OP_TMF, .immediate = true, .final = true, .itt = ++p->itt,
-                               .cmd_sn = p->cmd_sn, .tmf = { .function = (uint8_t)function,
-                                                             .ref_task_tag = ISCSI_TAG_RESERVED } };
 }
 
 /* Each is answered, or rejected because there are too many; the session lives. */
@@ -83,7 +70,7 @@ static void test_resets_by_the_dozen_are_answered(void **state)
         peer_send(p, &pdu, NULL);
     }
     for (unsigned i = 0; i < NR; i++) {
-        assert_true(peer_recv_ms(p, 5000));
+        assert_true(peer_recv_ms(p, PEER_MS));
         answers += p->rsp.opcode == ISCSI_OP_TMF_RESP && p->rsp.tmf.response == ISCSI_TMF_COMPLETE;
         rejects += p->rsp.opcode == ISCSI_OP_REJECT && p->rsp.reject.reason == ISCSI_REJECT_IMMEDIATE;
     }
@@ -149,7 +136,7 @@ static void test_two_hosts_in_one_place_leave_one_session(void **state)
 
         if (i % 3)
             peer_settle(next);
-        assert_true(peer_ended(p, 5000));
+        assert_true(peer_ended(p, PEER_MS));
         peer_close(p);
         p = next;
     }

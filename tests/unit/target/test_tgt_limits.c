@@ -101,7 +101,7 @@ static void test_too_many_immediate_commands_are_rejected(void **state)
         peer_send(p, &pdu, NULL);
     }
     for (unsigned i = 0; i < SESS_IMMEDIATES_MAX + 5; i++) {
-        assert_true(peer_recv_ms(p, 5000));
+        assert_true(peer_recv_ms(p, PEER_MS));
         r2ts += p->rsp.opcode == ISCSI_OP_R2T;
         rejects += p->rsp.opcode == ISCSI_OP_REJECT && p->rsp.reject.reason == ISCSI_REJECT_IMMEDIATE;
     }

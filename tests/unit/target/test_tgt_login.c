@@ -114,11 +114,11 @@ static void test_login_refusals_say_why_and_close(void **state)
         bhs[1] = (uint8_t)((r->transit ? 0x80 : 0) | r->csg << 2 | r->nsg);
         peer_raw(p, bhs, sizeof(bhs));
         peer_raw(p, text, iscsi_padded(pdu.data_len));
-        if (!peer_recv_ms(p, 5000))
+        if (!peer_recv_ms(p, PEER_MS))
             fail_msg("%s: no answer", r->what);
         if (p->rsp.login.status != r->status)
             fail_msg("%s: status %04x, not %04x", r->what, p->rsp.login.status, r->status);
-        assert_true(peer_ended(p, 3000));
+        assert_true(peer_ended(p, PEER_MS));
         peer_close(p);
     }
     bed_settle(&bed, 0);
@@ -136,7 +136,7 @@ static void test_login_with_t_and_c_is_refused(void **state)
     peer_raw(p, bhs, sizeof(bhs));
     peer_expect(p, ISCSI_OP_LOGIN_RESP);
     assert_int_equal(p->rsp.login.status, ISCSI_LOGIN_INITIATOR_ERROR);
-    assert_true(peer_ended(p, 3000));
+    assert_true(peer_ended(p, PEER_MS));
     peer_close(p);
 }
 
@@ -167,7 +167,7 @@ static void test_every_pair_of_stages_is_answered(void **state)
         else
             assert_int_equal(p->rsp.login.status, ISCSI_LOGIN_OK);
         if (!legal)
-            assert_true(peer_ended(p, 3000));
+            assert_true(peer_ended(p, PEER_MS));
         peer_close(p);
         if (legal)
             bed_settle(&bed, 0);            /* one of them may be in */
@@ -341,12 +341,12 @@ static void test_garbage_instead_of_a_login_ends_the_connection(void **state)
         memset(junk, 0, sizeof(junk));
         junk[0] = (uint8_t)op;
         peer_raw(p, junk, sizeof(junk));
-        assert_true(peer_ended(p, 3000));
+        assert_true(peer_ended(p, PEER_MS));
         peer_close(p);
     }
     p = peer_open(&bed);
     peer_raw(p, "GET / HTTP/1.0\r\nHost: x\r\nAccept: everything there is, please\r\n\r\n", 64);
-    assert_true(peer_ended(p, 3000));
+    assert_true(peer_ended(p, PEER_MS));
     peer_close(p);
     bed_settle(&bed, 0);
 }
@@ -464,7 +464,7 @@ static void test_chap_failures_make_an_address_wait(void **state)
     for (int i = 0; i < 3; i++) {
         p = peer_open(&bed);
         assert_int_equal(login_step(p, 0, 1, true, LOGIN_NAMES "\nAuthMethod=CHAP"), ISCSI_LOGIN_AUTH_FAILED);
-        assert_true(peer_ended(p, 3000));
+        assert_true(peer_ended(p, PEER_MS));
         peer_close(p);
         bed_settle(&bed, 0);
     }

@@ -172,7 +172,7 @@ static void test_access_is_masked_and_withdrawn(void **state)
     assert_int_equal(peer_write10(p, 0, 8, data), SCSI_GOOD);
     bed_do(&bed, "acl.add", json_pack("{s:s, s:s}", "iqn", T_IQN, "initiator", "iqn.2026-01.test:other"));
     bed_do(&bed, "acl.remove", json_pack("{s:s, s:s}", "iqn", T_IQN, "initiator", "*"));
-    assert_true(peer_ended(p, 3000));
+    assert_true(peer_ended(p, PEER_MS));
     peer_close(p);
     bed_do(&bed, "acl.remove", json_pack("{s:s, s:s}", "iqn", T_IQN, "initiator", "iqn.2026-01.test:other"));
     bed_do(&bed, "lun.delete", json_pack("{s:s, s:i}", "iqn", T_IQN, "lun", 1));
@@ -191,7 +191,7 @@ static void test_a_target_in_use_is_not_deleted_unless_forced(void **state)
                      0);
     bed_refused(&bed, "target.delete", json_pack("{s:s}", "iqn", iqn), "has 1 session");
     bed_do(&bed, "target.delete", json_pack("{s:s, s:b}", "iqn", iqn, "force", 1));
-    assert_true(peer_ended(p, 3000));
+    assert_true(peer_ended(p, PEER_MS));
     peer_close(p);
     bed_refused(&bed, "target.delete", json_pack("{s:s}", "iqn", iqn), "there is no target");
 }

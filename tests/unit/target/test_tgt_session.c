@@ -2,7 +2,7 @@
  * test_tgt_session.c - full feature phase against a scripted initiator: numbering, data, residuals, task
  * management, text, and what a hostile or clumsy peer sends
  */
-#include "tgt_peer.h"
+#include "tgt_act.h"
 
 static struct bed bed;
 static uint8_t big[(1 << 20) + 65536], back[1 << 20];
@@ -34,10 +34,7 @@ static int down(void **state)
 
 static struct peer_end *ready(const char *keys)
 {
-    struct peer_end *p = peer_logged_in(&bed, 1, keys);
-
-    peer_settle(p);
-    return p;
+    return peer_ready(&bed, 1, keys);
 }
 
 /* ---- data ------------------------------------------------------------------------------------------------ */
@@ -53,30 +50,6 @@ static void test_a_write_is_read_back(void **state)
     assert_memory_equal(big, back, 17 * 512);
     assert_false(p->rsp.resp.overflow || p->rsp.resp.underflow);
     peer_logout(p);
-}
-
-/* Answers R2Ts until the status comes. @from: bytes that went ahead. */
-static int feed_r2ts(struct peer_end *p, const uint8_t *data, uint32_t segment)
-{
-    for (;;) {
-        uint32_t done = 0, sn = 0;
-
-        assert_true(peer_recv_ms(p, 5000));
-        if (p->rsp.opcode == ISCSI_OP_SCSI_RESP)
-            return p->rsp.resp.status;
-        assert_int_equal(p->rsp.opcode, ISCSI_OP_R2T);
-        while (done < p->rsp.r2t.length) {
-            const uint32_t left = p->rsp.r2t.length - done, n = left < segment ? left : segment;
-            struct iscsi_pdu out = {
-                .opcode = ISCSI_OP_DATA_OUT, .final = n == left, .itt = p->rsp.itt, .ttt = p->rsp.ttt,
-                .lun = p->rsp.lun, .data_len = n,
-                .data_out = { .data_sn = sn++, .offset = p->rsp.r2t.offset + done },
-            };
-
-            peer_send(p, &out, data + out.data_out.offset);
-            done += n;
-        }
-    }
 }
 
 /* Immediate, unsolicited and solicited data in each combination, at sizes around the limits. */
@@ -208,17 +181,6 @@ static void test_sense_comes_with_its_length(void **state)
 
 /* ---- CmdSN ----------------------------------------------------------------------------------------------- */
 
-static void send_tur(struct peer_end *p, uint32_t cmd_sn, bool immediate)
-{
-    static const uint8_t cdb[16];
-    struct iscsi_pdu pdu = cmd_pdu(p, cdb, 0, false, false);
-
-    p->cmd_sn--;
-    pdu.cmd_sn = cmd_sn;
-    pdu.immediate = immediate;
-    peer_send(p, &pdu, NULL);
-}
-
 static void test_commands_outside_the_window_are_ignored(void **state)
 {
     struct peer_end *p = ready("");
@@ -327,20 +289,6 @@ static void test_a_full_window_is_served(void **state)
 }
 
 /* ---- tags, rejects --------------------------------------------------------------------------------------- */
-
-/* A write that waits for data: its tag is in use. */
-static struct iscsi_pdu hanging_write(struct peer_end *p, uint32_t lba)
-{
-    uint8_t cdb[16];
-    struct iscsi_pdu pdu;
-
-    cdb_rw10(cdb, true, lba, 16);
-    pdu = cmd_pdu(p, cdb, 8192, false, true);
-    peer_send(p, &pdu, NULL);
-    peer_expect(p, ISCSI_OP_R2T);
-    assert_int_equal(p->rsp.r2t.length, 8192);
-    return pdu;
-}
 
 static void test_a_tag_in_use_is_rejected(void **state)
 {
@@ -476,24 +424,6 @@ static void test_a_refused_write_swallows_its_data(void **state)
 
 /* ---- task management ------------------------------------------------------------------------------------- */
 
-static int tmf(struct peer_end *p, unsigned function, uint32_t ref_itt, uint32_t ref_sn, uint64_t lun)
-{
-    struct iscsi_pdu pdu = {
-        .opcode = ISCSI_OP_TMF,
-        .immediate = true,
-        .final = true,
-        .itt = ++p->itt,
-        .cmd_sn = p->cmd_sn,
-        .lun = lun,
-        .tmf = { .function = (uint8_t)function, .ref_task_tag = ref_itt, .ref_cmd_sn = ref_sn },
-    };
-
-    peer_send(p, &pdu, NULL);
-    peer_expect(p, ISCSI_OP_TMF_RESP);
-    assert_int_equal(p->rsp.itt, p->itt);
-    return p->rsp.tmf.response;
-}
-
 static void test_abort_of_a_write_that_waits_for_data(void **state)
 {
     struct peer_end *p = ready("");
@@ -501,11 +431,11 @@ static void test_abort_of_a_write_that_waits_for_data(void **state)
     const uint32_t ttt = p->rsp.ttt;
 
     (void)state;
-    assert_int_equal(tmf(p, ISCSI_TMF_ABORT_TASK, write.itt, write.cmd_sn, 0), ISCSI_TMF_COMPLETE);
+    assert_int_equal(peer_tmf(p, ISCSI_TMF_ABORT_TASK, write.itt, write.cmd_sn, 0), ISCSI_TMF_COMPLETE);
     out = (struct iscsi_pdu){ .opcode = ISCSI_OP_DATA_OUT, .final = true, .itt = write.itt, .ttt = ttt,
                               .data_len = 8192 };
     peer_send(p, &out, big);                /* what was on its way is thrown away */
-    assert_int_equal(tmf(p, ISCSI_TMF_ABORT_TASK, write.itt, write.cmd_sn, 0), ISCSI_TMF_NO_TASK);
+    assert_int_equal(peer_tmf(p, ISCSI_TMF_ABORT_TASK, write.itt, write.cmd_sn, 0), ISCSI_TMF_NO_TASK);
     peer_settle(p);
     assert_int_equal(p->rsp.max_cmd_sn, p->cmd_sn + SESS_WINDOW - 1);   /* its place in the window is back */
     peer_logout(p);
@@ -546,21 +476,12 @@ static void test_task_set_and_resets_end_waiting_writes(void **state)
     for (unsigned i = 0; i < ARRAY_SIZE(functions); i++) {
         struct iscsi_pdu a = hanging_write(p, 0), b = hanging_write(p, 32);
 
-        assert_int_equal(tmf(p, functions[i], ISCSI_TAG_RESERVED, 0, 0), ISCSI_TMF_COMPLETE);
-        assert_int_equal(tmf(p, ISCSI_TMF_ABORT_TASK, a.itt, a.cmd_sn, 0), ISCSI_TMF_NO_TASK);
-        assert_int_equal(tmf(p, ISCSI_TMF_ABORT_TASK, b.itt, b.cmd_sn, 0), ISCSI_TMF_NO_TASK);
+        assert_int_equal(peer_tmf(p, functions[i], ISCSI_TAG_RESERVED, 0, 0), ISCSI_TMF_COMPLETE);
+        assert_int_equal(peer_tmf(p, ISCSI_TMF_ABORT_TASK, a.itt, a.cmd_sn, 0), ISCSI_TMF_NO_TASK);
+        assert_int_equal(peer_tmf(p, ISCSI_TMF_ABORT_TASK, b.itt, b.cmd_sn, 0), ISCSI_TMF_NO_TASK);
         peer_settle(p);
     }
     peer_logout(p);
-}
-
-/* What the next TEST UNIT READY reports. */
-static unsigned attention(struct peer_end *p)
-{
-    send_tur(p, p->cmd_sn++, false);
-    peer_expect(p, ISCSI_OP_SCSI_RESP);
-    assert_int_equal(p->rsp.resp.status, SCSI_CHECK_CONDITION);
-    return p->data[2 + 12] << 8 | p->data[2 + 13];
 }
 
 /* Every session is told which reset it was: of the unit 29/03, of the target 29/02. */
@@ -570,12 +491,12 @@ static void test_resets_are_told_apart(void **state)
 
     (void)state;
     peer_settle(q);
-    assert_int_equal(tmf(p, ISCSI_TMF_LUN_RESET, ISCSI_TAG_RESERVED, 0, 0), ISCSI_TMF_COMPLETE);
-    assert_int_equal(attention(p), 0x2903);
-    assert_int_equal(attention(q), 0x2903);
-    assert_int_equal(tmf(p, ISCSI_TMF_TARGET_WARM_RESET, ISCSI_TAG_RESERVED, 0, 0), ISCSI_TMF_COMPLETE);
-    assert_int_equal(attention(p), 0x2902);
-    assert_int_equal(attention(q), 0x2902);
+    assert_int_equal(peer_tmf(p, ISCSI_TMF_LUN_RESET, ISCSI_TAG_RESERVED, 0, 0), ISCSI_TMF_COMPLETE);
+    assert_int_equal(peer_attention(p), 0x2903);
+    assert_int_equal(peer_attention(q), 0x2903);
+    assert_int_equal(peer_tmf(p, ISCSI_TMF_TARGET_WARM_RESET, ISCSI_TAG_RESERVED, 0, 0), ISCSI_TMF_COMPLETE);
+    assert_int_equal(peer_attention(p), 0x2902);
+    assert_int_equal(peer_attention(q), 0x2902);
     peer_settle(p);
     peer_settle(q);
     peer_logout(q);
@@ -587,10 +508,10 @@ static void test_functions_that_are_not_there(void **state)
     struct peer_end *p = ready("");
 
     (void)state;
-    assert_int_equal(tmf(p, ISCSI_TMF_CLEAR_ACA, ISCSI_TAG_RESERVED, 0, 0), ISCSI_TMF_NOT_SUPPORTED);
-    assert_int_equal(tmf(p, ISCSI_TMF_TASK_REASSIGN, 1, 0, 0), ISCSI_TMF_NO_REASSIGN);
-    assert_int_equal(tmf(p, 99, ISCSI_TAG_RESERVED, 0, 0), ISCSI_TMF_NOT_SUPPORTED);
-    assert_int_equal(tmf(p, ISCSI_TMF_LUN_RESET, ISCSI_TAG_RESERVED, 0, scsi_lun_encode(7)), ISCSI_TMF_NO_LUN);
+    assert_int_equal(peer_tmf(p, ISCSI_TMF_CLEAR_ACA, ISCSI_TAG_RESERVED, 0, 0), ISCSI_TMF_NOT_SUPPORTED);
+    assert_int_equal(peer_tmf(p, ISCSI_TMF_TASK_REASSIGN, 1, 0, 0), ISCSI_TMF_NO_REASSIGN);
+    assert_int_equal(peer_tmf(p, 99, ISCSI_TAG_RESERVED, 0, 0), ISCSI_TMF_NOT_SUPPORTED);
+    assert_int_equal(peer_tmf(p, ISCSI_TMF_LUN_RESET, ISCSI_TAG_RESERVED, 0, scsi_lun_encode(7)), ISCSI_TMF_NO_LUN);
     peer_logout(p);
 }
 
@@ -599,9 +520,9 @@ static void test_cold_reset_ends_the_sessions(void **state)
     struct peer_end *p = ready(""), *q = peer_logged_in(&bed, 2, "");
 
     (void)state;
-    assert_int_equal(tmf(p, ISCSI_TMF_TARGET_COLD_RESET, ISCSI_TAG_RESERVED, 0, 0), ISCSI_TMF_COMPLETE);
-    assert_true(peer_ended(p, 3000));
-    assert_true(peer_ended(q, 3000));
+    assert_int_equal(peer_tmf(p, ISCSI_TMF_TARGET_COLD_RESET, ISCSI_TAG_RESERVED, 0, 0), ISCSI_TMF_COMPLETE);
+    assert_true(peer_ended(p, PEER_MS));
+    assert_true(peer_ended(q, PEER_MS));
     peer_close(p);
     peer_close(q);
 }
@@ -622,7 +543,7 @@ static void test_reinstatement_ends_the_old_writer_first(void **state)
                               .data_len = 8192 };
     new = peer_logged_in(&bed, 1, "");
     peer_send(old, &out, big);
-    assert_true(peer_ended(old, 3000));
+    assert_true(peer_ended(old, PEER_MS));
     peer_settle(new);
     assert_int_equal(peer_read10(new, 0, 8, back), SCSI_GOOD);
     for (int i = 0; i < 4096; i++)
@@ -676,7 +597,7 @@ static void test_reinstatement_waits_for_the_old_session(void **state)
     assert_false(peer_recv_ms(new, 300));
     peer_expect(new, ISCSI_OP_LOGIN_RESP);
     assert_int_equal(new->rsp.login.status, ISCSI_LOGIN_OK);
-    assert_true(peer_ended(old, 3000));
+    assert_true(peer_ended(old, PEER_MS));
     peer_close(old);
     peer_settle(new);
     peer_logout(new);
@@ -754,7 +675,7 @@ static int text(struct peer_end *p, const char *keys, uint32_t ttt)
 
     pdu.data_len = keys_text(keys, buf);
     peer_send(p, &pdu, buf);
-    assert_true(peer_recv_ms(p, 5000));
+    assert_true(peer_recv_ms(p, PEER_MS));
     return p->rsp.opcode;
 }
 
@@ -878,7 +799,7 @@ static void test_logout_reasons(void **state)
         peer_expect(p, ISCSI_OP_LOGOUT_RESP);
         assert_int_equal(p->rsp.logout.response, rows[i].response);
     }
-    assert_true(peer_ended(p, 3000));
+    assert_true(peer_ended(p, PEER_MS));
     peer_close(p);
 }
 

@@ -70,7 +70,7 @@ static void test_a_login_that_does_not_go_on_is_dropped(void **state)
     p = peer_open(&bed);
     assert_int_equal(login_step(p, 1, 0, false, LOGIN_NAMES), ISCSI_LOGIN_OK);
     assert_false(peer_ended(p, 300));
-    assert_true(peer_ended(p, 5000));
+    assert_true(peer_ended(p, PEER_MS));
     ends_alone(p, other);
 }
 
@@ -175,7 +175,7 @@ static void test_a_silent_peer_is_pinged_and_dropped(void **state)
         peer_send(p, &pong, NULL);
         peer_expect(p, ISCSI_OP_NOP_IN);
     }
-    assert_true(peer_ended(p, 5000));
+    assert_true(peer_ended(p, PEER_MS));
     bed_settle(&bed, 0);
     peer_close(p);
     bed_stop(&bed);
@@ -191,7 +191,7 @@ static void test_a_silent_discovery_session_is_dropped(void **state)
     p = peer_open(&bed);
     assert_int_equal(login_step(p, 1, 3, true, "InitiatorName=" I_IQN "\nSessionType=Discovery"), ISCSI_LOGIN_OK);
     assert_false(peer_recv_ms(p, 1500));
-    assert_true(peer_ended(p, 5000));
+    assert_true(peer_ended(p, PEER_MS));
     bed_settle(&bed, 0);
     peer_close(p);
     bed_stop(&bed);

@@ -37,6 +37,8 @@
 #define I_IQN "iqn.2026-01.test:host"
 #define T_BLOCK 512u
 
+#define PEER_MS 60000                       /* for what must come: only a hang takes that long */
+
 /* ---- the target ------------------------------------------------------------------------------------------ */
 
 struct bed {
@@ -232,7 +234,7 @@ static inline size_t bed_sessions(struct bed *b)
  * before the target has put everything away. */
 static inline void bed_settle(struct bed *b, size_t sessions)
 {
-    for (int i = 0; i < 1000; i++) {
+    for (int i = 0; i < PEER_MS / 5; i++) {
         json_t *st = bed_call(b, "status", NULL);
         const bool quiet = !json_integer_value(json_object_get(st, "logins"));
 
@@ -340,10 +342,10 @@ static bool peer_recv_ms(struct peer_end *p, int ms)
     if (!peer_read(p, bhs, sizeof(bhs), ms))
         return false;
     assert_int_equal(iscsi_pdu_decode(&p->rsp, bhs, ISCSI_FROM_TARGET), ISCSI_REJECT_NONE);
-    assert_true(peer_read(p, ahs, iscsi_bhs_ahs_len(bhs), 5000));
+    assert_true(peer_read(p, ahs, iscsi_bhs_ahs_len(bhs), PEER_MS));
     p->data_len = iscsi_bhs_data_len(bhs);
     assert_true(p->data_len <= sizeof(p->data) - 4);
-    assert_true(peer_read(p, p->data, iscsi_padded(p->data_len), 5000));
+    assert_true(peer_read(p, p->data, iscsi_padded(p->data_len), PEER_MS));
     if (p->rsp.opcode != ISCSI_OP_R2T && !(p->rsp.opcode == ISCSI_OP_DATA_IN && !p->rsp.resp.has_status) &&
         !(p->rsp.opcode == ISCSI_OP_NOP_IN && p->rsp.itt == ISCSI_TAG_RESERVED))
         p->exp_stat_sn = p->rsp.stat_sn + 1;
@@ -353,7 +355,7 @@ static bool peer_recv_ms(struct peer_end *p, int ms)
 /* The next PDU must be of this kind. */
 static inline void peer_expect(struct peer_end *p, unsigned opcode)
 {
-    if (!peer_recv_ms(p, 5000))
+    if (!peer_recv_ms(p, PEER_MS))
         fail_msg("no %s came", iscsi_opcode_name(opcode));
     if (p->rsp.opcode != opcode)
         fail_msg("a %s came, not a %s", iscsi_opcode_name(p->rsp.opcode), iscsi_opcode_name(opcode));
@@ -417,7 +419,7 @@ static inline int login_step(struct peer_end *p, unsigned csg, unsigned nsg, boo
 
     pdu.data_len = keys_text(keys, text);
     peer_send(p, &pdu, text);
-    if (!peer_recv_ms(p, 5000))
+    if (!peer_recv_ms(p, PEER_MS))
         return -1;
     assert_int_equal(p->rsp.opcode, ISCSI_OP_LOGIN_RESP);
     return p->rsp.login.status;
@@ -507,7 +509,7 @@ static inline int peer_read10(struct peer_end *p, uint32_t lba, uint16_t blocks,
     pdu = cmd_pdu(p, cdb, blocks * T_BLOCK, true, false);
     peer_send(p, &pdu, NULL);
     for (;;) {
-        if (!peer_recv_ms(p, 5000))
+        if (!peer_recv_ms(p, PEER_MS))
             return -1;
         if (p->rsp.opcode == ISCSI_OP_SCSI_RESP)
             return p->rsp.resp.status;
@@ -542,7 +544,7 @@ static inline void peer_logout(struct peer_end *p)
     peer_send(p, &pdu, NULL);
     peer_expect(p, ISCSI_OP_LOGOUT_RESP);
     assert_int_equal(p->rsp.logout.response, ISCSI_LOGOUT_OK);
-    assert_true(peer_ended(p, 3000));
+    assert_true(peer_ended(p, PEER_MS));
     peer_close(p);
 }
 
