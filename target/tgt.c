@@ -148,6 +148,8 @@ static void on_start(struct rt_msg *m)
 {
     struct tgt *t = container_of(m, struct tgt, start_msg);
 
+    if (t->stopping)                        /* before it began: its portals are closed */
+        return;
     t->started_s = rt_wall_s(t->rt);
     on_sample(&t->sampler);
     portal_start(t);

@@ -234,6 +234,26 @@ static void test_logins_while_the_target_stops(void **state)
     }
 }
 
+/* By a message that is there before its own first one. */
+static void test_a_target_stopped_before_its_first_turn(void **state)
+{
+    int cpu = -1;
+    const struct rt_conf rc = { .cores = &cpu, .cores_nr = 1 };
+    struct rt_addr at;
+    struct tgt_conf conf = { .portals = &at, .portals_nr = 1 };
+    struct bed b = { 0 };
+    struct bed_stop stop = { .msg.fn = bed_stop_arrived, .bed = &b };
+
+    (void)state;
+    assert_int_equal(rt_addr_parse(&at, "127.0.0.1:0", 0), 0);
+    assert_int_equal(rt_host_new(&b.host, &rc), 0);
+    rt_post(rt_host_at(b.host, 0), &stop.msg);
+    assert_int_equal(tgt_new(&b.tgt, b.host, &conf), 0);
+    assert_int_equal(rt_host_run(b.host), 0);
+    tgt_free(b.tgt);
+    rt_host_free(b.host);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -244,6 +264,7 @@ int main(void)
         cmocka_unit_test(test_two_hosts_in_one_place_leave_one_session),
         cmocka_unit_test(test_256_sessions_of_one_initiator),
         cmocka_unit_test(test_logins_while_the_target_stops),
+        cmocka_unit_test(test_a_target_stopped_before_its_first_turn),
     };
 
     return cmocka_run_group_tests(tests, up, down);
