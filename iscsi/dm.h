@@ -169,6 +169,7 @@ struct dm_ops {
     void (*enable)(struct dm *dm);
     void (*terminate)(struct dm *dm, bool drain);
     void (*stats)(const struct dm *dm, struct dm_stats *out);
+    const uint8_t *(*header)(const struct dm *dm);
     void (*free)(struct dm *dm);
 };
 
@@ -236,6 +237,13 @@ static inline void dm_terminate(struct dm *dm, bool drain)
 static inline void dm_stats(const struct dm *dm, struct dm_stats *out)
 {
     dm->ops->stats(dm, out);
+}
+
+/* Target: the header of the PDU that this control_notify() or command_notify() is about, as received,
+ * ISCSI_BHS_LEN bytes; for the length of that call. A Reject gives it back (RFC 7143 11.17). */
+static inline const uint8_t *dm_header(const struct dm *dm)
+{
+    return dm->ops->header(dm);
 }
 
 /* Deallocate_Connection_Resources: after closed(). */

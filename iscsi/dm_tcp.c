@@ -217,6 +217,11 @@ static void conn_stats(const struct dm *dm, struct dm_stats *out)
     out->tx_waiting = !dm_tcp_tx_idle(c);
 }
 
+static const uint8_t *conn_header(const struct dm *dm)
+{
+    return dm_tcp_of(dm)->rx.bhs;
+}
+
 static void conn_free(struct dm *dm)
 {
     struct dm_tcp *c = dm_tcp_of(dm);
@@ -236,6 +241,7 @@ static const struct dm_ops dm_tcp_ops = {
     .enable = conn_enable,
     .terminate = conn_terminate,
     .stats = conn_stats,
+    .header = conn_header,
     .free = conn_free,
 };
 

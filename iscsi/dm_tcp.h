@@ -69,6 +69,7 @@ struct dm_rx {
     uint32_t direct_len;                    /* bytes that op may put into the task's memory */
     struct iovec iov[DM_DIRECT_IOV + 1];
     uint8_t header[DM_HEADER_MAX];
+    const uint8_t *bhs;                     /* of the PDU that is being told; see dm_header() */
     uint8_t small[DM_SMALL_LEN];
 };
 

@@ -6,6 +6,7 @@
  * matched, which is when anything is counted or told. Between the two its task may have been released.
  */
 #include <errno.h>
+#include <string.h>
 #include "iscsi/dm_tcp.h"
 
 struct pdu_kind {
@@ -52,6 +53,11 @@ static void control_open(struct dm_tcp *c, const uint8_t *header)
         return;
     }
     c->rx.sink = DM_SINK_CTL;
+    if (c->role != ISCSI_TARGET)
+        return;
+    if (header != c->rx.header)             /* it may lie in memory that is lent for less long */
+        memcpy(c->rx.header, header, ISCSI_BHS_LEN);
+    c->rx.bhs = c->rx.header;
 }
 
 static void control_finish(struct dm_tcp *c, const uint8_t *ctl_data)
@@ -83,6 +89,7 @@ static void command_open(struct dm_tcp *c, const uint8_t *header)
         return;
     }
     c->in_command = true;
+    c->rx.bhs = header;
     task = c->dm.events->command_notify(c->dm.user, pdu, header + ISCSI_BHS_LEN);
     c->in_command = false;
     if (!task || !dm_tcp_is_open(c) || task->own.releasing)

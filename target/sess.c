@@ -14,18 +14,14 @@
 
 /* RFC 7143 4.2.2.1: what is outside the window is ignored without a word; one connection, so a hole is only
  * ever filled by a peer that numbers oddly, but then it must be. */
-enum sess_turn_of sess_judge_sn(struct sess *s, const struct iscsi_pdu *pdu)
+static enum sess_turn_of sn_place(const struct sess *s, uint32_t cmd_sn)
 {
-    if (pdu->immediate)
+    if (cmd_sn == s->exp_cmd_sn)
         return SN_NOW;
-    if (pdu->cmd_sn == s->exp_cmd_sn) {
-        s->exp_cmd_sn++;
-        return SN_NOW;
-    }
-    if (iscsi_sn_lt(pdu->cmd_sn, s->exp_cmd_sn) || iscsi_sn_lt(sess_max_cmd_sn(s), pdu->cmd_sn))
+    if (iscsi_sn_lt(cmd_sn, s->exp_cmd_sn) || iscsi_sn_lt(sess_max_cmd_sn(s), cmd_sn))
         return SN_NEVER;
     rt_list_for(l, &s->held) {
-        if (rt_list_entry(l, struct sess_held, link)->cmd_sn == pdu->cmd_sn)
+        if (rt_list_entry(l, struct sess_held, link)->cmd_sn == cmd_sn)
             return SN_NEVER;
     }
     return SN_LATER;
@@ -43,16 +39,66 @@ void sess_hold(struct sess *s, struct sess_held *h, uint32_t cmd_sn)
     rt_list_add_after(at, &h->link);
 }
 
+/* Has what is held looked at when the turn ends, and not before: who makes room may be walking the tasks, or be
+ * in the middle of a command that the datamover does not know yet, and what is held may be a LOGICAL UNIT RESET
+ * or a Logout. */
+static void held_kick(struct sess *s)
+{
+    if (!rt_list_empty(&s->held))
+        sess_turn(s);
+}
+
+static struct sess_ctl *ctl_of(struct rt_link *l)
+{
+    return container_of(rt_list_entry(l, struct sess_held, link), struct sess_ctl, held);
+}
+
+/* A PDU has come in the place of its CmdSN or behind it. RFC 7143 7.3 has the initiator fill the gap that a
+ * rejected command leaves; many in use never do. One that has seen the Reject and goes on behind the gap will not
+ * fill it: it counts as received then, or all that comes would wait for ever. */
+static void gaps_look(struct sess *s, const struct iscsi_pdu *pdu)
+{
+    rt_list_for_safe(l, &s->gaps) {
+        struct sess_ctl *c = ctl_of(l);
+        const uint32_t sn = c->held.cmd_sn;
+
+        if (sn == pdu->cmd_sn || sn_place(s, sn) == SN_NEVER) {
+            rt_list_del(l);
+            ctl_put(c);
+        } else if (iscsi_sn_lt(sn, pdu->cmd_sn) && iscsi_sn_lt(c->ctl.pdu.stat_sn, pdu->exp_stat_sn)) {
+            rt_list_del(l);
+            c->held.kind = HELD_SKIP;
+            sess_hold(s, &c->held, sn);
+        }
+    }
+}
+
+enum sess_turn_of sess_judge_sn(struct sess *s, const struct iscsi_pdu *pdu)
+{
+    enum sess_turn_of turn;
+
+    if (pdu->immediate)
+        return SN_NOW;
+    turn = sn_place(s, pdu->cmd_sn);
+    if (turn == SN_NEVER)
+        return turn;
+    if (!rt_list_empty(&s->gaps))
+        gaps_look(s, pdu);
+    s->exp_cmd_sn += turn == SN_NOW;
+    held_kick(s);
+    return turn;
+}
+
 void sess_skip_sn(struct sess *s, uint32_t cmd_sn)
 {
-    const struct iscsi_pdu pdu = { .cmd_sn = cmd_sn };
     struct sess_ctl *c;
 
-    switch (sess_judge_sn(s, &pdu)) {
+    switch (sn_place(s, cmd_sn)) {
     case SN_NEVER:
         return;
     case SN_NOW:
-        sess_pump_held(s);
+        s->exp_cmd_sn++;
+        held_kick(s);
         return;
     case SN_LATER:
         break;
@@ -63,40 +109,58 @@ void sess_skip_sn(struct sess *s, uint32_t cmd_sn)
     sess_hold(s, &c->held, cmd_sn);
 }
 
-static void held_pdu_turn(struct sess *s, struct sess_ctl *c)
+/* Whether a header, which perhaps could not be decoded, takes a place in the order of commands. */
+static bool bhs_is_numbered(const uint8_t bhs[static ISCSI_BHS_LEN])
 {
-    if (s->state == SESS_FULL)
-        sess_control(s, &c->ctl.pdu, c->chunk);
-    ctl_put(c);
-}
-
-void sess_pump_held(struct sess *s)
-{
-    while (s->state == SESS_FULL && !rt_list_empty(&s->held)) {
-        struct sess_held *h = rt_list_entry(s->held.next, struct sess_held, link);
-
-        if (h->cmd_sn != s->exp_cmd_sn)
-            return;
-        s->exp_cmd_sn++;
-        s->held_at = rt_now(s->rt);
-        rt_list_del(&h->link);
-        switch (h->kind) {
-        case HELD_TASK: cmd_held_turn(s, container_of(h, struct sess_task, held)); break;
-        case HELD_PDU:  held_pdu_turn(s, container_of(h, struct sess_ctl, held));  break;
-        case HELD_SKIP: ctl_put(container_of(h, struct sess_ctl, held));           break;
-        }
+    switch (bhs[0] & 0x3f) {
+    case ISCSI_OP_NOP_OUT:
+    case ISCSI_OP_SCSI_CMD:
+    case ISCSI_OP_TMF:
+    case ISCSI_OP_TEXT:
+    case ISCSI_OP_LOGOUT:
+        return !(bhs[0] & 0x40);
+    default:
+        return false;
     }
 }
 
-static void held_drop(struct sess *s)
+/* @stat_sn: of the Reject. */
+static void gap_note(struct sess *s, uint32_t cmd_sn, uint32_t stat_sn)
+{
+    struct sess_ctl *c = NULL;
+
+    rt_list_for(l, &s->gaps) {
+        if (ctl_of(l)->held.cmd_sn == cmd_sn)
+            c = ctl_of(l);                  /* it came again, no better */
+    }
+    if (!c) {
+        if (!(c = ctl_get(s)))
+            return;
+        c->held.cmd_sn = cmd_sn;
+        rt_list_push(&s->gaps, &c->held.link);
+    }
+    c->ctl.pdu.stat_sn = stat_sn;
+}
+
+void sess_reject(struct sess *s, const uint8_t bhs[static ISCSI_BHS_LEN], enum iscsi_reject reason)
+{
+    const uint32_t cmd_sn = load_be32(&bhs[24]), stat_sn = s->stat_sn;
+    const bool numbered = bhs_is_numbered(bhs);
+
+    if (numbered && cmd_sn + 1 == s->exp_cmd_sn)
+        s->exp_cmd_sn--;                    /* it was in turn: 7.3 has it not received */
+    text_reject(s, bhs, reason);
+    if (numbered && s->state == SESS_FULL)
+        gap_note(s, cmd_sn, stat_sn);
+}
+
+static void held_free(struct rt_link *list)
 {
     struct rt_link *l;
 
-    while ((l = rt_list_pop(&s->held))) {
-        struct sess_held *h = rt_list_entry(l, struct sess_held, link);
-
-        if (h->kind != HELD_TASK)           /* tasks are in s->tasks as well */
-            ctl_put(container_of(h, struct sess_ctl, held));
+    while ((l = rt_list_pop(list))) {
+        if (rt_list_entry(l, struct sess_held, link)->kind != HELD_TASK)    /* tasks are in s->tasks as well */
+            ctl_put(ctl_of(l));
     }
 }
 
@@ -161,14 +225,40 @@ void ctl_send(struct sess_ctl *c, bool advance)
 /* ---- what the datamover tells ---------------------------------------------------------------------------- */
 
 /* In turn, or immediate. */
-void sess_control(struct sess *s, const struct iscsi_pdu *pdu, const uint8_t *data)
+static void control_do(struct sess *s, const struct iscsi_pdu *pdu, const uint8_t *data,
+                       const uint8_t bhs[static ISCSI_BHS_LEN])
 {
     switch (pdu->opcode) {
-    case ISCSI_OP_NOP_OUT: text_nop_out(s, pdu, data);                                break;
-    case ISCSI_OP_TMF:     tmf_request(s, pdu);                                       break;
-    case ISCSI_OP_TEXT:    text_request(s, pdu, data);                                break;
-    case ISCSI_OP_LOGOUT:  text_logout(s, pdu);                                       break;
-    default:               text_reject_pdu(s, pdu, ISCSI_REJECT_PROTOCOL_ERROR);      break;
+    case ISCSI_OP_NOP_OUT: text_nop_out(s, pdu, data);                         break;
+    case ISCSI_OP_TMF:     tmf_request(s, pdu, bhs);                           break;
+    case ISCSI_OP_TEXT:    text_request(s, pdu, data, bhs);                    break;
+    case ISCSI_OP_LOGOUT:  text_logout(s, pdu, bhs);                           break;
+    default:               sess_reject(s, bhs, ISCSI_REJECT_PROTOCOL_ERROR);   break;
+    }
+}
+
+static void held_pdu_turn(struct sess *s, struct sess_ctl *c)
+{
+    control_do(s, &c->ctl.pdu, c->chunk, c->small);
+    ctl_put(c);
+}
+
+/* When a turn ends: what is held up to the next hole. */
+static void held_turn(struct sess *s)
+{
+    while (s->state == SESS_FULL && !rt_list_empty(&s->held)) {
+        struct sess_held *h = rt_list_entry(s->held.next, struct sess_held, link);
+
+        if (h->cmd_sn != s->exp_cmd_sn)
+            return;
+        s->exp_cmd_sn++;
+        s->held_at = rt_now(s->rt);
+        rt_list_del(&h->link);
+        switch (h->kind) {
+        case HELD_TASK: cmd_held_turn(s, container_of(h, struct sess_task, held)); break;
+        case HELD_PDU:  held_pdu_turn(s, container_of(h, struct sess_ctl, held));  break;
+        case HELD_SKIP: ctl_put(container_of(h, struct sess_ctl, held));           break;
+        }
     }
 }
 
@@ -187,6 +277,7 @@ static void control_hold(struct sess *s, const struct iscsi_pdu *pdu, const uint
         }
         memcpy(c->chunk, data, pdu->data_len);
     }
+    memcpy(c->small, dm_header(s->dm), ISCSI_BHS_LEN);
     c->held.kind = HELD_PDU;
     sess_hold(s, &c->held, pdu->cmd_sn);
 }
@@ -206,11 +297,11 @@ static void on_control(void *user, const struct iscsi_pdu *pdu, const uint8_t *d
         break;
     }
     if (pdu->opcode == ISCSI_OP_LOGIN) {    /* RFC 7143 11.12: after the login it is a protocol error */
-        text_reject_pdu(s, pdu, ISCSI_REJECT_PROTOCOL_ERROR);
+        sess_reject(s, dm_header(s->dm), ISCSI_REJECT_PROTOCOL_ERROR);
         return;
     }
     if (pdu->opcode == ISCSI_OP_SNACK) {    /* has no CmdSN; nothing is resent at ErrorRecoveryLevel 0 */
-        text_reject_pdu(s, pdu, ISCSI_REJECT_SNACK);
+        sess_reject(s, dm_header(s->dm), ISCSI_REJECT_SNACK);
         return;
     }
     switch (sess_judge_sn(s, pdu)) {
@@ -218,8 +309,7 @@ static void on_control(void *user, const struct iscsi_pdu *pdu, const uint8_t *d
     case SN_LATER: control_hold(s, pdu, data); return;
     case SN_NOW:   break;
     }
-    sess_control(s, pdu, data);
-    sess_pump_held(s);
+    control_do(s, pdu, data, dm_header(s->dm));
 }
 
 static struct dm_task *on_command(void *user, const struct iscsi_pdu *pdu, const uint8_t *ahs)
@@ -239,31 +329,17 @@ static void on_released(void *user, struct dm_task *task)
     cmd_released(user, task);
 }
 
-/* Whether a header that could not be decoded took a place in the order of commands. */
-static bool bhs_is_numbered(const uint8_t bhs[static ISCSI_BHS_LEN])
-{
-    switch (bhs[0] & 0x3f) {
-    case ISCSI_OP_NOP_OUT:
-    case ISCSI_OP_SCSI_CMD:
-    case ISCSI_OP_TMF:
-    case ISCSI_OP_TEXT:
-    case ISCSI_OP_LOGOUT:
-        return !(bhs[0] & 0x40);
-    default:
-        return false;
-    }
-}
-
 static void on_reject(void *user, const uint8_t bhs[static ISCSI_BHS_LEN], enum iscsi_reject reason)
 {
     struct sess *s = user;
 
     if (s->state != SESS_FULL)
         return;
-    text_reject(s, bhs, reason);
-    /* RFC 7143 11.17: what is rejected has used its CmdSN up, or everything behind it would wait for ever. */
-    if (s->state == SESS_FULL && bhs_is_numbered(bhs))
-        sess_skip_sn(s, load_be32(&bhs[24]));
+    /* What is sent a second time, or outside the window, is ignored whatever else is wrong with it: it may be
+     * the copy of a command that is under way. */
+    if (bhs_is_numbered(bhs) && sn_place(s, load_be32(&bhs[24])) == SN_NEVER)
+        return;
+    sess_reject(s, bhs, reason);
 }
 
 static void on_terminate(void *user, int err)
@@ -356,6 +432,7 @@ static void on_turn(struct rt_op *op, int res)
 
     (void)res;
     s->turn_armed = false;
+    held_turn(s);
     cmd_turn(s);
     sess_try_end(s);
 }
@@ -386,6 +463,7 @@ int sess_start(struct tgt_core *core, const struct tgt_arrival *a)
     };
     rt_addr_format(&s->peer, s->peer_text);
     rt_list_init(&s->held);
+    rt_list_init(&s->gaps);
     rt_list_init(&s->dying);
     rt_list_init(&s->tasks);
     rt_list_init(&s->ready);
@@ -426,7 +504,8 @@ void sess_close(struct sess *s, bool drain, const char *why)
     s->state = SESS_CLOSING;
     rt_timer_disarm(s->rt, &s->timer);
     dm_terminate(s->dm, drain);
-    held_drop(s);
+    held_free(&s->held);
+    held_free(&s->gaps);
     cmd_close(s);
     tmf_close(s);
     sess_turn(s);                           /* looks at what is left, once the caller is done with s */

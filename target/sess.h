@@ -39,21 +39,21 @@ enum sess_state {
     SESS_CLOSING,
 };
 
-/* Something that came before its turn: a task, a PDU, or a CmdSN that an ABORT TASK declared received. */
+/* Something that came before its turn: a task, a PDU, or a CmdSN that counts as received without one. */
 struct sess_held {
     struct rt_link link;
     uint32_t cmd_sn;
     enum { HELD_TASK, HELD_PDU, HELD_SKIP } kind;
 };
 
-/* A control PDU on its way out, or one that is held. */
+/* A control PDU on its way out, or one that is held, or the gap that a rejected one left. */
 struct sess_ctl {
     struct dm_ctl ctl;
     struct sess *sess;
     struct sess_held held;
     void *chunk;                            /* NULL: none */
     uint32_t chunk_len;
-    uint8_t small[ISCSI_BHS_LEN];           /* the header that a Reject carries */
+    uint8_t small[ISCSI_BHS_LEN];           /* the header that a Reject carries; of one that is held, as received */
 };
 
 enum task_state {
@@ -128,6 +128,7 @@ struct sess {
     uint32_t exp_cmd_sn;
     uint32_t active;                        /* tasks that take a place in the window */
     struct rt_link held;                    /* by CmdSN */
+    struct rt_link gaps;                    /* sess_ctl.held: CmdSNs of what was rejected and did not come again */
     uint64_t held_at;                       /* when the first hole came to be */
 
     struct nexus nexus;
@@ -177,13 +178,14 @@ static inline void sess_stamp(struct sess *s, struct iscsi_pdu *pdu, bool advanc
 }
 
 enum sess_turn_of { SN_NOW, SN_LATER, SN_NEVER };
+/* Of every PDU with a CmdSN, once: SN_NOW counts it as received. */
 enum sess_turn_of sess_judge_sn(struct sess *s, const struct iscsi_pdu *pdu);
 void sess_hold(struct sess *s, struct sess_held *h, uint32_t cmd_sn);
 /* The CmdSN counts as received though nothing is to be done for it. */
 void sess_skip_sn(struct sess *s, uint32_t cmd_sn);
-void sess_pump_held(struct sess *s);
-/* A PDU other than SCSI Command, in turn. */
-void sess_control(struct sess *s, const struct iscsi_pdu *pdu, const uint8_t *data);
+/* A Reject with the header as received. A CmdSN in it, which was judged and was not SN_NEVER, does not count as
+ * received. */
+void sess_reject(struct sess *s, const uint8_t bhs[static ISCSI_BHS_LEN], enum iscsi_reject reason);
 
 /* NULL: the peer takes nothing off our hands, or memory ran out; the session was closed. */
 struct sess_ctl *ctl_get(struct sess *s);
@@ -218,19 +220,20 @@ extern const struct nexus_ops sess_nexus_ops;
 
 /* ---- sess_tmf.c ------------------------------------------------------------------------------------------ */
 
-void tmf_request(struct sess *s, const struct iscsi_pdu *pdu);
+/* @bhs, here and below: the header as received. */
+void tmf_request(struct sess *s, const struct iscsi_pdu *pdu, const uint8_t bhs[static ISCSI_BHS_LEN]);
 void tmf_task_over(struct sess *s);         /* a task is gone: somebody may have waited for it */
 void tmf_close(struct sess *s);
 
 /* ---- sess_text.c ----------------------------------------------------------------------------------------- */
 
 void text_nop_out(struct sess *s, const struct iscsi_pdu *pdu, const uint8_t *data);
-void text_request(struct sess *s, const struct iscsi_pdu *pdu, const uint8_t *data);
-void text_logout(struct sess *s, const struct iscsi_pdu *pdu);
+void text_request(struct sess *s, const struct iscsi_pdu *pdu, const uint8_t *data,
+                  const uint8_t bhs[static ISCSI_BHS_LEN]);
+void text_logout(struct sess *s, const struct iscsi_pdu *pdu, const uint8_t bhs[static ISCSI_BHS_LEN]);
 void text_ping(struct sess *s);
 void text_async_logout(struct sess *s, uint16_t seconds);
 void text_reject(struct sess *s, const uint8_t bhs[static ISCSI_BHS_LEN], enum iscsi_reject reason);
-void text_reject_pdu(struct sess *s, const struct iscsi_pdu *pdu, enum iscsi_reject reason);
 void text_free(struct sess *s);
 
 /* ---- sess_map.c ------------------------------------------------------------------------------------------ */

@@ -514,17 +514,17 @@ void cmd_held_turn(struct sess *s, struct sess_task *t)
 /* Return: false when the command is not to be: it was dropped or answered. */
 static bool cmd_admit(struct sess *s, const struct iscsi_pdu *pdu, const uint8_t *ahs, enum sess_turn_of *turn)
 {
-    if (s->discovery) {
-        text_reject_pdu(s, pdu, ISCSI_REJECT_PROTOCOL_ERROR);
-        return false;
-    }
-    if (pdu->immediate && s->immediates >= SESS_IMMEDIATES_MAX) {
-        text_reject_pdu(s, pdu, ISCSI_REJECT_IMMEDIATE);
-        return false;
-    }
     *turn = sess_judge_sn(s, pdu);
     if (*turn == SN_NEVER)
         return false;
+    if (s->discovery) {
+        sess_reject(s, dm_header(s->dm), ISCSI_REJECT_PROTOCOL_ERROR);
+        return false;
+    }
+    if (pdu->immediate && s->immediates >= SESS_IMMEDIATES_MAX) {
+        sess_reject(s, dm_header(s->dm), ISCSI_REJECT_IMMEDIATE);
+        return false;
+    }
     if (s->tasks_nr >= SESS_TASKS_MAX) {
         sess_close(s, false, "it sends commands past its window");
         return false;
@@ -559,15 +559,11 @@ struct dm_task *cmd_notify(struct sess *s, const struct iscsi_pdu *pdu, const ui
         if (turn == SN_LATER)
             sess_skip_sn(s, pdu->cmd_sn);
         respond_full(s, pdu);
-        sess_pump_held(s);
         return NULL;
     }
     if (!cdb_take(t, pdu, ahs, &why)) {
         task_free(t);
-        if (turn == SN_LATER)
-            sess_skip_sn(s, pdu->cmd_sn);
-        text_reject_pdu(s, pdu, why);
-        sess_pump_held(s);
+        sess_reject(s, dm_header(s->dm), why);
         return NULL;
     }
     t->known = true;
@@ -584,8 +580,6 @@ struct dm_task *cmd_notify(struct sess *s, const struct iscsi_pdu *pdu, const ui
     } else if (turn == SN_NOW) {
         read_go_on(t);
     }
-    if (turn == SN_NOW)
-        sess_pump_held(s);
     return s->state == SESS_FULL ? &t->dm : NULL;
 }
 

@@ -79,14 +79,6 @@ void text_reject(struct sess *s, const uint8_t bhs[static ISCSI_BHS_LEN], enum i
     ctl_send(c, true);
 }
 
-void text_reject_pdu(struct sess *s, const struct iscsi_pdu *pdu, enum iscsi_reject reason)
-{
-    uint8_t bhs[ISCSI_BHS_LEN];
-
-    iscsi_pdu_encode(bhs, pdu);
-    text_reject(s, bhs, reason);
-}
-
 /* ---- SendTargets ----------------------------------------------------------------------------------------- */
 
 /* An exchange: what was asked, and how far the answer has come. One at a time. */
@@ -199,7 +191,7 @@ void text_free(struct sess *s)
     s->text = NULL;
 }
 
-static void text_answer(struct sess *s, const struct iscsi_pdu *pdu)
+static void text_answer(struct sess *s, const struct iscsi_pdu *pdu, const uint8_t bhs[static ISCSI_BHS_LEN])
 {
     struct sess_text *x = s->text;
     const uint32_t max =
@@ -212,7 +204,7 @@ static void text_answer(struct sess *s, const struct iscsi_pdu *pdu)
         return;
     if (x->answering && !ctl_chunk(c, SESS_TEXT_LEN)) {
         ctl_put(c);
-        text_reject_pdu(s, pdu, ISCSI_REJECT_LONG_OPERATION);
+        sess_reject(s, bhs, ISCSI_REJECT_LONG_OPERATION);
         text_free(s);
         return;
     }
@@ -282,7 +274,8 @@ static bool text_keys(struct sess *s, struct sess_text *x)
     return !more && !out.overflow;
 }
 
-void text_request(struct sess *s, const struct iscsi_pdu *pdu, const uint8_t *data)
+void text_request(struct sess *s, const struct iscsi_pdu *pdu, const uint8_t *data,
+                  const uint8_t bhs[static ISCSI_BHS_LEN])
 {
     struct sess_text *x = s->text;
 
@@ -290,18 +283,18 @@ void text_request(struct sess *s, const struct iscsi_pdu *pdu, const uint8_t *da
         text_free(s);
         s->text = x = calloc(1, sizeof(*x));
         if (!x) {
-            text_reject_pdu(s, pdu, ISCSI_REJECT_LONG_OPERATION);
+            sess_reject(s, bhs, ISCSI_REJECT_LONG_OPERATION);
             return;
         }
         x->itt = pdu->itt;
     } else if (!x || pdu->ttt != x->ttt || pdu->itt != x->itt) {
-        text_reject_pdu(s, pdu, ISCSI_REJECT_PROTOCOL_ERROR);
+        sess_reject(s, bhs, ISCSI_REJECT_PROTOCOL_ERROR);
         return;
     }
     if (!x->answering) {
         if (pdu->data_len > sizeof(x->asked) - x->asked_len) {
             text_free(s);
-            text_reject_pdu(s, pdu, ISCSI_REJECT_LONG_OPERATION);
+            sess_reject(s, bhs, ISCSI_REJECT_LONG_OPERATION);
             return;
         }
         if (pdu->data_len)
@@ -310,22 +303,22 @@ void text_request(struct sess *s, const struct iscsi_pdu *pdu, const uint8_t *da
         x->answering = !pdu->text.cont;
         if (x->answering && !text_keys(s, x)) {
             text_free(s);
-            text_reject_pdu(s, pdu, ISCSI_REJECT_PROTOCOL_ERROR);
+            sess_reject(s, bhs, ISCSI_REJECT_PROTOCOL_ERROR);
             return;
         }
     }
-    text_answer(s, pdu);
+    text_answer(s, pdu, bhs);
 }
 
 /* ---- Logout and Asynchronous Messages -------------------------------------------------------------------- */
 
-void text_logout(struct sess *s, const struct iscsi_pdu *pdu)
+void text_logout(struct sess *s, const struct iscsi_pdu *pdu, const uint8_t bhs[static ISCSI_BHS_LEN])
 {
     struct sess_ctl *c;
     uint8_t response = ISCSI_LOGOUT_OK;
 
     if (pdu->logout.reason > ISCSI_LOGOUT_RECOVERY) {
-        text_reject_pdu(s, pdu, ISCSI_REJECT_INVALID_FIELD);
+        sess_reject(s, bhs, ISCSI_REJECT_INVALID_FIELD);
         return;
     }
     if (pdu->logout.reason == ISCSI_LOGOUT_RECOVERY)

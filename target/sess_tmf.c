@@ -262,7 +262,7 @@ static uint8_t tmf_refusal(struct sess *s, const struct iscsi_pdu *pdu, uint16_t
     return ISCSI_TMF_COMPLETE;
 }
 
-void tmf_request(struct sess *s, const struct iscsi_pdu *pdu)
+void tmf_request(struct sess *s, const struct iscsi_pdu *pdu, const uint8_t bhs[static ISCSI_BHS_LEN])
 {
     struct sess_tmf *m;
     struct itl *itl = NULL;
@@ -278,7 +278,10 @@ void tmf_request(struct sess *s, const struct iscsi_pdu *pdu)
         return;
     }
     if (s->tmfs_nr >= SESS_TMFS_MAX || !(m = calloc(1, sizeof(*m)))) {
-        text_reject_pdu(s, pdu, ISCSI_REJECT_IMMEDIATE);
+        if (pdu->immediate)
+            sess_reject(s, bhs, ISCSI_REJECT_IMMEDIATE);
+        else
+            respond(s, pdu, ISCSI_TMF_REJECTED);
         return;
     }
     *m = (struct sess_tmf){ .sess = s, .pdu = *pdu, .number = number };

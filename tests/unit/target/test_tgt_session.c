@@ -305,7 +305,7 @@ static void test_a_tag_in_use_is_rejected(void **state)
     assert_int_equal(p->data_len, ISCSI_BHS_LEN);
     assert_int_equal(load_be32(&p->data[16]), write.itt);
     pdu = (struct iscsi_pdu){ .opcode = ISCSI_OP_DATA_OUT, .final = true, .itt = write.itt, .ttt = p->rsp.ttt };
-    send_tur(p, p->cmd_sn++, false);        /* numbering goes on: the rejected command's number is used up */
+    send_tur(p, p->cmd_sn++, false);        /* numbering goes on though the gap was not filled */
     peer_expect(p, ISCSI_OP_SCSI_RESP);
     peer_logout(p);
 }
@@ -457,9 +457,10 @@ static void test_abort_of_a_command_that_has_not_come(void **state)
     pdu.cmd_sn = p->cmd_sn + 1;
     peer_send(p, &pdu, NULL);
     peer_expect(p, ISCSI_OP_TMF_RESP);
-    assert_int_equal(p->rsp.itt, 9999);     /* the hole is filled: the held one has its turn */
-    peer_expect(p, ISCSI_OP_TMF_RESP);
+    assert_int_equal(p->rsp.itt, 9998);
     assert_int_equal(p->rsp.tmf.response, ISCSI_TMF_COMPLETE);
+    peer_expect(p, ISCSI_OP_TMF_RESP);
+    assert_int_equal(p->rsp.itt, 9999);     /* the hole is filled: the held one has its turn */
     p->cmd_sn += 2;
     peer_settle(p);
     peer_logout(p);
