@@ -158,8 +158,9 @@ static bool v6_ok(const char *s, size_t len)
     }
     if (i < len && (s[i] != '%' || i + 1 == len))
         return false;
+    /* What parts an address from what is around it cannot be in it: it is written between brackets. */
     for (; i < len; i++)
-        if (s[i] <= ' ' || s[i] == '/' || s[i] == 0x7f)
+        if (s[i] <= ' ' || s[i] == 0x7f || strchr("/[],", s[i]))
             return false;
     return gaps ? gaps == 1 && groups < 8 : groups == 8;
 }

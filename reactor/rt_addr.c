@@ -41,6 +41,8 @@ static bool scope_parse(const char *s, uint32_t *scope)
     unsigned long v;
     char *end;
 
+    if (strpbrk(s, "[]"))                   /* Linux takes such names; between brackets they cannot be told */
+        return false;
     if ((*scope = if_nametoindex(s)))
         return true;
     if (*s < '0' || *s > '9')
@@ -112,7 +114,7 @@ static void in6_format(const struct sockaddr_in6 *in6, char out[static RT_ADDR_S
     inet_ntop(AF_INET6, &in6->sin6_addr, host, sizeof(host));
     if (in6->sin6_scope_id) {
         scope[0] = '%';
-        if (!if_indextoname(in6->sin6_scope_id, scope + 1))
+        if (!if_indextoname(in6->sin6_scope_id, scope + 1) || strpbrk(scope + 1, "[]"))
             snprintf(scope + 1, sizeof(scope) - 1, "%u", in6->sin6_scope_id);
     }
     snprintf(out, RT_ADDR_STR_MAX, "[%s%s]:%u", host, scope, ntohs(in6->sin6_port));

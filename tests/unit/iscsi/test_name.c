@@ -176,6 +176,9 @@ static void test_bad_portals_are_refused_with_the_reason(void **state)
         { "1:2:3:4:5:6:7:", "IPv6" },
         { ":::", "IPv6" },
         { "fe80::1%", "IPv6" },
+        { "fe80::1%a]b", "IPv6" },          /* written as [fe80::1%a]b]:3260, it would be another host */
+        { "fe80::1%[a", "IPv6" },
+        { "[fe80::1%[a]:3260", "IPv6" },
         { "::1.2.3", "IPv6" },
         { "::1.2.3.4:5", "IPv6" },
         { "ho st", "host name" },

@@ -45,6 +45,8 @@ static const struct {
     { "::1]", NULL },
     { "[fe80::1%no-such-if]:3260", NULL },
     { "[fe80::1%]:3260", NULL },
+    { "fe80::1%lo]", NULL },
+    { "fe80::1%[lo", NULL },
     { "[fe80::1%0]:3260", NULL },
     { "[fe80::1%1x]:3260", NULL },
     { "2001:db8::12345", NULL },
