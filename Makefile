@@ -72,7 +72,7 @@ $(PROGRAMS:%=$(B)/%): $(B)/%: $$(call objs,programs/$$*) $$(call objs,programs/c
 # ---- what people run ----
 
 help:
-	@sed -n 's/^#: //p' Makefile
+	@sed -n 's/^#: //p' $(filter-out %.d,$(MAKEFILE_LIST))
 
 #: make                build the three programs and libcorelane into build/
 #: make demo           install what it needs, build, and attach a real LUN as a disk
@@ -97,7 +97,7 @@ demo: deps-build
 PROBE := $(B)/unit/export/exp_probe
 
 check: deps
-	$(Q)$(MAKE) --no-print-directory -j$$(nproc) all tests $(if $(KERNEL),$(PROBE))
+	$(Q)$(MAKE) --no-print-directory -j$$(nproc) all tests fuzzers $(if $(KERNEL),$(PROBE))
 	$(Q)BUILD=$(B) SAN=$(SAN) KERNEL=$(KERNEL) tests/run.sh $(ONLY)
 
 check-kernel: deps
@@ -161,6 +161,8 @@ install: all
 
 clean:
 	rm -rf $(B)
+
+include tests/fuzz/fuzz.mk
 
 -include $(shell find $(B) -name '*.d' 2>/dev/null)
 .PHONY: all help deps deps-build demo check check-kernel conformance bench tests lint format install clean

@@ -9,13 +9,15 @@ build='gcc make pkg-config libc6-dev liburing-dev libnl-3-dev libnl-genl-3-dev l
 test='libcmocka-dev libiscsi-bin tgt open-iscsi fio qemu-utils qemu-block-extra procps iproute2 python3-minimal
  mandoc xxd kmod udev xz-utils'
 lint='clang clang-format clang-tidy cppcheck libclang-rt-14-dev shellcheck universal-ctags'
+fuzz='clang libclang-rt-14-dev llvm'
 bench='libiscsi-bin tgt fio qemu-utils qemu-block-extra valgrind jq'
 
 missing=
 for set in "${@:-build}"; do
     case $set in
     build) list=$build ;; test) list=$test ;; lint) list=$lint ;; bench) list=$bench ;;
-    *) echo "deps.sh: no set of packages '$set'; there are build, test, lint and bench" >&2; exit 2 ;;
+    fuzz) list=$fuzz ;;
+    *) echo "deps.sh: no set of packages '$set'; there are build, test, lint, fuzz and bench" >&2; exit 2 ;;
     esac
     for p in $list; do
         [ "$(dpkg-query -W -f '${db:Status-Status}' "$p" 2>/dev/null)" = installed ] || missing="$missing $p"

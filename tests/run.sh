@@ -47,6 +47,14 @@ for t in $(find "$BUILD/unit" -type f -name 'test_*' ! -name '*.*' 2>/dev/null |
     n=unit/${t#"$BUILD"/unit/}
     wanted "$n" && CMOCKA_MESSAGE_OUTPUT=TAP run "$n" 300 "$t"
 done
+# Each fuzzer with the inputs that reached something new once, and those that broke it
+for t in "$BUILD"/fuzz/fuzz_*; do
+    n=${t##*/fuzz_}
+    [ -x "$t" ] && [ ! -d "$t" ] && wanted "fuzz/$n" || continue
+    dirs=()
+    for d in "tests/fuzz/corpus/$n" "tests/fuzz/crashes/$n"; do [ ! -d "$d" ] || dirs+=("$d"); done
+    run "fuzz/$n" 300 "$t" "${dirs[@]}"
+done
 for t in tests/e2e/*.sh; do
     case ${t##*/} in harness.sh | demo.sh) continue ;; esac
     n=e2e/$(basename "$t" .sh)

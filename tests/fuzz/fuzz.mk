@@ -1,0 +1,50 @@
+# fuzz.mk - the fuzzers: fuzz_NAME.c here is one, its inputs are corpus/NAME (found) and crashes/NAME (mended)
+#
+# Built plainly, $(B)/fuzz/fuzz_NAME runs the inputs it is given, and `make check` gives it those two folders.
+# LIBFUZZER=1 links libFuzzer instead, with both sanitizers; COV=1 counts lines. Both need clang and a build folder of
+# their own, so people call the targets at the end, which see to it.
+#
+# For fuzzers elsewhere: add the name to FUZZERS and say how $(B)/fuzz/fuzz_NAME is linked, with $(FUZZ_MAIN) last.
+
+FUZZ_B  := build-fuzz
+COV_B   := build-cov
+FUZZERS += $(patsubst tests/fuzz/fuzz_%.c,%,$(sort $(wildcard tests/fuzz/fuzz_*.c)))
+
+ifneq ($(LIBFUZZER),)
+SANFLAGS  := -fsanitize=fuzzer-no-link,address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer
+FUZZ_MAIN := -fsanitize=fuzzer
+else
+FUZZ_MAIN := $(B)/tests/fuzz/replay.o
+endif
+ifneq ($(COV),)
+SANFLAGS  := -fprofile-instr-generate -fcoverage-mapping
+endif
+
+$(patsubst tests/fuzz/%.c,$(B)/fuzz/%,$(wildcard tests/fuzz/fuzz_*.c)): $(B)/fuzz/%: $(B)/tests/fuzz/%.o \
+    $$(call arch,$$(call down,target)) $$(filter $(B)/$$(any),$$(FUZZ_MAIN))
+	$(call say,LD,$@)
+	@mkdir -p $(@D)
+	$(Q)$(CC) $(ALLFLAGS) $(LDFLAGS) -o $@ $(filter %.o %.a,$^) $(filter -%,$(FUZZ_MAIN)) $(LIBS)
+
+fuzzers: $$(addprefix $(B)/fuzz/fuzz_,$$(FUZZERS))
+
+#: make fuzz           runs the fuzzers: TIME=seconds or RUNS=number for each, ONLY=name for one of them
+#: make fuzz-merge     what they found, minimised, into tests/fuzz/corpus
+#: make coverage       which lines of the protocol code the corpora reach
+
+fuzz: deps-fuzz
+	$(Q)$(MAKE) --no-print-directory -j$$(nproc) B=$(FUZZ_B) CC=clang LIBFUZZER=1 fuzzers
+	$(Q)BUILD=$(FUZZ_B) tests/fuzz/run.sh fuzz "$(ONLY)" "$(TIME)" "$(RUNS)" $(FUZZERS)
+
+fuzz-merge: deps-fuzz
+	$(Q)$(MAKE) --no-print-directory -j$$(nproc) B=$(FUZZ_B) CC=clang LIBFUZZER=1 fuzzers
+	$(Q)BUILD=$(FUZZ_B) tests/fuzz/run.sh merge "$(ONLY)" "" "" $(FUZZERS)
+
+coverage: deps-fuzz
+	$(Q)$(MAKE) --no-print-directory -j$$(nproc) B=$(COV_B) CC=clang COV=1 OPT='-O1 -g' fuzzers
+	$(Q)BUILD=$(COV_B) tests/fuzz/coverage.sh $(FUZZERS)
+
+deps-fuzz:
+	$(Q)packaging/deps.sh build fuzz
+
+.PHONY: fuzzers fuzz fuzz-merge coverage deps-fuzz
