@@ -54,7 +54,7 @@ static int tgtd_start(struct fixture *f)
         execlp("tgtd", "tgtd", "-f", "-C", control, "--iscsi", portal, (char *)NULL);
         _exit(127);
     }
-    for (int i = 0; i < 50; i++) {
+    for (int i = 0; i < 600; i++) {
         usleep(100 * 1000);
         if (!sh("tgtadm -C %u --lld iscsi --op new --mode target --tid 1 -T " IQN " 2>/dev/null", f->control))
             break;
@@ -84,8 +84,8 @@ static int setup(void **state)
     if (!mkdtemp(f->dir))
         return -1;
     snprintf(f->image, sizeof(f->image), "%s/disk", f->dir);
-    f->port = 20000 + (unsigned)getpid() % 20000;
-    f->control = f->port;
+    f->port = 10000 + (unsigned)getpid() % 20000;      /* below what the kernel gives to connections */
+    f->control = f->port;                              /* tgtadm takes none above 32767 */
     if (sh("truncate -s %u %s", DISK_LEN, f->image) || tgtd_start(f))
         return -1;
     return 0;
