@@ -117,13 +117,13 @@ start_targetd() {
     case " ${TARGETD_ARGS[*]} " in *" --portal "*) ;; *) TARGETD_ARGS+=(--portal "127.0.0.1:$(e2e_port)") ;; esac
     "$BUILD/corelane-targetd" -f --config "$E2E_DIR/target.json" "${TARGETD_ARGS[@]}" >>"$E2E_DIR/targetd.log" 2>&1 &
     TARGETD=$!
-    e2e_wait 15 target_up || { echo "# corelane-targetd does not start:"; sed 's/^/# /' "$E2E_DIR/targetd.log"; return 1; }
+    e2e_wait 60 target_up || { echo "# corelane-targetd does not start:"; sed 's/^/# /' "$E2E_DIR/targetd.log"; return 1; }
     PORTAL=$(cl portal list --json | jq -r '.[0].addr')
 }
 start_corelaned() {
     "$BUILD/corelaned" -f --config-dir "$E2E_DIR/etc" "$@" >>"$E2E_DIR/corelaned.log" 2>&1 &
     CORELANED=$!
-    e2e_wait 15 initiator_up || { echo "# corelaned does not start:"; sed 's/^/# /' "$E2E_DIR/corelaned.log"; return 1; }
+    e2e_wait 60 initiator_up || { echo "# corelaned does not start:"; sed 's/^/# /' "$E2E_DIR/corelaned.log"; return 1; }
 }
 
 start_proxy() {
