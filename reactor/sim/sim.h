@@ -75,11 +75,17 @@ void sim_stop(struct sim *w);               /* sim_run() returns after this even
 /* Called before each event, outside of any program: it may kill, reset, look. NULL: nobody. */
 void sim_on_event(struct sim *w, void (*fn)(void *arg), void *arg);
 
+struct sim_event {                          /* the world's */
+    uint64_t at, seq;
+    uint32_t place;                         /* in the heap, from 1; 0: not armed */
+    void (*fn)(struct sim *w, struct sim_event *ev);
+};
+
 /* A call at a time of the world's, outside of any program. Zeroed, fn set; armed anew moves; memory is the caller's
  * and stays put while armed. */
 struct sim_timer {
     void (*fn)(struct sim_timer *t);
-    struct { uint64_t at, seq; uint32_t place; void *w; void (*fn)(void *ev); } ev;    /* the world's */
+    struct sim_event ev;
 };
 void sim_at(struct sim *w, struct sim_timer *t, uint64_t after_ns);
 void sim_at_cancel(struct sim *w, struct sim_timer *t);

@@ -1,7 +1,8 @@
 # sim.mk - linking with the simulated world: reactor/sim in place of reactor/uring
 #
 #   $(call simarch,ROOM)    the archives of the rooms from ROOM down, on the simulated reactor; a prerequisite
-#   $(SIM_LDFLAGS)          books what a program allocates to it: the linker sends calls to reactor/sim/mem.c
+#   $(sim_link)             the recipe; says what it links with at the end: $(sim_link) -lcmocka
+#   $(SIM_LDFLAGS)          in it: books what a program allocates, the linker sends calls to reactor/sim/mem.c
 #
 # tests/unit/sim/test_x.c is a unit test linked so, with the rooms up to mpio.
 
@@ -17,7 +18,18 @@ simarch = $(patsubst $(B)/reactor.a,$(B)/reactor-sim.a,$(call arch,$(call down,$
 SIM_WRAP    := malloc calloc realloc reallocarray free strdup strndup asprintf vasprintf posix_memalign aligned_alloc
 SIM_LDFLAGS := $(SIM_WRAP:%=-Wl,--wrap=%)
 
-$(B)/unit/sim/%: $(B)/tests/unit/sim/%.o $$(call simarch,mpio)
+define sim_link
 	$(call say,LD,$@)
 	@mkdir -p $(@D)
-	$(Q)$(CC) $(ALLFLAGS) $(LDFLAGS) $(SIM_LDFLAGS) -o $@ $^ $(LIBS) -lcmocka
+	$(Q)$(CC) $(ALLFLAGS) $(LDFLAGS) $(SIM_LDFLAGS) -o $@ $^ $(LIBS)
+endef
+
+$(B)/unit/sim/%: $(B)/tests/unit/sim/%.o $$(call simarch,mpio)
+	$(sim_link) -lcmocka
+
+# Tests of the reactor that ask for no kernel, on the simulated one
+SIM_AGAIN := timer pool
+TESTS     += $(SIM_AGAIN:%=$(B)/unit/sim/test_again_%)
+$(SIM_AGAIN:%=$(B)/unit/sim/test_again_%): $(B)/unit/sim/test_again_%: $(B)/tests/unit/reactor/test_%.o \
+        $(B)/tests/unit/sim/stage.o $(B)/reactor-sim.a
+	$(sim_link) -lcmocka
