@@ -15,6 +15,7 @@
 #define NEVER       UINT64_MAX
 #define CL_MAX      (1u << 18)              /* clusters in all */
 #define WRITES_MAX  (1u << 15)              /* writes remembered in all */
+#define DOOMED_MAX  32u                     /* failed flushes between two power losses; more are taken together */
 #define SECTOR_MAX  128u                    /* clusters that are compared with each other */
 
 enum { PENDING = -1 };                      /* of ->fate, beside enum hist_fate */
@@ -53,6 +54,8 @@ struct cluster {
 struct hist {
     struct hist_conf conf;
     uint64_t tick, epoch, synced;
+    struct { uint64_t lo, hi; } doomed[DOOMED_MAX];   /* ended at lo or later, begun before hi: no flush helps */
+    unsigned doomed_nr;
     uint64_t nexus_up[HIST_NEXUS_MAX];
     unsigned resets;
     struct hist_read reads;                 /* by begin */
@@ -241,12 +244,24 @@ static bool was_there(const struct cluster *c)
     return !c->w || c->w->fate == HIST_ACKED || ((c->flags & READ) && !c->w->loose);
 }
 
+/* A flush that should have made it stable failed. */
+static bool is_doomed(const struct hist *h, const struct cluster *c, uint64_t f)
+{
+    for (unsigned i = 0; i < h->doomed_nr; i++)
+        if (f >= h->doomed[i].lo && c->w->inv < h->doomed[i].hi)
+            return true;
+    return false;
+}
+
 /* It, or what came after it, outlasts a crash. */
 static bool is_stable(const struct hist *h, const struct cluster *c)
 {
-    if (!c->w)
+    uint64_t f;
+
+    if (!c->w || (c->w->fate == HIST_ACKED && c->w->stable))
         return true;
-    return (c->w->fate == HIST_ACKED && c->w->stable) || zone_f(c) < h->synced;
+    f = zone_f(c);
+    return f < h->synced && !is_doomed(h, c, f);
 }
 
 /* A set of clusters that follow each other without a gap, as COMPARE AND WRITE promised. */
@@ -378,7 +393,7 @@ static uint64_t oldest(const struct hist *h)
 /* A stable one that came after it for certain. */
 static bool overwritten_stably(struct hist *h, uint32_t sector, const struct cluster *c)
 {
-    const uint64_t f = min_u64(zone_f(c), c->gf);
+    const uint64_t f = zone_f(c);
 
     for (struct cluster *d = at(h, h->sector[sector]); d; d = at(h, d->next))
         if (d != c && !(d->flags & CAND) && was_there(d) && f < zone_s(d) && is_stable(h, d))
@@ -658,8 +673,6 @@ void hist_write_end(struct hist *h, struct hist_write *w, enum hist_fate fate)
     const bool late = w->inv < h->epoch && h->nexus_up[w->nexus] < h->epoch;
     const bool caw_acked = w->caw && fate == HIST_ACKED && !late;
 
-    if (w->caw)
-        hist_read_drop(h, &w->read);
     if (fate == HIST_NOT && w->loose)       /* the first time it may have been done */
         fate = HIST_MAYBE;
     w->refs++;
@@ -679,6 +692,8 @@ void hist_write_end(struct hist *h, struct hist_write *w, enum hist_fate fate)
         refused(h, w);
     for (uint32_t i = 0; i < w->n && fate != HIST_LATER; i++)
         settle(h, w->first + i);
+    if (w->caw)                             /* last: what it found is remembered until it has been judged */
+        hist_read_drop(h, &w->read);
     write_put(h, w);
 }
 
@@ -713,6 +728,9 @@ void hist_synced(struct hist *h, uint64_t inv)
     ++h->tick;
     if (inv > h->epoch) {
         h->synced = max_u64(h->synced, inv);
+        for (unsigned i = 0; i < h->doomed_nr; i++)
+            if (inv < h->doomed[i].hi)
+                h->doomed[i].lo = max_u64(h->doomed[i].lo, inv);
         return;
     }
     /* It began before the crash, and was heard of after: what it had made stable was not lost. */
@@ -875,6 +893,20 @@ void hist_lost(struct hist *h)
         return;
     for (uint32_t i = 0; i < h->conf.sectors; i++)
         sector_lost(h, i);
+    h->doomed_nr = 0;
+}
+
+void hist_sync_failed(struct hist *h)
+{
+    const uint64_t now = ++h->tick;
+    unsigned n = h->doomed_nr;
+
+    if (n && (h->doomed[n - 1].lo >= h->synced || n == DOOMED_MAX))
+        n--;                                /* nothing was made stable in between */
+    else
+        h->doomed[n].lo = h->synced;
+    h->doomed[n].hi = now;
+    h->doomed_nr = n + 1;
 }
 
 /* ---- numbers --------------------------------------------------------------------------------------------- */

@@ -103,9 +103,11 @@ void hist_reset_end(struct hist *h);
 void hist_target_down(struct hist *h);
 /* A new target program serves: of the old one nothing will be done any more. */
 void hist_target_up(struct hist *h);
-/* What was not stable may be lost, now, in each sector or not: power failed, or the system told of a failed
- * flush (when it forgets what it could not write). */
+/* Power failed: what was not stable may be lost, in each sector or not. hist_target_down() comes before it. */
 void hist_lost(struct hist *h);
+/* The system below the target failed to make stable what was written, and forgets that it did: no later
+ * flush makes up for it. Only one that was under way, and acknowledged all the same, vouches for it. */
+void hist_sync_failed(struct hist *h);
 
 /* ---- numbers --------------------------------------------------------------------------------------------- */
 

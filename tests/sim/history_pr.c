@@ -54,12 +54,15 @@ static enum prh_answer carry_out(struct prh *p, const struct prh_op *op)
     const uint64_t mine = p->key[op->nexus];
     bool any = false;
 
-    if (op->key != mine || (op->sa != PRH_REGISTER && !mine))
+    if (op->sa != PRH_REGISTER_IGNORE && (op->key != mine || (op->sa != PRH_REGISTER && !mine)))
         return PRH_CONFLICT;
     switch (op->sa) {
     case PRH_REGISTER:
-        if (mine || op->sa_key)
+    case PRH_REGISTER_IGNORE:
+        if (mine || op->sa_key) {
             p->aptpl = op->aptpl;
+            p->unsure_aptpl = false;
+        }
         if (mine && !op->sa_key)
             unregister(p, op->nexus);
         else
@@ -109,7 +112,7 @@ void prh_end(struct prh *p, enum prh_answer answer)
     p->changing = false;
     changed(p);
     if (answer == PRH_LOST) {
-        p->unsure = true;
+        p->unsure = p->unsure_aptpl = true;
         p->ghosts |= 1u << p->op.nexus;
         return;
     }
@@ -126,7 +129,7 @@ void prh_end(struct prh *p, enum prh_answer answer)
     fail(p, text, p->op.nexus);
 }
 
-static bool let_in(const struct prh *p, unsigned nexus, bool write)
+bool prh_let_in(const struct prh *p, unsigned nexus, bool write)
 {
     const bool registrants = p->type >= PRH_WRITE_EXCLUSIVE_RO;
 
@@ -141,7 +144,7 @@ void prh_access(struct prh *p, uint64_t begin, unsigned nexus, bool write, bool 
     if (p->unsure || p->changing || begin <= p->since)
         return;
     p->judged++;
-    if (let_in(p, nexus, write) != conflict)
+    if (prh_let_in(p, nexus, write) != conflict)
         return;
     fail(p, conflict ? "a command met a conflict, and may be carried out"
             : write  ? "a write was carried out against a reservation"
@@ -183,8 +186,8 @@ void prh_target_up(struct prh *p)
 {
     changed(p);
     p->ghosts = 0;
-    if (p->unsure || p->changing || p->aptpl) {
-        p->unsure |= p->changing;
+    if (p->unsure || p->changing || p->unsure_aptpl || p->aptpl) {
+        p->unsure |= p->changing || p->unsure_aptpl;
         return;
     }
     memset(p->key, 0, sizeof(p->key));

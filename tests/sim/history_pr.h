@@ -15,7 +15,8 @@
 
 #define PRH_NEXUS_MAX 32u
 
-enum prh_sa { PRH_REGISTER, PRH_RESERVE, PRH_RELEASE, PRH_CLEAR, PRH_PREEMPT };   /* the service action codes */
+enum prh_sa { PRH_REGISTER, PRH_RESERVE, PRH_RELEASE, PRH_CLEAR, PRH_PREEMPT,
+              PRH_REGISTER_IGNORE = 6 };    /* the service action codes */
 enum prh_type {
     PRH_NONE = 0,
     PRH_WRITE_EXCLUSIVE = 1,
@@ -42,7 +43,7 @@ struct prh {                                /* zeroed, then fail and user set: r
     void (*fail)(void *user, const char *what);
     void *user;
     uint64_t tick, since;                   /* since: nothing has changed */
-    bool unsure, changing;
+    bool unsure, unsure_aptpl, changing;
     uint32_t ghosts;                        /* bit of each nexus whose command may yet be carried out */
     struct prh_op op;
     uint64_t key[PRH_NEXUS_MAX];            /* 0: not registered */
@@ -52,6 +53,8 @@ struct prh {                                /* zeroed, then fail and user set: r
     uint64_t judged;
 };
 
+/* Whether the nexus may read or write, where that is known. */
+bool prh_let_in(const struct prh *p, unsigned nexus, bool write);
 /* Whether a command that changes something may be sent. */
 bool prh_free(const struct prh *p);
 void prh_begin(struct prh *p, const struct prh_op *op);
