@@ -1,0 +1,318 @@
+/*
+ * inid.c - an initiator's program: sessions on cores, a disk for each unit, as corelaned composes them
+ *
+ * A session keeps its name and ISID for as long as the scene lasts, across logouts and deaths of its program: a
+ * new login then replaces what the target still has of the old one, and that is what the oracle counts on.
+ */
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "initiator/ini_internal.h"
+#include "tests/sim/scene.h"
+
+#define TICK_NS (250 * RT_MS)
+
+/* ---- disks ----------------------------------------------------------------------------------------------- */
+
+static void disk_event(void *user, enum mpio_event ev)
+{
+    struct desk *d = user;
+
+    scene_log(d->nexus->scene, "    nexus %u unit %u: disk event %d", d->nexus->id, d->unit->number, ev);
+}
+
+static void lun_event(void *user, enum ini_event ev)
+{
+    struct desk *d = user;
+
+    if (ev == INI_LUN_CHANGED)
+        scene_fail(d->nexus->scene, "nexus %u takes unit %u for another one", d->nexus->id, d->unit->number);
+    if (d->disk)
+        mpio_path_event(d->disk, d->lun, ev);
+}
+
+static void lun_opened(void *user, int err, const char *why)
+{
+    struct desk *d = user;
+    struct nexus_end *n = d->nexus;
+
+    d->opening = false;
+    scene_log(n->scene, "    nexus %u unit %u: opened: %d %s", n->id, d->unit->number, err, why ? why : "");
+    if (err)
+        return;                             /* the tick tries again */
+    if (ini_lun_info(d->lun)->block_len != d->unit->per_block * STAMP_LEN)
+        scene_fail(n->scene, "unit %u has blocks of %u bytes", d->unit->number, ini_lun_info(d->lun)->block_len);
+    /* What was given up on this session has ended, or it would not have opened. */
+    hist_nexus_up(d->unit->hist, n->id);
+    if (mpio_disk_new(&d->disk, n->rt, d->lun, disk_event, d)) {
+        ini_lun_close(d->lun);
+        return;
+    }
+    d->abandoned = false;
+    desk_start(d);
+    pr_start(d);
+}
+
+static void lun_close(struct desk *d)
+{
+    if (!d->disk)
+        return;
+    mpio_disk_free(d->disk);
+    ini_lun_close(d->lun);
+    d->disk = NULL;
+    d->lun = NULL;
+}
+
+static void desk_tick(struct desk *d)
+{
+    struct nexus_end *n = d->nexus;
+
+    if (d->disk && desk_idle(d) && d->lun->err && !d->lun->offline)   /* gone for good: look for it anew */
+        lun_close(d);
+    if (d->disk || d->opening || n->s->state != INI_UP)
+        return;
+    d->opening = true;
+    if (ini_lun_open(n->s, (uint16_t)d->unit->number, &d->lun, lun_opened, lun_event, d))
+        d->opening = false;
+}
+
+/* ---- sessions -------------------------------------------------------------------------------------------- */
+
+static void on_up(void *user)
+{
+    struct nexus_end *n = user;
+
+    for (unsigned i = 0; i < n->scene->plan.units; i++) {
+        hist_nexus_up(n->scene->unit[i].hist, n->id);
+        prh_nexus_up(&n->scene->unit[i].prh, n->id);
+    }
+}
+
+static void on_down(void *user, int err, const char *why)
+{
+    struct nexus_end *n = user;
+
+    n->breaks++;
+    for (unsigned i = 0; i < n->scene->plan.units; i++)
+        hist_nexus_again(n->scene->unit[i].hist, n->id);
+}
+
+static void on_failed(void *user, int err, const char *why)
+{
+    struct nexus_end *n = user;
+
+    n->failed = true;
+    n->due_ns = rt_now(n->rt) + n->scene->plan.hold_ns;
+}
+
+static void nexus_open(struct nexus_end *n)
+{
+    static const struct ini_sess_events events = { .up = on_up, .down = on_down, .failed = on_failed };
+
+    if (ini_sess_new(&n->s, n->rt, &n->conf, &events, n)) {
+        n->s = NULL;
+        return;
+    }
+    n->life = LIFE_RUN;
+    n->failed = false;
+    ini_sess_start(n->s);
+}
+
+static bool desks_idle(const struct nexus_end *n)
+{
+    for (unsigned i = 0; i < n->scene->plan.units; i++)
+        if (!desk_idle(&n->desk[i]) || n->desk[i].opening || n->desk[i].pr.busy)
+            return false;
+    return true;
+}
+
+static void on_stopped(void *user)
+{
+    struct nexus_end *n = user;
+
+    n->life = LIFE_STOPPED;                 /* the tick frees it */
+}
+
+static void sess_stop(struct nexus_end *n, bool drain)
+{
+    n->life = LIFE_STOPPING;
+    ini_sess_stop(n->s, drain, on_stopped, n);
+}
+
+/* Gives the session up; it comes back later, unless its program leaves. */
+void nexus_close(struct nexus_end *n, enum nexus_way way)
+{
+    if (n->life != LIFE_RUN)
+        return;
+    n->life = LIFE_CLOSING;
+    n->way = (uint8_t)way;
+    if (way == WAY_ABRUPT)
+        sess_stop(n, sim_rng_below(&n->rng, 2));
+    for (unsigned i = 0; way == WAY_ABANDON && i < n->scene->plan.units; i++) {
+        struct desk *d = &n->desk[i];
+
+        if (d->disk) {
+            d->abandoned = true;
+            mpio_disk_fail(d->disk, -EIO);
+        }
+    }
+}
+
+static void closing_tick(struct nexus_end *n)
+{
+    /* A session that was never up has nothing to wait for, and its disks are not looked over. */
+    if (!desks_idle(n) && n->s->state != INI_FAILED && n->s->state != INI_LOGIN)
+        return;
+    if (desks_idle(n))
+        for (unsigned i = 0; i < n->scene->plan.units; i++)
+            lun_close(&n->desk[i]);
+    sess_stop(n, true);
+}
+
+static void stopped_tick(struct nexus_end *n)
+{
+    if (!desks_idle(n))                     /* they are being told */
+        return;
+    for (unsigned i = 0; i < n->scene->plan.units; i++)
+        lun_close(&n->desk[i]);
+    ini_sess_free(n->s);
+    n->s = NULL;
+    n->life = LIFE_OFF;
+    n->due_ns = rt_now(n->rt) + sim_rng_range(&n->rng, RT_MS, n->scene->plan.hold_ns);
+}
+
+static bool all_off(const struct client *c)
+{
+    for (unsigned i = 0; i < c->nexuses_nr; i++)
+        if (c->nexus[i].life != LIFE_OFF)
+            return false;
+    return true;
+}
+
+static void on_tick(struct rt_timer *t)
+{
+    struct nexus_end *n = container_of(t, struct nexus_end, tick);
+    struct client *c = n->client;
+
+    switch ((enum nexus_life)n->life) {
+    case LIFE_OFF:
+        if (!c->leaving && rt_now(n->rt) >= n->due_ns)
+            nexus_open(n);
+        break;
+    case LIFE_RUN:
+        if (c->leaving || (n->failed && rt_now(n->rt) >= n->due_ns)) {
+            nexus_close(n, WAY_DRAIN);
+            break;
+        }
+        for (unsigned i = 0; i < n->scene->plan.units; i++)
+            desk_tick(&n->desk[i]);
+        break;
+    case LIFE_CLOSING:
+        closing_tick(n);
+        break;
+    case LIFE_STOPPED:
+        stopped_tick(n);
+        break;
+    case LIFE_STOPPING:
+        break;
+    }
+    if (c->leaving && all_off(c))
+        rt_host_stop(c->host);
+    else
+        rt_timer_arm(n->rt, &n->tick, TICK_NS);
+}
+
+static void on_start(struct rt_msg *m)
+{
+    on_tick(&container_of(m, struct nexus_end, start)->tick);
+}
+
+/* ---- the program ----------------------------------------------------------------------------------------- */
+
+static int inid_main(void *arg)
+{
+    struct client *c = arg;
+    struct scene *sc = c->scene;
+    const int cores[] = { 0, 1, 2, 3 };
+    const struct rt_conf conf = { .cores = cores, .cores_nr = sc->plan.cli_cores[c->id], .mode = sc->plan.cli_mode };
+
+    if (rt_host_new(&c->host, &conf))
+        return 1;
+    for (unsigned i = 0; i < c->nexuses_nr; i++) {
+        struct nexus_end *n = &c->nexus[i];
+
+        n->rt = rt_host_at(c->host, i % conf.cores_nr);
+        memset(&n->tick, 0, sizeof(n->tick));
+        n->tick.fn = on_tick;
+        n->start = (struct rt_msg){ .fn = on_start };
+        n->due_ns = 0;
+        rt_post(n->rt, &n->start);
+    }
+    return rt_host_run(c->host);
+}
+
+static void inid_stopped(void *arg)
+{
+    struct client *c = arg;
+
+    for (unsigned i = 0; i < c->nexuses_nr; i++)    /* their timers were of this host */
+        for (unsigned k = 0; k < c->scene->plan.units; k++) {
+            desk_orphan(&c->nexus[i].desk[k]);
+            pr_orphan(&c->nexus[i].desk[k]);
+        }
+    rt_host_free(c->host);
+    c->host = NULL;
+}
+
+static const struct sim_program inid = { .name = "inid", .main = inid_main, .stopped = inid_stopped };
+
+static void boot_timer(struct sim_timer *t)
+{
+    client_boot(container_of(t, struct client, boot));
+}
+
+void client_boot(struct client *c)
+{
+    if (!sim_machine_is_on(c->machine))
+        sim_machine_on(c->machine);
+    if (c->prog && sim_prog_runs(c->prog))
+        return;
+    sim_start(c->machine, &inid, c, &c->prog);
+}
+
+void client_boot_later(struct client *c, uint64_t ns)
+{
+    c->boot.fn = boot_timer;
+    sim_at(c->scene->w, &c->boot, ns);
+}
+
+void client_gone(struct client *c)
+{
+    for (unsigned i = 0; i < c->nexuses_nr; i++) {
+        struct nexus_end *n = &c->nexus[i];
+
+        for (unsigned k = 0; k < c->scene->plan.units; k++) {
+            desk_orphan(&n->desk[k]);
+            pr_orphan(&n->desk[k]);
+            hist_nexus_again(c->scene->unit[k].hist, n->id);
+        }
+        n->s = NULL;
+        n->life = LIFE_OFF;
+        n->failed = false;
+        n->once = 0;
+        n->breaks++;
+        n->seen_reset = false;
+    }
+    c->host = NULL;
+}
+
+void client_leave(struct client *c)
+{
+    c->leaving = true;
+}
+
+uint8_t nexus_state(const struct nexus_end *n)
+{
+    return n->s ? n->s->state : INI_FREE;
+}

@@ -1,0 +1,296 @@
+/*
+ * scene.h - one seed: a target, one to three initiators, what they do to each other's blocks, and who judges it
+ *
+ * A scene is made from a seed and played once: storm (work under faults), calm (faults end, everything must come
+ * to an end), audit (every sector is read by every session, before and after a power loss of the target), end
+ * (everybody leaves, nothing may be left). Whatever is drawn is drawn from the seed.
+ *
+ * scene.c   what there is, drawn from the seed; its memory
+ * tgtd.c    the target's program, as corelane-targetd composes it
+ * inid.c    an initiator's program: sessions and disks, as corelaned composes them
+ * work.c    requests of one place on one disk, and what they tell the oracle
+ * resv.c    persistent reservations
+ * swarm.c   faults
+ * play.c    the acts, and what has to be true in each
+ *
+ * All of a scene's memory is its own and outside of the programs: it stays when they are killed.
+ */
+#ifndef CORELANE_SIM_SCENE_H
+#define CORELANE_SIM_SCENE_H
+
+#include "initiator/ini.h"
+#include "mpio/disk.h"
+#include "reactor/sim/sim.h"
+#include "rpc/rpc.h"
+#include "target/tgt.h"
+#include "tests/sim/history.h"
+#include "tests/sim/history_pr.h"
+#include "tests/sim/stamp.h"
+
+#define UNITS_MAX   3u
+#define CLIENTS_MAX 3u
+#define SESS_MAX    2u                      /* of one initiator */
+#define NEXUS_MAX   (CLIENTS_MAX * SESS_MAX)
+#define DEPTH_MAX   6u
+#define LEN_MAX     (64u * 1024)            /* bytes of a request */
+#define SECTORS_LEN (LEN_MAX / STAMP_LEN)
+#define CAW_MAX     16u                     /* sectors */
+
+#define SCENE_IQN "iqn.2026-11.test.corelane:sim"
+
+struct scene;
+struct nexus_end;
+struct desk;
+
+/* ---- the table: what hit whom ---------------------------------------------------------------------------- */
+
+/* Faults of ours, beside those of the world. */
+#define SCENE_FAULTS(X)                                                                                          \
+    X(TGT_STOP, "target stopped")                                                                                \
+    X(LUN_RESET, "LUN reset")                                                                                    \
+    X(LOGOUT, "logged out")                                                                                      \
+    X(ABRUPT, "stopped with work under way")                                                                     \
+    X(ABANDON, "disk given up")                                                                                  \
+    X(RESIZE, "LUN resized")                                                                                     \
+    X(ASKED, "asked to log out")                                                                                 \
+    X(DISK_STALL, "disk stalled")                                                                                \
+    X(CLIENT_POWER, "initiator lost power")
+enum scene_fault {
+    SCENE_FAULT_BASE = SIM_FAULT_NR - 1,
+#define X(name, text) SCENE_FAULT_##name,
+    SCENE_FAULTS(X)
+#undef X
+    SCENE_FAULT_NR
+};
+const char *scene_fault_name(unsigned fault);
+
+/* States of a session: those of enum ini_state, and one more. */
+enum { STATE_ONCE = INI_FAILED + 1, STATES };
+const char *scene_state_name(unsigned state);
+
+struct tally {
+    uint64_t hit[SCENE_FAULT_NR][STATES];
+};
+
+/* ---- what is drawn --------------------------------------------------------------------------------------- */
+
+enum work_op { OP_READ, OP_WRITE, OP_FLUSH, OP_UNMAP, OP_ZERO, OP_SAME, OP_CAW, OP_NR };
+
+struct plan {
+    unsigned clients, sessions[CLIENTS_MAX], units;
+    unsigned tgt_cores, cli_cores[CLIENTS_MAX];
+    enum rt_mode tgt_mode, cli_mode;
+    unsigned depth;                         /* requests at once of one session on one unit */
+    uint64_t storm_ns, think_ns;
+    uint32_t weight[OP_NR], fua_ppm, miss_ppm, hot_ppm;
+    bool reservations, aptpl;
+    unsigned chap;                          /* 0: none, 1: initiators prove themselves, 2: the target as well */
+    bool digests;                           /* both, always: bits may be flipped */
+    unsigned login_s, idle_s, stall_s;      /* of the target */
+    uint64_t hold_ns;                       /* how long a session that ended stays away */
+};
+
+/* ---- units ----------------------------------------------------------------------------------------------- */
+
+struct unit_end {
+    struct scene *scene;
+    unsigned number;
+    bool ram;
+    unsigned per_block;                     /* sectors in a block */
+    uint32_t sectors, sectors_max;          /* sectors: as it was made; it may grow to sectors_max */
+    uint32_t hot;                           /* where most requests go: sectors from the start */
+    char path[32];
+    struct hist *hist;
+    struct prh prh;
+    struct desk *pr_desk;                   /* whose command changes reservations now */
+    bool pr_shut;                           /* no new ones: they are being cleared */
+};
+
+/* ---- initiators ------------------------------------------------------------------------------------------ */
+
+struct slot {
+    struct desk *desk;
+    struct rt_timer timer;
+    bool busy;                              /* from submit to the last done */
+    bool waiting;                           /* timer will send it again */
+    uint8_t op;                             /* enum work_op */
+    bool fua, audit;
+    uint32_t first, n;                      /* sectors */
+    uint64_t value, tick, pr_tick;          /* tick: a flush's begin */
+    struct hist_write *write;
+    struct hist_read read;
+    unsigned tries, breaks;
+    struct mpio_io io;
+    struct ini_task task;
+    struct iovec iov[4];
+    uint8_t *buf;                           /* LEN_MAX + 2 * CAW_MAX sectors */
+};
+
+struct desk {                               /* a session's place at a unit */
+    struct nexus_end *nexus;
+    struct unit_end *unit;
+    struct ini_lun *lun;
+    struct mpio_disk *disk;                 /* NULL: not open */
+    bool opening, abandoned;
+    struct slot slot[DEPTH_MAX];
+    uint32_t audit_next;
+    bool audit_done;
+    uint64_t count;                         /* of values written */
+
+    struct {                                /* reservations */
+        struct rt_timer timer;
+        struct ini_task task;
+        struct iovec iov;
+        bool busy, reading;
+        uint64_t tick;
+        uint8_t buf[1024];
+        uint32_t keys;
+    } pr;
+};
+
+enum nexus_life { LIFE_OFF, LIFE_RUN, LIFE_CLOSING, LIFE_STOPPING, LIFE_STOPPED };
+enum nexus_way { WAY_DRAIN, WAY_ABRUPT, WAY_ABANDON };
+
+struct nexus_end {
+    struct scene *scene;
+    struct client *client;
+    unsigned id;
+    struct rt *rt;                          /* valid while its program runs */
+    struct rt_msg start;
+    struct rt_timer tick;
+    struct ini_conf conf;
+    struct ini_sess *s;                     /* NULL: none */
+    uint8_t life, way;
+    bool failed;
+    uint64_t due_ns;                        /* when it logs in again */
+    unsigned breaks;                        /* connections lost */
+    unsigned once;                          /* commands under way that must not be sent twice */
+    struct desk desk[UNITS_MAX];
+    struct sim_rng rng;
+    uint64_t conn_id;                       /* of its last connection */
+
+    uint8_t seen_state, seen_once;          /* the swarm's */
+    bool seen_reset;
+    uint16_t seen_lun;
+    uint64_t seen_aborts;
+};
+
+struct client {
+    struct scene *scene;
+    unsigned id, nexuses_nr;
+    char name[8];
+    struct sim_machine *machine;
+    struct sim_prog *prog;
+    struct rt_host *host;
+    bool leaving;                           /* its sessions end, then it does */
+    struct nexus_end nexus[SESS_MAX];
+    struct sim_timer boot;
+};
+
+/* ---- the target ------------------------------------------------------------------------------------------ */
+
+struct tgtd {
+    struct scene *scene;
+    struct sim_machine *machine;
+    struct sim_prog *prog;
+    struct rt_host *host;
+    struct tgt *tgt;
+    struct rpc_server *rpc;
+    struct rt_timer limit;
+    bool serves, stopping, clean, boot_set;
+    unsigned starts;
+    uint64_t sync_failed_ns;                /* a unit takes no more writes since; 0: none */
+    struct sim_timer boot, watch;
+};
+
+/* A request to the target's control socket, by a program of its own. */
+struct ctl {
+    struct scene *scene;
+    struct rt_host *host;
+    struct rt_sock *sock;
+    struct rt_op op;
+    struct rt_addr addr;
+    struct iovec iov;
+    char text[512], answer[4096];
+    size_t len;
+    struct sim_prog *prog;
+};
+
+/* ---- all of it ------------------------------------------------------------------------------------------- */
+
+enum act { ACT_STORM, ACT_CALM, ACT_AUDIT, ACT_END };
+
+struct scene {
+    struct sim *w;
+    uint64_t seed;
+    struct plan plan;
+    struct sim_rng rng, fault_rng;
+    enum act act;
+    struct tgtd tgtd;
+    struct ctl ctl;
+    struct client client[CLIENTS_MAX];
+    struct nexus_end *nexus[NEXUS_MAX];
+    unsigned nexuses_nr;
+    struct unit_end unit[UNITS_MAX];
+    struct swarm *swarm;
+    bool verbose;
+
+    bool failed;
+    char why[6000];
+    struct tally *tally;
+    uint64_t requests;
+};
+
+/* The first of a seed counts; the world stops. */
+void scene_fail(struct scene *sc, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+#define scene_log(sc, ...) do { if ((sc)->verbose) sim_logf((sc)->w, __VA_ARGS__); } while (0)
+
+/* scene.c. Everything there is, nothing running. @buffers: SCENE_BUFFERS bytes for requests, borrowed. */
+#define SCENE_BUF_LEN (LEN_MAX + 2 * CAW_MAX * STAMP_LEN)
+#define SCENE_BUFFERS ((size_t)NEXUS_MAX * UNITS_MAX * DEPTH_MAX * SCENE_BUF_LEN)
+struct scene *scene_new(uint64_t seed, uint8_t *buffers, struct tally *tally);
+void scene_free(struct scene *sc);
+
+/* tgtd.c */
+void tgtd_boot(struct scene *sc);           /* starts it now, if it can be */
+void tgtd_boot_later(struct scene *sc, uint64_t ns);
+void tgtd_gone(struct scene *sc, bool power);   /* it was killed */
+void tgtd_stop(struct scene *sc);           /* as asked to by SIGTERM */
+bool tgtd_whole(const struct scene *sc);    /* it serves all its units */
+void tgtd_ask(struct scene *sc, const char *method, const char *params);   /* one at a time; else nothing happens */
+void tgtd_ask_logout(struct scene *sc);     /* has all initiators asked to log out */
+
+/* inid.c */
+void client_boot(struct client *c);
+void client_boot_later(struct client *c, uint64_t ns);
+void client_gone(struct client *c);         /* it was killed */
+void client_leave(struct client *c);        /* logs out everywhere and ends */
+void nexus_close(struct nexus_end *n, enum nexus_way way);   /* on its core */
+uint8_t nexus_state(const struct nexus_end *n);              /* enum ini_state; any time */
+
+/* work.c; on the nexus's core but for desk_orphan() */
+void desk_start(struct desk *d);            /* its disk is open */
+bool desk_idle(const struct desk *d);       /* no request of it is under way */
+void desk_orphan(struct desk *d);           /* its program is dead */
+void desk_audit(struct desk *d);            /* reads all of it once */
+
+/* resv.c; likewise */
+void pr_start(struct desk *d);
+void pr_orphan(struct desk *d);
+
+/* swarm.c */
+struct swarm *swarm_new(struct scene *sc);
+void swarm_start(struct scene *sc);
+void swarm_free(struct swarm *s);
+void swarm_note(struct scene *sc, enum scene_fault f, const struct nexus_end *n);   /* NULL: all of them */
+
+/* play.c */
+struct result {
+    bool failed;
+    char why[6000];
+    uint64_t sim_ns, requests, checked, skipped, judged, events, fingerprint;
+    uint32_t clusters_max;
+};
+void scene_play(uint64_t seed, uint8_t *buffers, bool verbose, struct tally *tally, struct result *out);
+
+#endif

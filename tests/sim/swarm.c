@@ -1,0 +1,595 @@
+/*
+ * swarm.c - faults: which kinds there are in a scene and how many, drawn from its seed
+ *
+ * Each scene has a random few of all kinds, so that one does not hide what another would show. Some come by
+ * probability (the world draws them for each segment, each operation of a disk), some at random times, and some
+ * lie in wait: for a session to come into a state, or to send a command that must not be sent twice. What was hit is
+ * counted by kind and by the state of the session it happened to.
+ */
+#include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "initiator/ini_internal.h"
+#include "tests/sim/scene.h"
+
+enum kind {
+    K_RESET, K_CUT, K_HALF_CLOSE, K_BLACKHOLE, K_FLIP, K_PARTITION, K_KILL_CLIENT, K_POWER_CLIENT, K_KILL_TGT,
+    K_POWER_TGT, K_STOP_TGT, K_STALL, K_LUN_RESET, K_LOGOUT, K_ABRUPT, K_ABANDON, K_RESIZE, K_ASK, KINDS,
+};
+
+/* How many there are in a storm at most, in a scene that has the kind; and whether it may lie in wait. */
+static const struct {
+    uint8_t most;
+    bool waits;
+} kinds[KINDS] = {
+    [K_RESET] = { 20, true },       [K_CUT] = { 20, true },        [K_HALF_CLOSE] = { 10, true },
+    [K_BLACKHOLE] = { 6, true },    [K_FLIP] = { 20, true },       [K_PARTITION] = { 6, true },
+    [K_KILL_CLIENT] = { 5, true },  [K_POWER_CLIENT] = { 3, true }, [K_KILL_TGT] = { 5, true },
+    [K_POWER_TGT] = { 5, true },    [K_STOP_TGT] = { 4, true },    [K_STALL] = { 4, true },
+    [K_LUN_RESET] = { 10, true },   [K_LOGOUT] = { 8, false },     [K_ABRUPT] = { 5, false },
+    [K_ABANDON] = { 5, true },      [K_RESIZE] = { 4, true },      [K_ASK] = { 4, true },
+};
+
+#define LATER_MAX  64u                      /* things to be done, or undone, at a time to come */
+#define AMBUSH_MAX 6u
+
+struct later {
+    struct sim_timer timer;
+    struct scene *scene;
+    void (*fn)(struct later *l);
+    bool busy;
+    enum kind kind;
+    struct nexus_end *nexus;
+    uint64_t conn_id;
+    bool to, from;                          /* partition: which way */
+};
+
+struct every {                              /* a kind that comes at random times */
+    struct sim_timer timer;
+    struct scene *scene;
+    enum kind kind;
+    uint64_t mean_ns;
+};
+
+struct ambush {
+    uint8_t kind, state;
+    unsigned left;                          /* times */
+};
+
+struct swarm {
+    struct scene *scene;
+    struct every every[KINDS];
+    struct later later[LATER_MAX];
+    struct ambush ambush[AMBUSH_MAX];
+    unsigned ambushes;
+    uint32_t size_asked;                    /* sectors of unit 0 */
+};
+
+static uint64_t draw(struct scene *sc, uint64_t lo, uint64_t hi)
+{
+    return sim_rng_range(&sc->fault_rng, lo, hi);
+}
+
+static bool one_in(struct scene *sc, unsigned n)
+{
+    return !sim_rng_below(&sc->fault_rng, n);
+}
+
+/* ---- the tally ------------------------------------------------------------------------------------------- */
+
+static void hit(struct scene *sc, unsigned fault, const struct nexus_end *n)
+{
+    uint8_t st = nexus_state(n);
+
+    sc->tally->hit[fault][st]++;
+    if (n->once && st == INI_UP)
+        sc->tally->hit[fault][STATE_ONCE]++;
+}
+
+static void hit_all(struct scene *sc, unsigned fault)
+{
+    for (unsigned i = 0; i < sc->nexuses_nr; i++)
+        hit(sc, fault, sc->nexus[i]);
+}
+
+void swarm_note(struct scene *sc, enum scene_fault f, const struct nexus_end *n)
+{
+    scene_log(sc, "fault: %s, nexus %d", scene_fault_name(f), n ? (int)n->id : -1);
+    if (n)
+        hit(sc, f, n);
+    else
+        hit_all(sc, f);
+}
+
+/* Each session has an address of the target's to itself. */
+static struct nexus_end *conn_nexus(struct scene *sc, const struct rt_addr *target)
+{
+    const uint8_t *ip = (const uint8_t *)&target->in.sin_addr;
+
+    if (target->sa.sa_family != AF_INET || ip[0] != 10 || ip[2] != 1)
+        return NULL;
+    for (unsigned i = 0; i < sc->nexuses_nr; i++)
+        if (sc->nexus[i]->id + 1 == ip[3])
+            return sc->nexus[i];
+    return NULL;
+}
+
+static void on_fault(void *arg, enum sim_fault f, struct sim_machine *m, struct sim_conn *c)
+{
+    struct scene *sc = arg;
+    struct sim_conn_info info;
+    const struct nexus_end *n;
+
+    if (f == SIM_FAULT_SYNC_EIO && m == sc->tgtd.machine) {
+        for (unsigned i = 0; i < sc->plan.units; i++)
+            hist_sync_failed(sc->unit[i].hist);
+        if (!sc->tgtd.sync_failed_ns)
+            sc->tgtd.sync_failed_ns = sim_now(sc->w);
+    }
+    if (c) {
+        sim_conn_info(c, &info);
+        if ((n = conn_nexus(sc, &info.addr[1])))
+            hit(sc, f, n);
+        return;
+    }
+    if (!m || m == sc->tgtd.machine) {
+        hit_all(sc, f);
+        return;
+    }
+    for (unsigned i = 0; i < sc->nexuses_nr; i++)
+        if (sc->nexus[i]->client->machine == m)
+            hit(sc, f, sc->nexus[i]);
+}
+
+/* ---- later ----------------------------------------------------------------------------------------------- */
+
+static void later_fired(struct sim_timer *t)
+{
+    struct later *l = container_of(t, struct later, timer);
+
+    l->busy = false;
+    if (!l->scene->failed)
+        l->fn(l);
+}
+
+/* NULL: too much is to be done already; then it is left. */
+static struct later *later_new(struct scene *sc, void (*fn)(struct later *l), uint64_t ns)
+{
+    for (unsigned i = 0; i < LATER_MAX; i++) {
+        struct later *l = &sc->swarm->later[i];
+
+        if (l->busy)
+            continue;
+        l->busy = true;
+        l->scene = sc;
+        l->fn = fn;
+        l->timer.fn = later_fired;
+        sim_at(sc->w, &l->timer, ns);
+        return l;
+    }
+    return NULL;
+}
+
+static uint64_t hold(struct scene *sc)
+{
+    return draw(sc, RT_MS, 10 * RT_MS) << draw(sc, 0, 10);  /* to 10 s */
+}
+
+/* ---- connections ----------------------------------------------------------------------------------------- */
+
+static void unhole(struct later *l)
+{
+    struct sim_conn *c = sim_conn_find(l->scene->w, l->conn_id);
+
+    if (c)
+        sim_fault_blackhole(c, false);
+}
+
+static void do_conn(struct scene *sc, enum kind k, struct nexus_end *n)
+{
+    struct sim_conn *c = sim_conn_find(sc->w, n->conn_id);
+    const unsigned end = (unsigned)draw(sc, 0, 1);
+    struct later *l;
+
+    if (!c)
+        return;
+    switch (k) {
+    case K_RESET: sim_fault_reset(c); break;
+    case K_CUT: sim_fault_cut(c, end, draw(sc, 1, 48) << draw(sc, 0, 6)); break;
+    case K_HALF_CLOSE: sim_fault_half_close(c, end); break;
+    case K_FLIP:
+        if (n->s && n->s->state >= INI_UP && n->s->conn >= CONN_FULL && n->s->conn <= CONN_LOGOUT &&
+            sc->plan.digests)
+            sim_fault_flip(c, end);
+        break;
+    default:
+        if (!(l = later_new(sc, unhole, hold(sc))))
+            return;
+        l->conn_id = n->conn_id;
+        sim_fault_blackhole(c, true);
+    }
+}
+
+static void unpart(struct later *l)
+{
+    struct scene *sc = l->scene;
+
+    if (l->to)
+        sim_partition(l->nexus->client->machine, sc->tgtd.machine, false);
+    if (l->from)
+        sim_partition(sc->tgtd.machine, l->nexus->client->machine, false);
+}
+
+static void do_partition(struct scene *sc, struct nexus_end *n)
+{
+    struct later *l = later_new(sc, unpart, hold(sc) * (one_in(sc, 4) ? 4 : 1));
+
+    if (!l)
+        return;
+    l->nexus = n;
+    l->to = !one_in(sc, 3);
+    l->from = !l->to || !one_in(sc, 3);
+    if (l->to)
+        sim_partition(n->client->machine, sc->tgtd.machine, true);
+    if (l->from)
+        sim_partition(sc->tgtd.machine, n->client->machine, true);
+}
+
+/* ---- programs and machines ------------------------------------------------------------------------------- */
+
+static void do_kill_client(struct scene *sc, struct client *c, bool power)
+{
+    if (!sim_prog_runs(c->prog))
+        return;
+    if (power)
+        for (unsigned i = 0; i < c->nexuses_nr; i++)
+            swarm_note(sc, SCENE_FAULT_CLIENT_POWER, &c->nexus[i]);
+    if (power)
+        sim_machine_off(c->machine);
+    else
+        sim_kill(c->prog);
+    client_gone(c);
+    client_boot_later(c, hold(sc));
+}
+
+static void do_kill_tgt(struct scene *sc, bool power)
+{
+    struct tgtd *d = &sc->tgtd;
+
+    if (!power && !sim_prog_runs(d->prog))
+        return;
+    if (!sim_machine_is_on(d->machine))
+        return;
+    if (power)
+        sim_machine_off(d->machine);
+    else
+        sim_kill(d->prog);
+    tgtd_gone(sc, power);
+    tgtd_boot_later(sc, hold(sc));
+}
+
+static void unstall(struct later *l)
+{
+    sim_disk_stall(l->scene->tgtd.machine, false);
+}
+
+static void do_stall(struct scene *sc)
+{
+    if (!later_new(sc, unstall, hold(sc)))
+        return;
+    swarm_note(sc, SCENE_FAULT_DISK_STALL, NULL);
+    sim_disk_stall(sc->tgtd.machine, true);
+}
+
+/* ---- what users do --------------------------------------------------------------------------------------- */
+
+static void reset_over(void *user, int resp, int err)
+{
+    (void)user, (void)resp, (void)err;
+}
+
+static void call_reset(void *arg)
+{
+    struct nexus_end *n = arg;
+    const struct plan *p = &n->scene->plan;
+
+    ini_lun_reset(n->s, (uint16_t)draw(n->scene, 0, p->units - 1), reset_over, NULL);
+}
+
+static void call_drain(void *arg)
+{
+    nexus_close(arg, WAY_DRAIN);
+}
+
+static void call_abrupt(void *arg)
+{
+    nexus_close(arg, WAY_ABRUPT);
+}
+
+static void call_abandon(void *arg)
+{
+    nexus_close(arg, WAY_ABANDON);
+}
+
+static void do_session(struct scene *sc, enum kind k, struct nexus_end *n)
+{
+    if (!n->s || n->life != LIFE_RUN)
+        return;
+    switch (k) {
+    case K_LUN_RESET:
+        swarm_note(sc, SCENE_FAULT_LUN_RESET, n);
+        sim_call(n->rt, call_reset, n);
+        break;
+    case K_LOGOUT:
+        swarm_note(sc, SCENE_FAULT_LOGOUT, n);
+        sim_call(n->rt, call_drain, n);
+        break;
+    case K_ABRUPT:
+        swarm_note(sc, SCENE_FAULT_ABRUPT, n);
+        sim_call(n->rt, call_abrupt, n);
+        break;
+    default:
+        swarm_note(sc, SCENE_FAULT_ABANDON, n);
+        sim_call(n->rt, call_abandon, n);
+    }
+}
+
+static void do_resize(struct scene *sc)
+{
+    struct swarm *s = sc->swarm;
+    const struct unit_end *u = &sc->unit[0];
+    char params[128];
+
+    if (s->size_asked + 8 > u->sectors_max)
+        return;
+    s->size_asked += (uint32_t)draw(sc, 1, (u->sectors_max - s->size_asked) / 8) * 8;
+    snprintf(params, sizeof(params), "\"iqn\":\"" SCENE_IQN "\",\"lun\":0,\"size\":%u", s->size_asked * STAMP_LEN);
+    swarm_note(sc, SCENE_FAULT_RESIZE, NULL);
+    tgtd_ask(sc, "lun.resize", params);
+}
+
+static void do_fault(struct scene *sc, enum kind k, struct nexus_end *n)
+{
+    if (!n)
+        n = sc->nexus[sim_rng_below(&sc->fault_rng, sc->nexuses_nr)];
+    switch (k) {
+    case K_RESET:
+    case K_CUT:
+    case K_HALF_CLOSE:
+    case K_BLACKHOLE:
+    case K_FLIP: do_conn(sc, k, n); break;
+    case K_PARTITION: do_partition(sc, n); break;
+    case K_KILL_CLIENT: do_kill_client(sc, n->client, false); break;
+    case K_POWER_CLIENT: do_kill_client(sc, n->client, true); break;
+    case K_KILL_TGT: do_kill_tgt(sc, false); break;
+    case K_POWER_TGT: do_kill_tgt(sc, true); break;
+    case K_STOP_TGT: tgtd_stop(sc); break;
+    case K_STALL: do_stall(sc); break;
+    case K_RESIZE: do_resize(sc); break;
+    case K_ASK: tgtd_ask_logout(sc); break;
+    default: do_session(sc, k, n); break;
+    }
+}
+
+/* ---- lying in wait --------------------------------------------------------------------------------------- */
+
+static void ambush_fired(struct later *l)
+{
+    if (l->scene->act == ACT_STORM)
+        do_fault(l->scene, l->kind, l->nexus);
+}
+
+static void ambush_look(struct scene *sc, struct nexus_end *n, uint8_t state)
+{
+    struct swarm *s = sc->swarm;
+
+    if (sc->act != ACT_STORM)
+        return;
+    for (unsigned i = 0; i < s->ambushes; i++) {
+        struct ambush *a = &s->ambush[i];
+        struct later *l;
+
+        if (a->state != state || !a->left || !one_in(sc, 3))
+            continue;
+        a->left--;
+        l = later_new(sc, ambush_fired, one_in(sc, 2) ? 0 : draw(sc, 0, 40 * RT_US) << draw(sc, 0, 6));
+        if (!l)
+            return;
+        l->kind = a->kind;
+        l->nexus = n;
+    }
+}
+
+static void on_connect(void *arg, struct sim_conn *c)
+{
+    struct scene *sc = arg;
+    struct sim_conn_info info;
+    struct nexus_end *n;
+
+    sim_conn_info(c, &info);
+    n = conn_nexus(sc, &info.addr[1]);
+    if (!n)
+        return;
+    n->conn_id = info.id;
+    ambush_look(sc, n, nexus_state(n));     /* logging in, for the first time or again */
+}
+
+static bool flip_ok(void *arg, struct sim_conn *c, unsigned from)
+{
+    struct scene *sc = arg;
+    struct sim_conn_info info;
+    const struct nexus_end *n;
+
+    (void)from;
+    sim_conn_info(c, &info);
+    n = conn_nexus(sc, &info.addr[1]);
+    /* Digests are there from the full feature phase on; nothing is to protect what comes before. */
+    return sc->plan.digests && n && n->s && n->conn_id == info.id &&
+           (n->s->conn == CONN_FULL || n->s->conn == CONN_LOGOUT);
+}
+
+/* A command may be sent again by its session from here on: the oracle must know before it can be carried out. */
+static void watch_tasks(struct scene *sc, struct nexus_end *n)
+{
+    const struct ini_sess *s = n->s;
+    const bool resets = s && (s->eh.step == EH_LUN_RESET || s->eh.step == EH_CALLER);
+
+    if (s && s->aborts != n->seen_aborts) {
+        n->seen_aborts = s->aborts;
+        for (unsigned i = 0; i < sc->plan.units; i++)
+            hist_nexus_again(sc->unit[i].hist, n->id);
+    }
+    if (resets && !n->seen_reset) {
+        n->seen_reset = true;
+        n->seen_lun = s->eh.lun;
+        hist_reset_begin(sc->unit[n->seen_lun].hist);
+    } else if (!resets && n->seen_reset && s && s->state == INI_UP) {
+        n->seen_reset = false;              /* it was answered, or its session replaced */
+        hist_reset_end(sc->unit[n->seen_lun].hist);
+    }
+}
+
+static void on_event(void *arg)
+{
+    struct scene *sc = arg;
+
+    for (unsigned i = 0; i < sc->nexuses_nr; i++) {
+        struct nexus_end *n = sc->nexus[i];
+        const uint8_t st = nexus_state(n);
+
+        if (st != n->seen_state) {
+            n->seen_state = st;
+            ambush_look(sc, n, st);
+        }
+        if (n->once > n->seen_once)
+            ambush_look(sc, n, STATE_ONCE);
+        n->seen_once = (uint8_t)n->once;
+        watch_tasks(sc, n);
+    }
+}
+
+/* ---- set-up ---------------------------------------------------------------------------------------------- */
+
+static void every_fired(struct sim_timer *t)
+{
+    struct every *e = container_of(t, struct every, timer);
+    struct scene *sc = e->scene;
+
+    if (sc->act != ACT_STORM || sc->failed)
+        return;
+    do_fault(sc, e->kind, NULL);
+    sim_at(sc->w, t, draw(sc, 1, 2 * e->mean_ns));
+}
+
+static uint32_t ppm(struct scene *sc, unsigned of, uint32_t most)
+{
+    return one_in(sc, of) ? (uint32_t)draw(sc, most / 100 + 1, most) >> draw(sc, 0, 5) : 0;
+}
+
+static void net_draw(struct scene *sc)
+{
+    struct sim_net n;
+
+    sim_net_get(sc->w, &n);
+    n.latency_ns = draw(sc, 10 * RT_US, 40 * RT_US) << draw(sc, 0, 6);
+    n.jitter_ns = draw(sc, 0, 2 * n.latency_ns);
+    n.window = (uint32_t)draw(sc, 4096, 16384) << draw(sc, 0, 5);
+    n.segment_max = (uint32_t)draw(sc, 100, 65536);
+    n.split_ppm = (uint32_t)draw(sc, 0, 400000);
+    n.pause_ppm = (uint32_t)draw(sc, 0, 50000);
+    n.reset_ppm = ppm(sc, 4, 2000);
+    n.half_close_ppm = ppm(sc, 6, 1000);
+    n.blackhole_ppm = ppm(sc, 6, 500);
+    n.blackhole_ns = hold(sc);
+    n.stall_ppm = ppm(sc, 4, 5000);
+    n.stall_ns = hold(sc);
+    n.flip_ppm = sc->plan.digests ? ppm(sc, 2, 3000) : 0;
+    n.refuse_ppm = ppm(sc, 3, 300000);
+    n.connect_lost_ppm = ppm(sc, 4, 200000);
+    n.connect_timeout_ns = draw(sc, 1, 30) * RT_S;
+    n.tcp_timeout_ns = draw(sc, 2, 60) * RT_S;
+    sim_net_set(sc->w, &n);
+}
+
+static void disk_draw(struct scene *sc)
+{
+    struct sim_disk d;
+
+    sim_disk_get(sc->tgtd.machine, &d);
+    d.latency_ns = draw(sc, 5 * RT_US, 20 * RT_US) << draw(sc, 0, 6);
+    d.jitter_ns = draw(sc, 0, 4 * d.latency_ns);
+    d.sync_ns = draw(sc, 20 * RT_US, 100 * RT_US) << draw(sc, 0, 6);
+    d.sync_jitter_ns = draw(sc, 0, 4 * d.sync_ns);
+    d.read_eio_ppm = ppm(sc, 5, 5000);
+    d.write_eio_ppm = ppm(sc, 5, 5000);
+    d.sync_eio_ppm = ppm(sc, 5, 40000);
+    d.enospc_ppm = ppm(sc, 5, 5000);
+    d.slow_ppm = ppm(sc, 4, 5000);
+    d.slow_ns = hold(sc);
+    d.torn_ppm = ppm(sc, 2, 100000);
+    d.save_ppm = ppm(sc, 4, 400000);
+    d.load_ppm = ppm(sc, 6, 200000);
+    sim_disk_set(sc->tgtd.machine, &d);
+}
+
+static void sched_draw(struct scene *sc)
+{
+    struct sim_sched c;
+
+    sim_sched_get(sc->w, &c);
+    c.wake_jitter_ns = (uint32_t)draw(sc, 100, 1000) << draw(sc, 0, 6);
+    c.late_mail_ppm = (uint32_t)draw(sc, 0, 400000);
+    c.hiccup_ppm = ppm(sc, 3, 2000);
+    c.hiccup_ns = hold(sc) / 8;
+    c.work_jitter_ns = draw(sc, RT_US, 100 * RT_US) << draw(sc, 0, 6);
+    sim_sched_set(sc->w, &c);
+}
+
+struct swarm *swarm_new(struct scene *sc)
+{
+    struct swarm *s = calloc(1, sizeof(*s));
+
+    if (!s)
+        abort();
+    s->scene = sc;
+    s->size_asked = sc->unit[0].sectors;
+    return s;
+}
+
+void swarm_free(struct swarm *s)
+{
+    free(s);
+}
+
+void swarm_start(struct scene *sc)
+{
+    struct swarm *s = sc->swarm;
+
+    sim_on_event(sc->w, on_event, sc);
+    sim_on_fault(sc->w, on_fault, sc);
+    sim_on_connect(sc->w, on_connect, sc);
+    sim_on_flip(sc->w, flip_ok, sc);
+    net_draw(sc);
+    disk_draw(sc);
+    sched_draw(sc);
+    for (unsigned k = 0; k < KINDS; k++) {
+        if (!one_in(sc, 3))
+            continue;
+        s->every[k] = (struct every){ .timer.fn = every_fired, .scene = sc, .kind = k };
+        s->every[k].mean_ns = sc->plan.storm_ns / draw(sc, 1, kinds[k].most);
+        sim_at(sc->w, &s->every[k].timer, draw(sc, 1, 2 * s->every[k].mean_ns));
+    }
+    s->ambushes = (unsigned)draw(sc, 0, AMBUSH_MAX);
+    for (unsigned i = 0; i < s->ambushes; i++) {
+        struct ambush *a = &s->ambush[i];
+
+        do
+            a->kind = (uint8_t)draw(sc, 0, KINDS - 1);
+        while (!kinds[a->kind].waits);
+        a->state = (uint8_t)draw(sc, 0, STATES - 1);
+        a->left = (unsigned)draw(sc, 1, 4);
+    }
+}
