@@ -55,7 +55,8 @@ $(B)/unit/%: $(B)/tests/unit/%.o $$(call arch,$$(call down,$$(firstword $$(subst
 	@mkdir -p $(@D)
 	$(Q)$(CC) $(ALLFLAGS) $(LDFLAGS) -o $@ $^ $(LIBS) -lcmocka
 
-include tests/sim/sim.mk
+include tests/sim/sim.mk tests/sim/work.mk tests/proxy/proxy.mk
+
 # Programs in which allocations fail in turn: tests/unit/fail.h stands in for the allocators
 FAIL_WRAP := $(foreach f,malloc calloc realloc aligned_alloc posix_memalign strdup strndup free rt_mem_alloc rt_mem_free,-Wl$(,)--wrap=$(f))
 $(patsubst tests/unit/%.c,$(B)/unit/%,$(wildcard tests/unit/*/test_fail_*.c)): LDFLAGS += $(FAIL_WRAP)
@@ -117,8 +118,6 @@ deps-build:
 	$(Q)packaging/deps.sh build
 
 tests: $(TESTS)
-
-include tests/proxy/proxy.mk
 
 # bench/bench_ROOM_x.c: what measures one room alone, linked with the rooms up to iscsi
 $(B)/bench_%: $(B)/bench/bench_%.o $$(call arch,$$(call down,iscsi))

@@ -64,7 +64,7 @@ static int serve(struct tgtd *d)
         (err = rt_signals(rt_host_at(d->host, 0), signals, signalled, d)))
         return err;
     d->limit.fn = limit_over;
-    return rt_host_run(d->host);
+    return 0;                               /* the world turns the reactors */
 }
 
 static void close_all(struct tgtd *d)
@@ -279,7 +279,7 @@ static int ctl_main(void *arg)
         return 1;
     c->op = (struct rt_op){ .done = ctl_started };
     rt_defer(rt_host_at(c->host, 0), &c->op);
-    return rt_host_run(c->host);
+    return 0;                               /* the world turns the reactors */
 }
 
 static void ctl_stopped(void *arg)
