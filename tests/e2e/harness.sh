@@ -135,10 +135,10 @@ start_proxy() {
         { echo "# the proxy does not start:"; sed 's/^/# /' "$E2E_DIR/proxy.log"; return 1; }
     FRONT=$(sed -n 's/.*listening at //p' "$E2E_DIR/proxy.log")
 }
-proxy_told() { [ "$(grep -c '# told:' "$E2E_DIR/proxy.log")" -gt "$1" ]; }
+proxy_told() { [ "$(grep -c '# done:' "$E2E_DIR/proxy.log")" -gt "$1" ]; }
 proxy_tell() {
     local before
-    before=$(grep -c '# told:' "$E2E_DIR/proxy.log")
+    before=$(grep -c '# done:' "$E2E_DIR/proxy.log")
     echo "$1" 1<>"$E2E_DIR/proxy.ctl" # opened for reading too: never waits for a proxy that is gone
     e2e_wait 30 proxy_told "$before"
 }

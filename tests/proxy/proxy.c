@@ -240,13 +240,18 @@ static void fd_close(int fd, bool reset)
     close(fd);
 }
 
+static void link_say(struct link *k, const char *word)
+{
+    say(k->proxy, "# conn %" PRIu32 " %s: up %" PRIu64 " of %" PRIu64 " bytes, down %" PRIu64 " of %" PRIu64, k->nr,
+        word, lane_of(k, WAY_UP)->out, lane_of(k, WAY_UP)->in, lane_of(k, WAY_DOWN)->out,
+        lane_of(k, WAY_DOWN)->in);
+}
+
 static void link_end(struct link *k)
 {
     struct proxy *p = k->proxy;
 
-    say(p, "# conn %" PRIu32 " %s: up %" PRIu64 " of %" PRIu64 " bytes, down %" PRIu64 " of %" PRIu64, k->nr,
-        k->reset ? "reset" : "closed", lane_of(k, WAY_UP)->out, lane_of(k, WAY_UP)->in,
-        lane_of(k, WAY_DOWN)->out, lane_of(k, WAY_DOWN)->in);
+    link_say(k, k->reset ? "reset" : "closed");
     fd_close(k->fd[WAY_UP], k->reset);
     fd_close(k->fd[WAY_DOWN], k->reset);
     rt_list_del(&k->link);
@@ -414,11 +419,13 @@ static void control_line(struct proxy *p, const char *line, uint64_t now)
     struct step s;
     int ret;
 
-    say(p, "# told: %s", line);
     if (!strcmp(line, "calm")) {
         calm(p);
     } else if (!strcmp(line, "go")) {
         p->calm = false;
+    } else if (!strcmp(line, "show")) {
+        rt_list_for (l, &p->links)
+            link_say(rt_list_entry(l, struct link, link), "is open");
     } else if ((ret = step_parse(&s, line, why)) < 0) {
         say(p, "# '%s': %s", line, why);
     } else if (ret && !(s.timed && !s.where)) {
@@ -426,6 +433,7 @@ static void control_line(struct proxy *p, const char *line, uint64_t now)
     } else if (ret) {
         step_do(p, &s, now);
     }
+    say(p, "# done: %s", line);
 }
 
 static void control_read(struct proxy *p, uint64_t now)
