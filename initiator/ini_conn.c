@@ -109,10 +109,12 @@ static void logout_response(struct ini_sess *s, const struct iscsi_pdu *pdu, con
     (void)data;
     if (!ini_ctl_answered(s, INI_TAG_LOGOUT, pdu->itt))
         return;
-    if (s->state == INI_LOGOUT)
+    if (s->state == INI_LOGOUT) {
+        s->logged_out = pdu->logout.response == ISCSI_LOGOUT_OK && !s->ghosts;
         ini_conn_end(s);
-    else
+    } else {
         ini_conn_lost(s, 0, "the target asked for a new login");
+    }
 }
 
 /* A SCSI event: sense data as in a response. Only "the list of LUNs changed" means something to a session. */

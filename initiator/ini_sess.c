@@ -259,6 +259,11 @@ void ini_sess_free(struct ini_sess *s)
     free(s);
 }
 
+bool ini_sess_logged_out(const struct ini_sess *s)
+{
+    return s->logged_out;
+}
+
 /* ---- set-up and questions ------------------------------------------------------------------------------- */
 
 /* RFC 7143 11.12.5: T 10b, a random qualifier. */

@@ -58,6 +58,17 @@ struct att *att_find(struct mgr *m, const char *name_or_path)
     return NULL;
 }
 
+bool att_has_isid(const struct mgr *m, const uint8_t isid[static 6])
+{
+    rt_list_for (l, &m->atts) {
+        const struct att *a = rt_list_entry(l, struct att, link);
+
+        if (a->has_isid && !memcmp(a->isid, isid, 6))
+            return true;
+    }
+    return false;
+}
+
 /* "iqn.2026-11.org.example:disk" and 0 are "disk-0"; a name of another kind is taken whole. */
 void att_name_make(const struct mgr *m, const char *iqn, unsigned lun, char out[static MGR_NAME_MAX + 1])
 {
@@ -442,7 +453,7 @@ static void att_look(struct att *a)
     hop_go(&a->hop, a->mgr->rt, a->sess->rt, core_look, looked);
 }
 
-static void sess_ready(struct sess_wait *w, int err, const char *why)
+static void sess_settled(struct sess_wait *w, int err, const char *why)
 {
     struct att *a = container_of(w, struct att, sess_wait);
 
@@ -452,12 +463,29 @@ static void sess_ready(struct sess_wait *w, int err, const char *why)
         att_look(a);
 }
 
+/* A write of an older session that is still on its way must not land after those of this disk. */
+static void att_settle(struct att *a)
+{
+    a->sess_wait.fn = sess_settled;
+    isid_settle(a->sess, &a->sess_wait);
+}
+
+static void sess_ready(struct sess_wait *w, int err, const char *why)
+{
+    struct att *a = container_of(w, struct att, sess_wait);
+
+    if (err)
+        att_failed(a, err, why);
+    else
+        att_settle(a);
+}
+
 static struct sess *sess_of_isid(struct mgr *m, const uint8_t isid[static 6])
 {
     rt_list_for (l, &m->sessions) {
         struct sess *s = rt_list_entry(l, struct sess, link);
 
-        if (s->state <= SESS_UP && !memcmp(s->conf.isid, isid, 6))
+        if (sess_serves(s) && !memcmp(s->conf.isid, isid, 6))
             return s;
     }
     return NULL;
@@ -476,7 +504,7 @@ static void att_start(struct att *a)
     }
     sess_use(a->sess);
     if (a->sess->state == SESS_UP) {
-        att_look(a);
+        att_settle(a);
         return;
     }
     if (a->state != ATT_WAITING)

@@ -110,10 +110,23 @@ static void restore_entry(struct mgr *m, const json_t *entry)
         rt_log(RT_ERR, "%s/attachments.json: an entry is passed over: %s", m->run_dir, wrong);
     else if (!takes_over) {
         rt_log(RT_WARN, "%s: its device ended with the corelaned of before: attach it again", spec.name);
-        sess_isid_keep(m, spec.wish.iqn, isid);
+        isid_keep(m, spec.wish.iqn, isid, true);
     } else if (!att_open(m, &spec, isid, restored, NULL, why))
         rt_log(RT_ERR, "%s: not taken over: %s", spec.name, why);
     explicit_bzero(&spec, sizeof(spec));
+}
+
+/* After the disks: theirs they log in with again themselves. */
+static void restore_isid(struct mgr *m, const json_t *entry)
+{
+    char iqn[ISCSI_NAME_LEN_MAX + 1];
+    uint8_t isid[6];
+    const char *wrong = isid_entry(entry, iqn, isid);
+
+    if (wrong)
+        rt_log(RT_ERR, "%s/attachments.json: an identity is passed over: %s", m->run_dir, wrong);
+    else if (!att_has_isid(m, isid))
+        isid_keep(m, iqn, isid, true);
 }
 
 /* In the first turn. */
@@ -123,7 +136,8 @@ static void restore(struct rt_op *op, int res)
     json_t *entry;
     size_t i;
 
-    json_array_foreach(m->restore, i, entry) restore_entry(m, entry);
+    json_array_foreach(json_object_get(m->restore, "disks"), i, entry) restore_entry(m, entry);
+    json_array_foreach(json_object_get(m->restore, "identities"), i, entry) restore_isid(m, entry);
     if (m->restore)
         store_save(m, NULL);
     json_decref(m->restore);
@@ -257,7 +271,7 @@ void mgr_free(struct mgr *m)
 {
     if (!m)
         return;
-    sess_isids_free(m);
+    isids_free(m);
     bal_load_free(m->load);
     json_decref(m->restore);
     free(m->save_text);

@@ -4,6 +4,7 @@
  * mgr.c       life: start, taking over, stop; hops between cores
  * settings.c  what a session is to be like: iscsid.conf, node record, parameters
  * sess.c      sessions: made, shared by disks, ended
+ * isid.c      their identities, and what may be left at targets under them
  * attach.c    attachments: a LUN, a disk, a device, in that order, and back
  * list.c      what is known of them, gathered from their cores as JSON
  * discover.c  SendTargets, and keeping what was found
@@ -88,13 +89,16 @@ struct sess {
     char portal[ISCSI_PORTAL_STR_MAX];
     enum sess_state state;
     bool keep;      /* asked for by login: stays when no disk uses it */
+    bool settler;   /* serves nobody: logs in with an old identity, and out, to end what is left under it */
+    bool fresh;     /* its identity was made up for it: no session had it before */
+    bool clean;     /* once it is gone: nothing is left at the target under its identity */
     unsigned users; /* attachments that stand on it or wait for it */
     unsigned holds; /* in the list, on a trip, looked at by a listing */
     int core;
     char why_core[BAL_WHY_MAX];
     char why_failed[MGR_WHY_MAX];
     int err;
-    struct rt_link up_waits, end_waits;
+    struct rt_link up_waits, end_waits, settle_waits;
     struct settings_load load;
     bool loading;
     struct hop start, stop;
@@ -117,13 +121,13 @@ struct sess *sess_shared(struct mgr *m, const struct mgr_wish *wish);
 /* A new one, placed on a core; its login begins. isid: NULL: that of one to the same target which ended, or one
  * made up. Return: NULL: no memory. */
 struct sess *sess_new(struct mgr *m, const struct mgr_wish *wish, const uint8_t *isid, bool keep);
-/* An identity that a session to that target had, of this daemon or the one before: the next one takes it. */
-void sess_isid_keep(struct mgr *m, const char *iqn, const uint8_t isid[static 6]);
-void sess_isids_free(struct mgr *m);
 /* w->fn is called in a coming turn or later, once; 0: it is up. */
 void sess_wait_up(struct sess *s, struct sess_wait *w);
 /* Ends it (if it does not end already) and calls w->fn when it is gone; w may be NULL. */
 void sess_end(struct sess *s, struct sess_wait *w);
+void sess_waits_call(struct rt_link *waits, int err, const char *why); /* each once, and empties the list */
+/* Whether it may be given to who wants a session: is up or will be, and for that. */
+bool sess_serves(const struct sess *s);
 void sess_use(struct sess *s);
 /* The last user of a session that nobody asked to keep ends it. */
 void sess_unuse(struct sess *s);
@@ -132,6 +136,32 @@ void sess_put(struct sess *s);
 bool sess_matches(const struct sess *s, const char *iqn, const struct iscsi_portal *portal /* NULL: any */);
 unsigned sess_count_on(const struct mgr *m, const struct rt *rt);
 struct sess *sess_find(struct mgr *m, unsigned id);
+
+/* ---- identities ------------------------------------------------------------------------------------------ */
+
+/* RFC 7143 10.1.1, conservative reuse: a session that could not log out may have left writes at its target or on their way
+ * there, which would land late, on newer ones. A login with its identity has the target end what is left of it
+ * first. So identities are kept, on record too, until a session with them has logged out in order: the next
+ * session to that target takes one, and no disk is served before the others have been settled. */
+
+/* @owed: something may be left under it; else it is kept for the next session to have one that the target knows. */
+void isid_keep(struct mgr *m, const char *iqn, const uint8_t isid[static 6], bool owed);
+void isids_free(struct mgr *m);
+/* For a new session. Return: whether it was made up. */
+bool isid_choose(struct mgr *m, const char *iqn, uint8_t out[static 6]);
+/* For a new session that is to have this one. */
+void isid_take(struct mgr *m, const uint8_t isid[static 6], uint8_t out[static 6]);
+bool isid_lives(const struct mgr *m, const uint8_t isid[static 6]); /* a session has it that does not end */
+/* w->fn is called when nothing is left at the target of s, which is up, under any other identity of ours (perhaps
+ * at once), or with why not. Sessions log in for that as s did, and out. */
+void isid_settle(struct sess *s, struct sess_wait *w);
+void isid_settled(struct sess *settler); /* it is gone, and clean or not */
+json_t *isid_list(const struct mgr *m);  /* those under which something may be left, as on record; NULL: no memory */
+/* One of that list. Return: NULL, or what is wrong with it. */
+const char *isid_entry(const json_t *entry, char iqn[static ISCSI_NAME_LEN_MAX + 1], uint8_t isid[static 6]);
+#define ISID_STR_MAX 13
+void isid_format(const uint8_t isid[static 6], char out[static ISID_STR_MAX]);
+bool isid_parse(const char *text, uint8_t out[static 6]);
 
 /* ---- attachments ----------------------------------------------------------------------------------------- */
 
@@ -210,6 +240,8 @@ struct att *att_open(struct mgr *m, const struct att_spec *spec, const uint8_t *
 /* w->fn follows; with an error all is as before. */
 void att_close(struct att *a, bool force, struct att_wait *w);
 struct att *att_find(struct mgr *m, const char *name_or_path);
+/* Whether a disk that is taken over is to stand on the session of that identity again. */
+bool att_has_isid(const struct mgr *m, const uint8_t isid[static 6]);
 void att_hold(struct att *a); /* as a listing does that has sent somebody to look at it */
 void att_put(struct att *a);
 /* Whether a name may be given to an attachment. Return: NULL or what is wrong. */
@@ -226,12 +258,12 @@ struct mgr {
     char initiator[ISCSI_NAME_LEN_MAX + 1];
     struct bal_load *load;
     struct rt_link sessions, atts;
-    struct rt_link isids; /* of sessions that ended */
+    struct rt_link isids; /* identities of sessions that ended */
     unsigned sess_last;
     uint64_t start_s;
     bool stopping;
     struct rt_op restore_op;
-    json_t *restore; /* what attachments.json said at start */
+    json_t *restore; /* attachments.json as it was at start; NULL: nothing to take over */
 
     struct rt_work save_work; /* attachments.json */
     char *save_text;
@@ -246,7 +278,7 @@ struct mgr {
 };
 
 void store_save(struct mgr *m, struct store_wait *w /* may be NULL */);
-json_t *store_load(struct mgr *m); /* blocks; NULL: nothing to take over */
+json_t *store_load(struct mgr *m); /* blocks; NULL: nothing to take over; else "disks" is a list in it */
 /* One entry of it. Return: NULL or what is wrong with it. */
 const char *store_entry(const json_t *entry, struct att_spec *spec, uint8_t isid[static 6], bool *takes_over);
 

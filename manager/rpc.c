@@ -338,7 +338,7 @@ static void login_start(struct mgr *m, struct rpc_call *call, const struct mgr_w
     rt_list_for (l, &m->sessions) {
         struct sess *s = rt_list_entry(l, struct sess, link);
 
-        if (lg->nr < wanted && s->state <= SESS_UP && sess_matches(s, wish->iqn, &wish->portal))
+        if (lg->nr < wanted && sess_serves(s) && sess_matches(s, wish->iqn, &wish->portal))
             login_add(lg, s, false);
     }
     while (lg->nr < wanted && !lg->err) {

@@ -31,7 +31,7 @@ void sess_put(struct sess *s)
     free(s);
 }
 
-static void waits_call(struct rt_link *list, int err, const char *why)
+void sess_waits_call(struct rt_link *list, int err, const char *why)
 {
     struct rt_link *l, mine;
 
@@ -55,8 +55,14 @@ static void told_up(struct rt_msg *m)
     if (s->state != SESS_LOGIN)
         return;
     s->state = SESS_UP;
+    if (s->settler) {
+        rt_log(RT_NOTICE, "%s: a session of before is ended, of which something might have been left there",
+               s->wish.iqn);
+        sess_end(s, NULL);
+        return;
+    }
     rt_log(RT_INFO, "%s: session %s to %s is up; %s", s->wish.iqn, s->name, s->portal, s->why_core);
-    waits_call(&s->up_waits, 0, NULL);
+    sess_waits_call(&s->up_waits, 0, NULL);
 }
 
 /* Never came up: nobody has anything on it. Was up: its disks fail, and stay to be looked at and detached. */
@@ -69,10 +75,13 @@ static void sess_failed(struct sess *s, int err, const char *why)
     s->state = SESS_FAILED;
     s->err = err;
     snprintf(s->why_failed, sizeof(s->why_failed), "%s", why);
-    if (!first)
-        return;
     sess_hold(s);
-    waits_call(&s->up_waits, err, s->why_failed);
+    sess_waits_call(&s->settle_waits, err, s->why_failed);
+    if (!first) {
+        sess_put(s);
+        return;
+    }
+    sess_waits_call(&s->up_waits, err, s->why_failed);
     sess_end(s, NULL);
     sess_put(s);
 }
@@ -141,6 +150,8 @@ static void core_free(struct rt_op *op, int res)
 {
     struct sess *s = container_of(op, struct sess, free_op);
 
+    /* Never up with an identity of its own: it had nothing to leave anywhere. */
+    s->clean = ini_sess_logged_out(s->ini) || (s->fresh && !s->up_told);
     ini_sess_free(s->ini);
     s->ini = NULL;
     hop_back(&s->stop);
@@ -164,83 +175,6 @@ static void core_stop(struct hop *h)
         hop_back(h);
 }
 
-/* ---- identities ------------------------------------------------------------------------------------------ */
-
-/* RFC 7143 10.1.1, conservative reuse: a session that could not log out may have left writes at its target,
- * which would land late, on newer ones. The next session takes its identity, and the target ends what is left
- * of the old one before it lets the new one in. */
-#define ISIDS_MAX 1024u
-
-struct isid {
-    struct rt_link link;
-    char iqn[ISCSI_NAME_LEN_MAX + 1];
-    uint8_t isid[6];
-};
-
-static void isid_drop(struct isid *i)
-{
-    rt_list_del(&i->link);
-    free(i);
-}
-
-void sess_isids_free(struct mgr *m)
-{
-    while (!rt_list_empty(&m->isids))
-        isid_drop(rt_list_entry(m->isids.next, struct isid, link));
-}
-
-void sess_isid_keep(struct mgr *m, const char *iqn, const uint8_t isid[static 6])
-{
-    struct isid *i;
-    unsigned nr = 0;
-
-    rt_list_for (l, &m->isids) {
-        nr++;
-        if (!memcmp(rt_list_entry(l, struct isid, link)->isid, isid, 6))
-            return;
-    }
-    if (nr >= ISIDS_MAX)                    /* the oldest: what it left behind has ended by now */
-        isid_drop(rt_list_entry(m->isids.next, struct isid, link));
-    if (!(i = calloc(1, sizeof(*i))))
-        return;
-    snprintf(i->iqn, sizeof(i->iqn), "%s", iqn);
-    memcpy(i->isid, isid, sizeof(i->isid));
-    rt_list_push(&m->isids, &i->link);
-}
-
-static bool isid_lives(const struct mgr *m, const uint8_t isid[static 6])
-{
-    rt_list_for (l, &m->sessions) {
-        const struct sess *s = rt_list_entry(l, struct sess, link);
-
-        if (s->state != SESS_ENDING && !memcmp(s->conf.isid, isid, 6))
-            return true;
-    }
-    return false;
-}
-
-/* One that is ending has nothing left that anybody waits for. */
-static void isid_choose(struct mgr *m, const char *iqn, uint8_t out[static 6])
-{
-    rt_list_for (l, &m->sessions) {
-        const struct sess *s = rt_list_entry(l, struct sess, link);
-
-        if (s->state == SESS_ENDING && !strcmp(s->wish.iqn, iqn))
-            sess_isid_keep(m, iqn, s->conf.isid);
-    }
-    rt_list_for (l, &m->isids) {
-        struct isid *i = rt_list_entry(l, struct isid, link);
-
-        if (strcmp(i->iqn, iqn) != 0 || isid_lives(m, i->isid))
-            continue;
-        memcpy(out, i->isid, sizeof(i->isid));
-        isid_drop(i);
-        return;
-    }
-    rt_random(m->rt, out, 6);               /* here and not by the session, so that the books know it */
-    out[0] = 0x80;                          /* random, RFC 7143 11.12.5 */
-}
-
 /* ---- at home --------------------------------------------------------------------------------------------- */
 
 static void started(struct hop *h)
@@ -254,8 +188,12 @@ static void ended(struct hop *h)
 
     rt_list_del(&s->link);
     if (!isid_lives(s->mgr, s->conf.isid))
-        sess_isid_keep(s->mgr, s->wish.iqn, s->conf.isid);
-    waits_call(&s->end_waits, 0, NULL);
+        isid_keep(s->mgr, s->wish.iqn, s->conf.isid, !s->clean);
+    if (s->settler)
+        isid_settled(s);
+    if (!s->mgr->stopping)                  /* which saves when all is over */
+        store_save(s->mgr, NULL);
+    sess_waits_call(&s->end_waits, 0, NULL);
     sess_put(s);
 }
 
@@ -325,11 +263,13 @@ struct sess *sess_new(struct mgr *m, const struct mgr_wish *wish, const uint8_t 
     snprintf(s->conf.target, sizeof(s->conf.target), "%s", wish->iqn);
     s->conf.portal = wish->portal;
     if (isid)
-        memcpy(s->conf.isid, isid, sizeof(s->conf.isid));
+        isid_take(m, isid, s->conf.isid);
     else
-        isid_choose(m, wish->iqn, s->conf.isid);
+        s->fresh = isid_choose(m, wish->iqn, s->conf.isid);
+    s->clean = s->fresh;
     rt_list_init(&s->up_waits);
     rt_list_init(&s->end_waits);
+    rt_list_init(&s->settle_waits);
     sess_place(m, s);
     rt_list_push(&m->sessions, &s->link);
     s->load.mgr = m;
@@ -346,6 +286,11 @@ bool sess_matches(const struct sess *s, const char *iqn, const struct iscsi_port
            (!portal || (!strcmp(s->wish.portal.host, portal->host) && s->wish.portal.port == portal->port));
 }
 
+bool sess_serves(const struct sess *s)
+{
+    return s->state <= SESS_UP && !s->settler;
+}
+
 struct sess *sess_shared(struct mgr *m, const struct mgr_wish *wish)
 {
     struct sess *best = NULL;
@@ -353,7 +298,7 @@ struct sess *sess_shared(struct mgr *m, const struct mgr_wish *wish)
     rt_list_for (l, &m->sessions) {
         struct sess *s = rt_list_entry(l, struct sess, link);
 
-        if (s->state > SESS_UP || !sess_matches(s, wish->iqn, &wish->portal))
+        if (!sess_serves(s) || !sess_matches(s, wish->iqn, &wish->portal))
             continue;
         /* Who proves to be somebody else may be shown other units. */
         if (*wish->user.name && strcmp(wish->user.name, s->wish.user.name))
@@ -389,7 +334,8 @@ void sess_end(struct sess *s, struct sess_wait *w)
         return;
     s->state = SESS_ENDING;
     sess_hold(s);
-    waits_call(&s->up_waits, -ECANCELED, "the session was logged out meanwhile");
+    sess_waits_call(&s->up_waits, -ECANCELED, "the session was logged out meanwhile");
+    sess_waits_call(&s->settle_waits, -ECANCELED, "the session was logged out meanwhile");
     if (!s->loading)
         hop_go(&s->stop, s->mgr->rt, s->rt, core_stop, ended);
     sess_put(s);

@@ -20,12 +20,6 @@ static void store_path(const struct mgr *m, char *out, size_t len)
 
 /* ---- saving ---------------------------------------------------------------------------------------------- */
 
-static void isid_format(const uint8_t isid[static 6], char out[static 13])
-{
-    for (unsigned i = 0; i < 6; i++)
-        snprintf(out + 2 * i, 3, "%02x", isid[i]);
-}
-
 static void cred_put(json_t *entry, const char *name_key, const char *secret_key, const struct chap_cred *c)
 {
     if (!*c->name)
@@ -36,7 +30,7 @@ static void cred_put(json_t *entry, const char *name_key, const char *secret_key
 
 static json_t *entry_of(const struct att *a)
 {
-    char isid[13];
+    char isid[ISID_STR_MAX];
     json_t *e;
 
     isid_format(a->isid, isid);
@@ -62,7 +56,7 @@ static char *store_text(const struct mgr *m)
         if (a->restored || a->state >= ATT_EXPORTING)
             json_array_append_new(list, entry_of(a));
     }
-    top = json_pack("{s:i, s:o}", "version", 1, "disks", list);
+    top = json_pack("{s:i, s:o, s:o}", "version", 1, "disks", list, "identities", isid_list(m));
     text = top ? json_dumps(top, JSON_INDENT(1)) : NULL;
     json_decref(top);
     return text;
@@ -144,23 +138,12 @@ json_t *store_load(struct mgr *m)
     explicit_bzero(text, len);
     free(text);
     list = json_object_get(top, "disks");
-    if (top && !json_is_array(list))
+    if (top && !json_is_array(list)) {
         rt_log(RT_ERR, "%s: no list of disks in it: disks of before are not taken over", path);
-    list = json_is_array(list) ? json_incref(list) : NULL;
-    json_decref(top);
-    return list;
-}
-
-static bool isid_parse(const char *text, uint8_t out[static 6])
-{
-    if (strlen(text) != 12 || strspn(text, "0123456789abcdef") != 12)
-        return false;
-    for (unsigned i = 0; i < 6; i++) {
-        const char pair[3] = { text[2 * i], text[2 * i + 1] };
-
-        out[i] = (uint8_t)strtoul(pair, NULL, 16);
+        json_decref(top);
+        top = NULL;
     }
-    return true;
+    return top;
 }
 
 static void cred_get(const json_t *entry, const char *name_key, const char *secret_key, struct chap_cred *c)

@@ -161,7 +161,7 @@ static int tear_down(void **state)
     char cmd[64];
 
     mgr_stop(f->m, stopped, f);
-    for (unsigned i = 0; i < 500 && !f->stopped; i++)
+    for (unsigned i = 0; i < 3000 && !f->stopped; i++)
         rt_turn(f->rt, 10 * RT_MS);
     rpc_close(f->rpc);
     for (unsigned i = 0; i < 5; i++)
@@ -290,6 +290,112 @@ static void test_target_that_is_not_there_leaves_nothing_behind(void **state)
     json_decref(r);
 }
 
+/* ---- identities that a daemon which died has left ---------------------------------------------------------- */
+
+/* What attachments.json says of identities, in order, as one text. */
+static void recorded(struct fix *f, char out[static 128])
+{
+    char path[64], *text;
+    json_t *top, *entry;
+    size_t len, i;
+
+    snprintf(path, sizeof(path), "%s/attachments.json", f->dir);
+    out[0] = '\0';
+    if (rt_load(path, 1 << 20, &text, &len))
+        return;
+    assert_non_null(top = json_loadb(text, len, 0, NULL));
+    json_array_foreach(json_object_get(top, "identities"), i, entry)
+    {
+        assert_string_equal(json_string_value(json_object_get(entry, "iqn")), IQN);
+        snprintf(out + strlen(out), 128 - strlen(out), "%s ", json_string_value(json_object_get(entry, "isid")));
+    }
+    json_decref(top);
+    free(text);
+}
+
+static void turn_until_recorded(struct fix *f, const char *want)
+{
+    const uint64_t end = rt_clock(f->rt) + 60 * RT_S;
+    char now[128];
+
+    for (recorded(f, now); strcmp(now, want) && rt_clock(f->rt) < end; recorded(f, now))
+        rt_turn(f->rt, RT_MS);
+    assert_string_equal(now, want);
+}
+
+/* The daemon dies, and another starts, which has read what there was when it is removed: what is there later is its. */
+static void die_and_start(struct fix *f)
+{
+    char path[64];
+
+    rpc_close(f->rpc);
+    do                                      /* memory cannot die with work under way */
+        rt_turn(f->rt, RT_MS);
+    while (f->m->saving || !rt_list_empty(&f->m->sessions));
+    mgr_free(f->m);
+    snprintf(path, sizeof(path), "%s/attachments.json", f->dir);
+    assert_int_equal(mgr_new(&f->m, f->host, &(struct mgr_conf){ .run_dir = f->dir, .config_dir = f->conf }), 0);
+    assert_int_equal(rpc_listen(&f->rpc, f->rt, f->sock, mgr_methods, mgr_methods_nr, f->m), 0);
+    assert_int_equal(rt_remove(path), 0);
+}
+
+static void record_write(struct fix *f, const char *text)
+{
+    char path[64];
+
+    snprintf(path, sizeof(path), "%s/attachments.json", f->dir);
+    assert_int_equal(rt_save(path, text, strlen(text), 0600), 0);
+}
+
+/* A disk by FUSE dies with its daemon: what is left of it is the session that nobody has ended yet. */
+static void test_identities_stay_on_record_until_settled_however_often_we_die(void **state)
+{
+    struct fix *f = *state;
+
+    record_write(f, "{\"version\":1,\"disks\":[" ENTRY("d", IQN, "127.0.0.1:1", "0", "fuse", "80000000000a") "],"
+                    "\"identities\":[{\"iqn\":\"" IQN "\",\"isid\":\"80000000000b\"}]}");
+    die_and_start(f);
+    turn_until_recorded(f, "80000000000a 80000000000b ");
+    die_and_start(f);
+    turn_until_recorded(f, "80000000000a 80000000000b ");
+}
+
+/* Port 1 refuses connections. The session that tried had one of them, and was no help. */
+static void test_identities_stay_on_record_when_the_target_is_not_reached(void **state)
+{
+    static const char few[] = "node.session.initial_login_retry_max = 0\n";
+    struct fix *f = *state;
+    char conf[96];
+
+    snprintf(conf, sizeof(conf), "%s/iscsid.conf", f->conf);
+    assert_int_equal(rt_mkdirs(f->conf, 0700), 0);
+    assert_int_equal(rt_save(conf, few, strlen(few), 0600), 0);
+    record_write(f, "{\"version\":1,\"disks\":[],\"identities\":[{\"iqn\":\"" IQN "\",\"isid\":\"80000000000c\"}]}");
+    die_and_start(f);
+    turn_until_recorded(f, "80000000000c ");
+    assert_non_null(ask(f, "attach", json_pack("{s:s, s:s, s:i, s:s}", "iqn", IQN, "portal", "127.0.0.1:1", "lun", 0,
+                                               "export", "none"), NULL));
+    turn_until_recorded(f, "80000000000c ");
+    die_and_start(f);
+    turn_until_recorded(f, "80000000000c ");
+}
+
+static void test_identities_that_were_tampered_with_are_passed_over(void **state)
+{
+    static const char *const bad[] = { "{}", "[]", "7", "{\"iqn\":\"disk\",\"isid\":\"800000000000\"}",
+                                       "{\"iqn\":\"" IQN "\",\"isid\":\"80000000000\"}",
+                                       "{\"iqn\":\"" IQN "\",\"isid\":1}" };
+    char iqn[ISCSI_NAME_LEN_MAX + 1];
+    uint8_t isid[6];
+
+    for (size_t i = 0; i < ARRAY_SIZE(bad); i++) {
+        json_t *e = json_loads(bad[i], JSON_DECODE_ANY, NULL);
+
+        assert_non_null(isid_entry(e, iqn, isid));
+        json_decref(e);
+    }
+}
+
 int main(void)
 {
 #define T(t) cmocka_unit_test_setup_teardown(t, set_up, tear_down)
@@ -302,6 +408,9 @@ int main(void)
         T(test_empty_books_are_listed),
         T(test_bad_parameters_are_refused_with_words),
         T(test_target_that_is_not_there_leaves_nothing_behind),
+        T(test_identities_stay_on_record_until_settled_however_often_we_die),
+        T(test_identities_stay_on_record_when_the_target_is_not_reached),
+        cmocka_unit_test(test_identities_that_were_tampered_with_are_passed_over),
     };
 
     return cmocka_run_group_tests_name("the manager's books", tests, NULL, NULL);
