@@ -377,3 +377,10 @@ void exp_cleanup(const char *run_dir)
         if ((*k)->cleanup)
             (*k)->cleanup(run_dir);
 }
+
+void exp_unblock(const char *run_dir)
+{
+    for (const struct exp_ops *const *k = kinds; *k; k++)
+        if ((*k)->unblock)
+            (*k)->unblock(run_dir);
+}

@@ -54,5 +54,8 @@ void exp_close(struct exp *e, bool force, void (*done)(void *user, int err, cons
 /* What a daemon that died left behind under @run_dir (stale mounts, loop devices over them, nbd and ublk devices nobody serves): puts it
  * away, or keeps a ublk device in recovery for exp_open() by the same name to take over. Blocks; at start, before the host runs. */
 void exp_cleanup(const char *run_dir);
+/* A daemon of that run directory was killed and may wait for devices of its own, that is for itself: ends the requests
+ * that are left in them, so that it can end too. Blocks shortly; before the host runs. */
+void exp_unblock(const char *run_dir);
 
 #endif

@@ -34,6 +34,7 @@ struct exp_ops {
     void (*close)(struct exp *e);
     void (*free)(struct exp *e);            /* after a failed open and after a close; priv may be NULL */
     void (*cleanup)(const char *run_dir);   /* may be NULL */
+    void (*unblock)(const char *run_dir);   /* may be NULL */
 };
 extern const struct exp_ops exp_ublk, exp_nbd, exp_fuse, exp_none;
 

@@ -802,4 +802,5 @@ const struct exp_ops exp_fuse = {
     .close = fuse_close,
     .free = fuse_free,
     .cleanup = fuse_mounts_cleanup,
+    .unblock = fuse_mounts_abort,
 };

@@ -103,23 +103,54 @@ static void unescape(char *s)
     *to = '\0';
 }
 
-static void cleanup_mount(const char *dir, char *line)
+/* Whether a line of mountinfo is a mount of ours below dir. *at is its mount point, in line; *minor its device's. */
+static bool mount_below(const char *dir, char *line, char **at, unsigned *minor)
 {
     const char *const type = strstr(line, " - fuse." FUSE_MOUNT_SUBTYPE " ");
     const size_t len = strlen(dir);
-    char *at = line;
 
-    if (!type)
-        return;
+    if (!type || sscanf(line, "%*u %*u %*u:%u", minor) != 1)
+        return false;
+    *at = line;
     for (int i = 0; i < 4; i++) {               /* the mount point is the fifth word */
-        at = strchr(at, ' ');
-        if (!at++)
-            return;
+        *at = strchr(*at, ' ');
+        if (!(*at)++)
+            return false;
     }
-    at[strcspn(at, " ")] = '\0';
-    unescape(at);
-    if (strncmp(at, dir, len) != 0 || at[len] != '/')
-        return;
+    (*at)[strcspn(*at, " ")] = '\0';
+    unescape(*at);
+    return !strncmp(*at, dir, len) && (*at)[len] == '/';
+}
+
+static void mounts_walk(const char *dir, void (*fn)(const char *at, unsigned minor))
+{
+    FILE *mounts = fopen("/proc/self/mountinfo", "re");
+    char *line = NULL, *at;
+    size_t room = 0;
+    unsigned minor;
+
+    while (mounts && getline(&line, &room, mounts) > 0)
+        if (mount_below(dir, line, &at, &minor))
+            fn(at, minor);
+    free(line);
+    if (mounts)
+        fclose(mounts);
+}
+
+/* Where they are, as mountinfo names it. Return: false: nowhere. */
+static bool disks_dir(const char *run_dir, char dir[static PATH_MAX + 8])
+{
+    char *real = realpath(run_dir, NULL);
+
+    if (!real)
+        return false;
+    snprintf(dir, PATH_MAX + 8, "%s/disks", real);
+    free(real);
+    return true;
+}
+
+static void cleanup_mount(const char *at, unsigned minor)
+{
     if (fuse_unmount(at, true))
         rt_log(RT_WARN, "%s, left over, cannot be unmounted: %s", at, strerror(errno));
     else
@@ -129,19 +160,34 @@ static void cleanup_mount(const char *dir, char *line)
 
 void fuse_mounts_cleanup(const char *run_dir)
 {
-    char dir[PATH_MAX + 8], *line = NULL, *real = realpath(run_dir, NULL);
-    size_t room = 0;
-    FILE *mounts;
+    char dir[PATH_MAX + 8];
 
-    if (!real)
+    if (!disks_dir(run_dir, dir))
         return;
-    snprintf(dir, sizeof(dir), "%s/disks", real);
-    free(real);
     loop_cleanup(dir);
-    if (!(mounts = fopen("/proc/self/mountinfo", "re")))
+    mounts_walk(dir, cleanup_mount);
+}
+
+/* A forced unmount aborts the connection before it looks whether the mount is in use. Who may not unmount, but did mount
+ * by fusermount3, owns the connection's control file. */
+static void abort_mount(const char *at, unsigned minor)
+{
+    char path[64];
+    int fd;
+
+    if (!umount2(at, MNT_FORCE | UMOUNT_NOFOLLOW) || errno == EBUSY)
         return;
-    while (getline(&line, &room, mounts) > 0)
-        cleanup_mount(dir, line);
-    free(line);
-    fclose(mounts);
+    snprintf(path, sizeof(path), "/sys/fs/fuse/connections/%u/abort", minor);
+    if ((fd = open(path, O_WRONLY | O_CLOEXEC)) < 0 || write(fd, "1", 1) != 1)
+        rt_log(RT_WARN, "%s, left over, cannot be aborted: %s: %s", at, path, strerror(errno));
+    if (fd >= 0)
+        close(fd);
+}
+
+void fuse_mounts_abort(const char *run_dir)
+{
+    char dir[PATH_MAX + 8];
+
+    if (disks_dir(run_dir, dir))
+        mounts_walk(dir, abort_mount);
 }

@@ -17,5 +17,7 @@ int fuse_mount(struct exp *e, struct fuse_session *se, const char *dir);
 int fuse_unmount(const char *dir, bool lazy);
 /* Takes away what a daemon that died left mounted below @run_dir, and loop devices over that. */
 void fuse_mounts_cleanup(const char *run_dir);
+/* Ends all requests to what is mounted there, for good; it stays mounted. */
+void fuse_mounts_abort(const char *run_dir);
 
 #endif

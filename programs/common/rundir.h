@@ -21,9 +21,15 @@ bool rundir_make(const char *dir, char why[static 256]);
 /* dir/name. */
 void rundir_path(const char *dir, const char *name, char out[static RUNDIR_PATH_MAX]);
 
-/* Takes the lock of the one daemon of that name in the directory and writes our pid into it. Return: a
- * descriptor to be kept open, or -1 with @why naming who has it. */
-int rundir_lock(const char *dir, const char *daemon, char why[static 256]);
+/**
+ * rundir_lock - take the lock of the one daemon of that name in the directory, and write our pid into it
+ * @unblock: borrowed; called once if who has it was killed and cannot end: to let go what it may wait for, as it
+ *           will never get it itself. NULL: there is no such thing
+ *
+ * Blocks for up to 10 s, while a daemon that was killed ends. Return: a descriptor to be kept open, or -1 with
+ * @why naming who has it.
+ */
+int rundir_lock(const char *dir, const char *daemon, void (*unblock)(const char *dir), char why[static 256]);
 void rundir_unlock(int fd, const char *dir, const char *daemon);
 
 #endif

@@ -138,7 +138,7 @@ static int host_open(struct service *s, const struct opts *o)
     return -1;
 }
 
-int service_open(struct service *s, const struct opts *o, const char *socket)
+int service_open(struct service *s, const struct opts *o, const char *socket, void (*unblock)(const char *run_dir))
 {
     char why[256];
     int status;
@@ -153,7 +153,7 @@ int service_open(struct service *s, const struct opts *o, const char *socket)
     rundir_path(s->run_dir, socket, s->socket);
     if (!s->foreground && (status = background(s)) >= 0)
         return status;
-    if ((s->lock_fd = rundir_lock(s->run_dir, s->prog, why)) < 0) {
+    if ((s->lock_fd = rundir_lock(s->run_dir, s->prog, unblock, why)) < 0) {
         rt_log(RT_ERR, "%s: %s", s->prog, why);
         return 1;
     }

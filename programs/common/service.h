@@ -33,11 +33,12 @@ struct service {
  * service_open - from options to reactors that do not run yet
  * @s:      kept by the caller until service_close()
  * @socket: name of the control socket in the run directory
+ * @unblock: as rundir_lock() has it; may be NULL
  *
  * Without -f the program goes to the background here: the caller goes on in the child, and the parent waits
  * until it is ready. Return: -1 to go on, else the exit status, having said why.
  */
-int service_open(struct service *s, const struct opts *o, const char *socket);
+int service_open(struct service *s, const struct opts *o, const char *socket, void (*unblock)(const char *run_dir));
 
 /* Runs the reactors; says it is ready from their first turn on. On SIGTERM or SIGINT calls stop(arg) once, on
  * the first core, which ends in service_stopped(); after two seconds, or at a second signal, it ends all the

@@ -147,7 +147,7 @@ int main(int argc, char **argv)
     if (status < 0)
         status = config_find(d, &o);
     if (status < 0)
-        status = service_open(&d->service, &o, "targetd.sock");
+        status = service_open(&d->service, &o, "targetd.sock", NULL);
     if (status < 0) {
         status = serve(d);
         rpc_close(d->rpc);

@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "export/export.h"
 #include "manager/mgr.h"
 #include "programs/common/opt.h"
 #include "programs/common/service.h"
@@ -89,7 +90,7 @@ int main(int argc, char **argv)
     if (status < 0)
         status = config_find(d, &o);
     if (status < 0)
-        status = service_open(&d->service, &o, "corelaned.sock");
+        status = service_open(&d->service, &o, "corelaned.sock", exp_unblock);
     if (status < 0) {
         status = serve(d);
         rpc_close(d->rpc);
