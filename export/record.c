@@ -96,7 +96,10 @@ void exp_records(const char *run_dir,
     DIR *dir;
     int err;
 
-    if (record_path(run_dir, NULL, path) || !(dir = opendir(path)))
+    if (record_path(run_dir, NULL, path))
+        return;
+    rt_save_sweep(path, NULL);
+    if (!(dir = opendir(path)))
         return;
     while ((d = readdir(dir))) {
         if (d->d_name[0] == '.')

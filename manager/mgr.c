@@ -164,6 +164,7 @@ int mgr_new(struct mgr **out, struct rt_host *host, const struct mgr_conf *conf)
         mgr_free(m);
         return err;
     }
+    rt_save_sweep(m->run_dir, "attachments.json");
     m->restore = store_load(m);
     exp_cleanup(m->run_dir);
     m->restore_op.done = restore;

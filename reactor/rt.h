@@ -320,6 +320,9 @@ void rt_file_falloc(struct rt *rt, struct rt_file *f, struct rt_op *op, enum rt_
  * rt_save: written beside, synced, renamed over the old: old or new, never half; mode as given from creation. */
 int rt_load(const char *path, size_t len_max, char **out, size_t *len);
 int rt_save(const char *path, const void *data, size_t len, unsigned mode);
+/* Removes what rt_save() to @base in @dir (NULL: to any file there) left when its process died half way. At set-up, while
+ * nobody saves there. */
+void rt_save_sweep(const char *dir, const char *base);
 int rt_remove(const char *path);            /* gone for good when it says 0; one that was not there is */
 /* Directories as needed, each with @mode. */
 int rt_mkdirs(const char *path, unsigned mode);

@@ -2,6 +2,8 @@
  * tgt.c - the target's life: cores, start, rounds over the cores, stop
  */
 #include <errno.h>
+#include <limits.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include "rpc/json.h"
@@ -155,6 +157,20 @@ static void on_start(struct rt_msg *m)
     portal_start(t);
 }
 
+/* What a target that was killed had half written. */
+static void leftovers_remove(const struct tgt *t)
+{
+    const char *slash = t->config_path ? strrchr(t->config_path, '/') : NULL;
+    char dir[PATH_MAX];
+
+    if (t->state_dir)
+        rt_save_sweep(t->state_dir, NULL);
+    if (slash && slash - t->config_path < (ptrdiff_t)sizeof(dir)) {
+        snprintf(dir, sizeof(dir), "%.*s", (int)(slash - t->config_path), t->config_path);
+        rt_save_sweep(*dir ? dir : "/", slash + 1);
+    }
+}
+
 static int tgt_open(struct tgt *t, const struct tgt_conf *conf)
 {
     char *text;
@@ -163,6 +179,7 @@ static int tgt_open(struct tgt *t, const struct tgt_conf *conf)
     if ((conf->config_path && !(t->config_path = strdup(conf->config_path))) ||
         (conf->state_dir && !(t->state_dir = strdup(conf->state_dir))))
         return -ENOMEM;
+    leftovers_remove(t);
     t->cores_nr = rt_host_count(t->host);
     if (!(t->cores = calloc(t->cores_nr, sizeof(*t->cores))) ||
         !(t->peers = calloc(TGT_PEERS_MAX, tgt_peer_size)))

@@ -19,7 +19,9 @@ for i in {1..12}; do cl target create "iqn.2026-11.test.corelane:n$i" >/dev/null
 wait "${many[@]}"
 e2e_stop "$TARGETD" KILL
 ok "it is whole after kill -9" jq -e . "$E2E_DIR/target.json"
+touch "$E2E_DIR/.target.json.0123456789abcdef" "$E2E_DIR/state/.x.pr.0123456789abcdef" # saves that were killed half way
 ok "restart" start_targetd
+same "what was half written is gone" "" "$(find "$E2E_DIR" -name '.*.0123456789abcdef')"
 same "all targets are there" 13 "$(cl target list --json | jq length)"
 same "the LUN has its identity" "$naa" "$(cl lun list --json | jq -r '.[] | select(.lun == 3) | .naa')"
 same "the ACL too" iqn.2026-11.test:friend "$(cl acl list --json | jq -r '.[0].initiator')"

@@ -234,6 +234,52 @@ static void test_directories_tell_what_is_in_them_and_go_when_empty(void **state
     temp_dir_remove(dir);
 }
 
+static unsigned names_in(const char *dir)
+{
+    struct seen seen = { 0 };
+
+    assert_int_equal(rt_dir_each(dir, name_seen, &seen), 0);
+    return seen.nr;
+}
+
+static void put(const char *dir, const char *name)
+{
+    char path[160];
+    FILE *f;
+
+    snprintf(path, sizeof(path), "%s/%s", dir, name);
+    assert_non_null(f = fopen(path, "w"));
+    fclose(f);
+}
+
+static void test_sweep_takes_what_half_a_save_left_and_nothing_else(void **state)
+{
+    static const char *const others[] = { "a", ".a", ".a.0123456789abcde", ".a.0123456789abcdeg", "a.0123456789abcdef",
+                                          ".a.0123456789ABCDEF", "..0123456789abcdef", ".a.0123456789abcdef0" };
+    char *dir = temp_dir(), name[40];
+
+    for (size_t i = 0; i < ARRAY_SIZE(others); i++)
+        put(dir, others[i]);
+    for (unsigned i = 0; i < 40; i++) {     /* more than it looks at in one go */
+        snprintf(name, sizeof(name), ".a.%016x", i);
+        put(dir, name);
+    }
+    put(dir, ".b.0123456789abcdef");
+    rt_save_sweep(dir, "a");
+    assert_int_equal(names_in(dir), ARRAY_SIZE(others) + 1);
+    rt_save_sweep(dir, NULL);
+    assert_int_equal(names_in(dir), ARRAY_SIZE(others));
+    for (size_t i = 0; i < ARRAY_SIZE(others); i++) {
+        char path[160];
+
+        snprintf(path, sizeof(path), "%s/%s", dir, others[i]);
+        assert_int_equal(rt_kind(path), RT_KIND_FILE);
+    }
+    snprintf(name, sizeof(name), "%s/none", dir);
+    rt_save_sweep(name, NULL);
+    temp_dir_remove(dir);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -246,6 +292,7 @@ int main(void)
         cmocka_unit_test(test_load_refuses_too_much_and_what_is_no_file),
         cmocka_unit_test(test_directories_are_made_as_needed),
         cmocka_unit_test(test_directories_tell_what_is_in_them_and_go_when_empty),
+        cmocka_unit_test(test_sweep_takes_what_half_a_save_left_and_nothing_else),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
