@@ -5,12 +5,12 @@
  * comes here first. A scenario is run once to count its allocations, then once for each of them with that one
  * failing. Every block is written down, so that what is still there afterwards is a leak, with or without sanitizers.
  *
- *   FULL=1          every allocation, however many; else FAIL_SAMPLE of them, evenly
+ *   FULL=1          every allocation, however many; else a sample of them, evenly
  *   FAIL_AT=N       only the N-th, and says where it was asked for
  *   FAIL_TRACE=1    says before each which it is
  *
- * The thread that runs the test is spared but between fail_begin() and fail_end() with @here set; all others are
- * counted from fail_begin() on. What a test itself allocates neither counts nor fails.
+ * Between fail_begin() and fail_end() either the thread that runs the test counts, for code that it drives itself, or all
+ * others do, for code with threads of its own. What a test itself allocates neither counts nor fails.
  */
 #ifndef CORELANE_TESTS_FAIL_H
 #define CORELANE_TESTS_FAIL_H
@@ -29,7 +29,7 @@
 
 #include "reactor/rt.h"
 
-#define FAIL_SAMPLE 800u
+#define FAIL_WAIT_MS 30000
 #define FAIL_SLOTS (1u << 16)               /* live blocks at most, less some */
 
 struct fail_block {
@@ -39,12 +39,15 @@ struct fail_block {
     uint64_t seq;
 };
 
+enum fail_who { FAIL_HERE, FAIL_OTHERS };
+
 static struct fail_state {
     pthread_mutex_t lock;
     struct fail_block slot[FAIL_SLOTS];
-    size_t live;
+    size_t live, base;                      /* blocks; and the fewest there were after a run */
     uint64_t seq;                           /* of all blocks ever */
     bool on;                                /* between fail_begin() and fail_end() */
+    enum fail_who who;
     unsigned seen;                          /* allocations in this run */
     unsigned from, to;                      /* these fail, from 1; from 0: none */
     unsigned hits;
@@ -52,7 +55,7 @@ static struct fail_state {
     const char *name;                       /* of the scenario under way */
 } fail_state = { .lock = PTHREAD_MUTEX_INITIALIZER };
 
-static _Thread_local bool fail_spared;
+static _Thread_local bool fail_test_thread; /* set by fail_up() */
 
 /* ---- blocks ---------------------------------------------------------------------------------------------- */
 
@@ -118,10 +121,8 @@ static bool fail_now(void *by)
     struct fail_state *f = &fail_state;
     bool hit;
 
-    if (fail_spared)
-        return false;
     pthread_mutex_lock(&f->lock);
-    hit = f->on && ++f->seen >= f->from && f->from && f->seen <= f->to;
+    hit = f->on && fail_test_thread == (f->who == FAIL_HERE) && ++f->seen >= f->from && f->from && f->seen <= f->to;
     if (hit && !f->hits++)
         f->hit_by = by;
     pthread_mutex_unlock(&f->lock);
@@ -243,32 +244,42 @@ void __wrap_free(void *p)
 
 /* ---- for tests ------------------------------------------------------------------------------------------- */
 
-/* From here on allocations count and the chosen one fails. @here: this thread's too. */
-static inline void fail_begin(bool here)
+/* A group's set-up begins with it. */
+static inline void fail_up(void)
+{
+    fail_test_thread = true;
+}
+
+/* From here on allocations count and the chosen one fails. */
+static inline void fail_begin(enum fail_who who)
 {
     pthread_mutex_lock(&fail_state.lock);
+    fail_state.who = who;
     fail_state.on = true;
     pthread_mutex_unlock(&fail_state.lock);
-    fail_spared = !here;
 }
 
 static inline void fail_end(void)
 {
-    fail_spared = true;
     pthread_mutex_lock(&fail_state.lock);
     fail_state.on = false;
     pthread_mutex_unlock(&fail_state.lock);
 }
 
-/* Whether one has failed in this run. */
-static inline bool fail_hit(void)
+/* How many have failed in this run: what fails now must be by one of them. */
+static inline unsigned fail_hits(void)
 {
-    bool hit;
+    unsigned n;
 
     pthread_mutex_lock(&fail_state.lock);
-    hit = fail_state.hits;
+    n = fail_state.hits;
     pthread_mutex_unlock(&fail_state.lock);
-    return hit;
+    return n;
+}
+
+static inline bool fail_hit(void)
+{
+    return fail_hits() != 0;
 }
 
 static inline size_t fail_live(void)
@@ -327,7 +338,6 @@ static inline unsigned fail_run(unsigned from, unsigned to, void (*run)(void *ar
 {
     struct fail_state *f = &fail_state;
     const uint64_t seq = f->seq;
-    const size_t live = fail_live();
 
     f->seen = f->hits = 0;
     f->from = from;
@@ -335,26 +345,32 @@ static inline unsigned fail_run(unsigned from, unsigned to, void (*run)(void *ar
     if (getenv("FAIL_TRACE"))
         fprintf(stderr, "# %s: %u\n", f->name, from);
     run(arg);
-    if (fail_live() != live) {
+    /* Other threads may still be about to put away what they had: of this run, or of the one before when @base was
+     * counted, which then is corrected. */
+    for (int i = 0; fail_live() > f->base && i < FAIL_WAIT_MS; i++)
+        usleep(1000);
+    if (fail_live() > f->base) {
         fail_say_leaks(seq);
-        fail_msg("%zu blocks became %zu", live, fail_live());
+        fail_msg("%zu blocks became %zu", f->base, fail_live());
     }
+    f->base = fail_live();
     return f->seen;
 }
 
-/* Runs the scenario with none failing, then with each in turn (@width of them in a row), and after each failure once more
- * with none if @again. run() checks by itself that what it saw is right, by fail_hit(). */
-static inline void fail_each(const char *name, unsigned width, bool again, void (*run)(void *arg), void *arg)
+/* Runs the scenario with none failing, then with each in turn (@width of them in a row; @sample of them, evenly, where there
+ * are more), and after each failure once more with none if @again. @name: NULL for one of many, of which nothing is said. run() checks by itself that what it saw is right, by fail_hit(). */
+static inline void fail_each(const char *name, unsigned width, unsigned sample, bool again, void (*run)(void *arg), void *arg)
 {
     const char *at = getenv("FAIL_AT");
     unsigned n, step, done = 0;
 
     fail_state.name = name;
-    fail_spared = true;
     signal(SIGABRT, fail_died);
-    fail_run(0, 0, run, arg);               /* what is made once for a process is made now */
+    fail_state.from = fail_state.hits = 0;
+    run(arg);                               /* what is made once for a process is made now */
+    fail_state.base = fail_live();
     n = fail_run(0, 0, run, arg);
-    step = getenv("FULL") || n <= FAIL_SAMPLE ? 1 : (n + FAIL_SAMPLE - 1) / FAIL_SAMPLE;
+    step = getenv("FULL") || n <= sample ? 1 : (n + sample - 1) / sample;
     if (at) {
         fail_run((unsigned)atoi(at), (unsigned)atoi(at) + width - 1, run, arg);
         return;
@@ -364,7 +380,8 @@ static inline void fail_each(const char *name, unsigned width, bool again, void 
         if (again)
             fail_run(0, 0, run, arg);
     }
-    fprintf(stderr, "# %s: %u allocations, %u of them failed in turn\n", name, n, done);
+    if (name)
+        fprintf(stderr, "# %s: %u allocations, %u of them failed in turn\n", name, n, done);
     fail_state.name = NULL;
 }
 

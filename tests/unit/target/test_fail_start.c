@@ -131,7 +131,7 @@ static void start_once(void *arg)
 
     assert_int_equal(rt_save(p->config, p->text, strlen(p->text), 0600), 0);
     rt_log_level(fail_state.from ? 0 : RT_ERR);
-    fail_begin(true);
+    fail_begin(FAIL_HERE);
     err = rt_host_new(&host, &rc);
     if (!err)
         err = tgt_new(&t, host, &tc);
@@ -164,7 +164,7 @@ static int up(void **state)
     struct place *p = &place;
 
     (void)state;
-    fail_spared = true;
+    fail_up();
     strcpy(p->dir, "/tmp/fail-test-XXXXXX");
     if (!mkdtemp(p->dir))
         return -1;
@@ -183,7 +183,6 @@ static int down(void **state)
     struct place *p = &place;
 
     (void)state;
-    fail_spared = true;
     json_decref(p->doc);
     unlink(p->config);
     unlink(p->disk);
@@ -194,14 +193,14 @@ static int down(void **state)
 static void test_each_allocation_of_a_start_fails(void **state)
 {
     (void)state;
-    fail_each("start", 1, true, start_once, &place);
+    fail_each("start", 1, 800, true, start_once, &place);
 }
 
 /* What cleans up after one that failed may ask for memory too. */
 static void test_all_allocations_of_a_start_fail_from_one_on(void **state)
 {
     (void)state;
-    fail_each("start, from one on", 1u << 20, false, start_once, &place);
+    fail_each("start, from one on", 1u << 20, 800, false, start_once, &place);
 }
 
 int main(void)
