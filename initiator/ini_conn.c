@@ -474,7 +474,8 @@ void ini_conn_open(struct ini_sess *s)
     s->attempting = true;
     s->hopeless = s->again = s->chap_md5_only = false;
     s->hops = 0;
-    s->portal = s->hop[0] = s->home;
+    /* Where it once moved for good may be gone: every second attempt asks where the configuration says. */
+    s->portal = s->hop[0] = s->moved = s->attempts % 2 ? s->conf.portal : s->home;
     conn_resolve(s);
 }
 
@@ -600,6 +601,7 @@ void ini_logged_in(struct ini_sess *s)
                s->discovery ? s->portal.host : s->conf.target);
     }
     s->conn = CONN_FULL;
+    s->home = s->moved;
     s->attempting = false;
     s->wait_ns = 0;
     s->rejects = 0;

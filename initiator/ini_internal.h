@@ -127,6 +127,7 @@ struct ini_sess {
 
     /* Connection. */
     struct iscsi_portal home, portal;       /* where logins start; where this one goes */
+    struct iscsi_portal moved;              /* home from now on, if this login succeeds */
     struct iscsi_portal hop[INI_HOPS_MAX + 1];
     unsigned hops;
     struct ini_lookup *lookup;

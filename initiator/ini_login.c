@@ -163,7 +163,7 @@ static void redirected(struct ini_sess *s, bool for_good)
         rt_log(RT_INFO, "%s: has moved%s to %s", s->conf.target, for_good ? " for good" : "", text);
     s->hop[++s->hops] = s->portal = portal;
     if (for_good)
-        s->home = portal;
+        s->moved = portal;
     s->again = true;
     ini_conn_lost(s, -EAGAIN, "moved to %s", text);
 }

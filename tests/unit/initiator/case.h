@@ -89,6 +89,15 @@ static inline bool send_unnumbered(struct fake_conn *c, struct iscsi_pdu p, cons
     return fake_send_raw(c, p, data, len);
 }
 
+/* The header of @p with StatSN used up, to be bent before fake_send_bhs(). */
+static inline void numbered_bhs(struct fake_conn *c, uint8_t bhs[static ISCSI_BHS_LEN], struct iscsi_pdu p)
+{
+    p.stat_sn = c->stat_sn++;
+    p.exp_cmd_sn = c->exp_cmd_sn;
+    p.max_cmd_sn = c->exp_cmd_sn + c->window - 1;
+    iscsi_pdu_encode(bhs, &p);
+}
+
 /* A command that works, after whatever came before: the session is as it was. */
 static inline void still_works(struct scene *x, unsigned ups)
 {

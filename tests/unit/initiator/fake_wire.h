@@ -174,19 +174,18 @@ static inline bool fake_write(int fd, const void *from, size_t len)
     return true;
 }
 
-/* Sends as it is: all numbers are the script's. */
-static inline bool fake_send_raw(struct fake_conn *c, struct iscsi_pdu p, const void *data, uint32_t len)
+/* Sends a header of any 48 bytes with @len bytes of data, padded, and what digests are in use. */
+static inline bool fake_send_bhs(struct fake_conn *c, const uint8_t bhs[static ISCSI_BHS_LEN], const void *data,
+                                 uint32_t len)
 {
     static const uint8_t pad[3];
     const uint32_t pad_len = ((len + 3) & ~3u) - len;
-    uint8_t bhs[ISCSI_BHS_LEN], crc[ISCSI_DIGEST_LEN];
+    uint8_t crc[ISCSI_DIGEST_LEN];
 
-    p.data_len = len;
-    iscsi_pdu_encode(bhs, &p);
-    iscsi_crc_wire(iscsi_crc_feed(ISCSI_CRC_INIT, bhs, sizeof(bhs)), crc);
+    iscsi_crc_wire(iscsi_crc_feed(ISCSI_CRC_INIT, bhs, ISCSI_BHS_LEN), crc);
     crc[0] ^= c->spoil == 1;
     c->spoil = c->spoil == 1 ? 0 : c->spoil;
-    if (!fake_write(c->fd, bhs, sizeof(bhs)) || (c->digests && !fake_write(c->fd, crc, sizeof(crc))))
+    if (!fake_write(c->fd, bhs, ISCSI_BHS_LEN) || (c->digests && !fake_write(c->fd, crc, sizeof(crc))))
         return false;
     if (!len)
         return true;
@@ -195,6 +194,16 @@ static inline bool fake_send_raw(struct fake_conn *c, struct iscsi_pdu p, const 
     c->spoil = 0;
     return fake_write(c->fd, data, len) && fake_write(c->fd, pad, pad_len) &&
            (!c->digests || fake_write(c->fd, crc, sizeof(crc)));
+}
+
+/* Sends as it is: all numbers are the script's. */
+static inline bool fake_send_raw(struct fake_conn *c, struct iscsi_pdu p, const void *data, uint32_t len)
+{
+    uint8_t bhs[ISCSI_BHS_LEN];
+
+    p.data_len = len;
+    iscsi_pdu_encode(bhs, &p);
+    return fake_send_bhs(c, bhs, data, len);
 }
 
 /* With StatSN and the window. */

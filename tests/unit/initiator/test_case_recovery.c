@@ -69,9 +69,80 @@ static void test_a_command_for_once_is_not_repeated_when_its_send_breaks_half_wa
     free(big);
 }
 
+/* ---- where to ------------------------------------------------------------------------------------------- */
+
+static void moved_for_good_script(struct fake_conn *c)
+{
+    struct scene *x = scene_of(c);
+    char text[64];
+
+    if (x->which && c->nr == x->which) {    /* it has come back */
+        fake_default_script(c);
+        return;
+    }
+    snprintf(text, sizeof(text), "TargetAddress=127.0.0.1:%u,1", (unsigned)(uintptr_t)x->f.arg);
+    if (fake_login_first(c))
+        fake_refuse(c, ISCSI_LOGIN_MOVED_PERM, text);
+}
+
+/* A port of this machine on which nobody listens. */
+static uint16_t dead_port(void)
+{
+    struct fake f = { 0 };
+
+    fake_start(&f, NULL);
+    fake_stop(&f);
+    return f.port;
+}
+
+/* 11.13.5: moved for good, but nobody is there: the portal that said so is asked again. */
+static void test_a_permanent_move_to_nowhere_is_not_remembered(void **state)
+{
+    struct scene x;
+
+    (void)state;
+    scene_init(&x, moved_for_good_script, NULL);
+    x.f.arg = (void *)(uintptr_t)dead_port();
+    x.which = 2;
+    x.r.conf.set.login_retry_max = 8;
+    scene_go(&x);
+    still_works(&x, 1);
+    assert_int_equal(x.f.conns, 3);
+    scene_end(&x);
+}
+
+static void hang_up_script(struct fake_conn *c)
+{
+    if (c->nr == 0 && fake_login(c))
+        (void)fake_recv(c);
+}
+
+/* Moved, served there, and later nobody is left there: what is configured may know. */
+static void test_when_the_new_home_dies_the_old_one_is_asked(void **state)
+{
+    struct scene x;
+    struct fake away = { 0 };
+
+    (void)state;
+    fake_start(&away, hang_up_script);
+    scene_init(&x, moved_for_good_script, NULL);
+    x.f.arg = (void *)(uintptr_t)away.port;
+    x.which = 1;
+    scene_go(&x);
+    cmd_read(&x.r, &x.c[0], 0, 1);          /* makes the new home hang up, for ever */
+    rig_until(&x.r, x.c[0].ended);
+    assert_int_equal(x.c[0].t.err, 0);
+    still_works(&x, 2);
+    assert_int_equal(x.f.conns, 2);
+    scene_end(&x);
+    fake_stop(&away);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_a_permanent_move_to_nowhere_is_not_remembered),
+        cmocka_unit_test(test_when_the_new_home_dies_the_old_one_is_asked),
         cmocka_unit_test(test_a_command_for_once_is_not_repeated_when_its_send_breaks_half_way),
     };
 
