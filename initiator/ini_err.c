@@ -220,6 +220,8 @@ void ini_lun_reset(struct ini_sess *s, uint16_t lun, void (*done)(void *user, in
     s->eh.done = done;
     s->eh.user = user;
     tmf_send(s, ISCSI_TMF_LUN_RESET, lun, NULL);
+    if (!s->tick_soon)
+        ini_tick_soon(s);                   /* where its limit is watched: an idle session ticks rarely */
 }
 
 void ini_ghosts_abort(struct ini_sess *s, uint16_t lun)
