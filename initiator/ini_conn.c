@@ -31,6 +31,7 @@ void ini_why(struct ini_sess *s, int err, const char *fmt, ...)
 /* ---- PDUs of the session's own -------------------------------------------------------------------------- */
 
 static void ctl_put(struct ini_sess *s, struct ini_ctl *c, const struct iscsi_pdu *pdu, const void *data);
+static void note_next(struct ini_sess *s);
 
 static void ctl_sent(struct dm_ctl *ctl, int err)
 {
@@ -38,16 +39,21 @@ static void ctl_sent(struct dm_ctl *ctl, int err)
     struct ini_sess *s = c->sess;
 
     c->out = false;
-    if (!c->pending || err || s->conn == CONN_NONE || s->conn == CONN_CLOSING)
+    if (err || s->conn == CONN_NONE || s->conn == CONN_CLOSING)
         return;
-    c->pending = false;
-    ctl_put(s, c, &c->next, c->next_data);
+    if (c == &s->ctl[INI_TAG_NOTE]) {
+        note_next(s);
+    } else if (c->pending) {
+        c->pending = false;
+        ctl_put(s, c, &c->next, c->next_data);
+    }
 }
 
 static void ctl_put(struct ini_sess *s, struct ini_ctl *c, const struct iscsi_pdu *pdu, const void *data)
 {
     c->ctl = (struct dm_ctl){ .pdu = *pdu, .data = data, .sent = ctl_sent };
-    c->ctl.pdu.cmd_sn = s->cmd_sn;
+    if (pdu->immediate)
+        c->ctl.pdu.cmd_sn = s->cmd_sn;
     c->ctl.pdu.exp_stat_sn = s->exp_stat_sn;
     c->sess = s;
     c->out = true;
@@ -62,18 +68,48 @@ void ini_ctl_send(struct ini_sess *s, enum ini_tag tag, const struct iscsi_pdu *
     assert(!c->pending);
     c->next = *pdu;
     c->next.immediate = true;               /* the window never stands in the way of these */
-    if (tag == INI_TAG_PONG)
-        c->next.itt = ISCSI_TAG_RESERVED;
-    else if (!c->next.itt)
+    if (!c->next.itt)
         c->next.itt = ini_itt((uint16_t)(INI_TAG_SLOT + tag), ++s->gen);
     c->next_data = data;
     c->itt = c->next.itt;
-    c->waits = tag != INI_TAG_PONG;
+    c->waits = true;
     c->sent_ns = rt_clock(s->rt);
     if (c->out)
         c->pending = true;
     else
         ctl_put(s, c, &c->next, data);
+}
+
+/* 11.18: an answer has the reserved tag, which goes with the immediate bit alone; what fills a gap has neither,
+ * and its answer is ignored. */
+static void note_next(struct ini_sess *s)
+{
+    struct ini_ctl *c = &s->ctl[INI_TAG_NOTE];
+    const struct ini_note *n = &s->note[s->note_first];
+    struct iscsi_pdu pdu = { .opcode = ISCSI_OP_NOP_OUT, .final = true };
+    const bool gap = n->ttt == ISCSI_TAG_RESERVED;
+
+    if (c->out || !s->note_nr || s->conn != CONN_FULL)
+        return;
+    s->note_first = (s->note_first + 1) % INI_NOTES_MAX;
+    s->note_nr--;
+    pdu.immediate = !gap;
+    pdu.lun = n->lun;
+    pdu.ttt = n->ttt;
+    pdu.cmd_sn = n->cmd_sn;
+    pdu.itt = gap ? ini_itt(INI_TAG_SLOT + INI_TAG_NOTE, ++s->gen) : ISCSI_TAG_RESERVED;
+    ctl_put(s, c, &pdu, NULL);
+}
+
+bool ini_note_send(struct ini_sess *s, const struct ini_note *note)
+{
+    if (s->conn != CONN_FULL)
+        return true;                        /* nothing goes out behind a Logout, 11.14 */
+    if (s->note_nr == INI_NOTES_MAX)
+        return false;
+    s->note[(s->note_first + s->note_nr++) % INI_NOTES_MAX] = *note;
+    note_next(s);
+    return true;
 }
 
 bool ini_ctl_answered(struct ini_sess *s, enum ini_tag tag, uint32_t itt)
@@ -163,11 +199,42 @@ static void async_message(struct ini_sess *s, const struct iscsi_pdu *pdu, const
     }
 }
 
+/* 7.3: a command that was rejected counts as never received, and those after it wait for one with its number. Some
+ * targets count it all the same: their ExpCmdSN says so; and should it say so later, what fills the gap is a
+ * duplicate, which they ignore. */
+static void gap_fill(struct ini_sess *s, const struct iscsi_pdu *bad)
+{
+    const struct ini_note note = { .ttt = ISCSI_TAG_RESERVED, .cmd_sn = bad->cmd_sn };
+
+    if (bad->immediate || iscsi_sn_lt(bad->cmd_sn, s->exp_cmd_sn) || !iscsi_sn_lt(bad->cmd_sn, s->cmd_sn))
+        return;
+    if (!ini_note_send(s, &note))
+        ini_conn_lost(s, -EPROTO, "the target rejects more than is taken from it");
+}
+
+/* Not a word against the request: the target has no room for it now. */
+static bool no_room(const struct iscsi_pdu *pdu)
+{
+    return pdu->reject.reason == ISCSI_REJECT_IMMEDIATE || pdu->reject.reason == ISCSI_REJECT_LONG_OPERATION;
+}
+
+static void command_rejected(struct ini_sess *s, const struct iscsi_pdu *pdu, const struct iscsi_pdu *bad)
+{
+    struct ini_task *t = ini_task_find(s, bad->itt);
+
+    if (!t || t->cmd_sn != bad->cmd_sn)
+        return;
+    if (no_room(pdu))
+        ini_task_crowded(s, t);
+    else
+        ini_task_fail(s, t, -EPROTO);
+    gap_fill(s, bad);
+}
+
 /* RFC 7143 11.17: the header that was rejected is the data. */
 static void rejected(struct ini_sess *s, const struct iscsi_pdu *pdu, const uint8_t *data)
 {
     struct iscsi_pdu bad;
-    struct ini_task *t;
 
     if (++s->rejects > INI_REJECTS_MAX) {
         ini_conn_lost(s, -EPROTO, "the target rejects one request after another (%s)",
@@ -185,13 +252,11 @@ static void rejected(struct ini_sess *s, const struct iscsi_pdu *pdu, const uint
         return;
     switch (bad.opcode) {
     case ISCSI_OP_SCSI_CMD:
-        t = ini_task_find(s, bad.itt);
-        if (t && t->cmd_sn == bad.cmd_sn)
-            ini_task_fail(s, t, -EPROTO);
+        command_rejected(s, pdu, &bad);
         return;
     case ISCSI_OP_TMF:
         if (ini_ctl_answered(s, INI_TAG_TMF, bad.itt))
-            ini_tmf_rejected(s);
+            ini_tmf_rejected(s, no_room(pdu));
         return;
     case ISCSI_OP_NOP_OUT:
         ini_ctl_answered(s, INI_TAG_NOP, bad.itt);          /* an answer of sorts: it lives */
@@ -209,6 +274,12 @@ static void rejected(struct ini_sess *s, const struct iscsi_pdu *pdu, const uint
     }
 }
 
+static void nop_in(struct ini_sess *s, const struct iscsi_pdu *pdu, const uint8_t *data)
+{
+    (void)data;
+    ini_nop_in(s, pdu);
+}
+
 static void tmf_response(struct ini_sess *s, const struct iscsi_pdu *pdu, const uint8_t *data)
 {
     (void)data;
@@ -221,7 +292,7 @@ static const struct {
     [ISCSI_OP_SCSI_RESP]   = { ini_task_notify },
     [ISCSI_OP_DATA_IN]     = { ini_task_notify },
     [ISCSI_OP_TMF_RESP]    = { tmf_response },
-    [ISCSI_OP_NOP_IN]      = { ini_nop_in },
+    [ISCSI_OP_NOP_IN]      = { nop_in },
     [ISCSI_OP_TEXT_RESP]   = { ini_text_response },
     [ISCSI_OP_LOGOUT_RESP] = { logout_response },
     [ISCSI_OP_ASYNC]       = { async_message },

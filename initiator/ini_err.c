@@ -47,6 +47,7 @@ void ini_err_reset(struct ini_sess *s)
     memset(&s->eh, 0, sizeof(s->eh));
     for (unsigned i = 0; i < INI_TAGS; i++)
         s->ctl[i].out = s->ctl[i].waits = s->ctl[i].pending = false;
+    s->note_nr = 0;
     s->tick_soon = false;
     s->shut_ns = 0;
     if (done)
@@ -63,22 +64,19 @@ static void ping_send(struct ini_sess *s)
         ini_ctl_send(s, INI_TAG_NOP, &pdu, NULL);
 }
 
-void ini_nop_in(struct ini_sess *s, const struct iscsi_pdu *pdu, const uint8_t *data)
+void ini_nop_in(struct ini_sess *s, const struct iscsi_pdu *pdu)
 {
-    struct iscsi_pdu pong = { .opcode = ISCSI_OP_NOP_OUT, .final = true, .lun = pdu->lun, .ttt = pdu->ttt };
+    const struct ini_note pong = { .lun = pdu->lun, .ttt = pdu->ttt };
 
     if (pdu->itt != ISCSI_TAG_RESERVED) {
         if (ini_ctl_answered(s, INI_TAG_NOP, pdu->itt))
             s->nop_rtt_ns = rt_clock(s->rt) - s->ctl[INI_TAG_NOP].sent_ns;
         return;
     }
-    /* One answer at a time: a target that pings faster than it reads gets no queue of ours. */
-    if (pdu->ttt == ISCSI_TAG_RESERVED || !ini_ctl_free(s, INI_TAG_PONG))
-        return;
-    pong.data_len = min_u32(pdu->data_len, sizeof(s->pong_data));
-    if (pong.data_len)
-        memcpy(s->pong_data, data, pong.data_len);
-    ini_ctl_send(s, INI_TAG_PONG, &pong, s->pong_data);
+    /* A ping of the target's has no data (11.19), so none is echoed. Beyond so many that wait, none is answered:
+     * a target that pings faster than it listens gets no queue of ours. */
+    if (pdu->ttt != ISCSI_TAG_RESERVED)
+        (void)ini_note_send(s, &pong);
 }
 
 /* Return: false when the connection was given up. */
@@ -204,9 +202,12 @@ void ini_tmf_response(struct ini_sess *s, const struct iscsi_pdu *pdu)
         tmf_ended(s, pdu->tmf.response);
 }
 
-void ini_tmf_rejected(struct ini_sess *s)
+void ini_tmf_rejected(struct ini_sess *s, bool later)
 {
-    tmf_ended(s, ISCSI_TMF_REJECTED);
+    if (later && s->eh.step == EH_ABORT)
+        s->eh.step = EH_IDLE;               /* the next tick finds the command late still, and asks again */
+    else
+        tmf_ended(s, ISCSI_TMF_REJECTED);
 }
 
 void ini_lun_reset(struct ini_sess *s, uint16_t lun, void (*done)(void *user, int resp, int err), void *user)

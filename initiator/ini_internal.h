@@ -25,7 +25,8 @@
 #define INI_LOGIN_OUT_MAX 4096u             /* bytes of login text that we send in one PDU */
 #define INI_BACKOFF_MIN_NS (100 * RT_MS)
 #define INI_BACKOFF_MAX_NS (5 * RT_S)
-#define INI_REJECTS_MAX 64u                 /* on one connection: more is a target that answers nothing else */
+#define INI_REJECTS_MAX 64u                 /* in a row: more is a target that answers nothing else */
+#define INI_NOTES_MAX 64u                   /* more are a target's that asks faster than it listens */
 #define INI_CMD_TRIES_MAX 8u
 #define INI_OFFLINE_ERR (-ETIMEDOUT)        /* what requests end with when they have waited long enough */
 #define INI_LUN_TRIES_MAX 60u               /* times half a second for a unit that becomes ready */
@@ -38,7 +39,7 @@ enum ini_tag {                              /* PDUs of the session's own, in slo
     INI_TAG_LOGOUT,
     INI_TAG_TMF,
     INI_TAG_NOP,
-    INI_TAG_PONG,                           /* the answer to a target's ping has no tag, but it has a PDU */
+    INI_TAG_NOTE,                           /* NOP-Outs that nobody waits for: see struct ini_note */
     INI_TAGS,
 };
 #define INI_TAG_SLOT 0xf000u
@@ -72,6 +73,14 @@ struct ini_ctl {
     uint64_t sent_ns;
     struct iscsi_pdu next;
     const void *next_data;
+};
+
+/* A NOP-Out that owes nobody an answer: the one to a target's ping, or one that takes the number of a command that
+ * the target has rejected (7.3: it counts as never received, and what follows it waits). */
+struct ini_note {
+    uint64_t lun;
+    uint32_t ttt;                           /* of the ping; ISCSI_TAG_RESERVED: fills a gap */
+    uint32_t cmd_sn;                        /* the gap */
 };
 
 /* ---- a session ------------------------------------------------------------------------------------------ */
@@ -164,7 +173,8 @@ struct ini_sess {
     struct iscsi_params params;
     uint16_t tsih, tpgt;
     struct ini_ctl ctl[INI_TAGS];           /* by enum ini_tag */
-    uint8_t pong_data[256];
+    struct ini_note note[INI_NOTES_MAX];    /* a ring of those that wait */
+    unsigned note_first, note_nr;
     uint16_t gen;
 
     /* Numbers. */
@@ -237,6 +247,8 @@ void ini_conn_end(struct ini_sess *s);
  * it. */
 void ini_conn_lost(struct ini_sess *s, int err, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
 void ini_logged_in(struct ini_sess *s);
+/* Sends it when those before it are out. Return: false when too many wait. */
+bool ini_note_send(struct ini_sess *s, const struct ini_note *note);
 /* One of a kind at a time. Fills numbers, the immediate bit, and itt where that is 0; @data: kept until the
  * answer. */
 void ini_ctl_send(struct ini_sess *s, enum ini_tag tag, const struct iscsi_pdu *pdu, const void *data);
@@ -263,6 +275,9 @@ struct ini_task *ini_task_find(struct ini_sess *s, uint32_t itt);   /* sent and 
 /* Takes a command back that the target has aborted: into the queue again, or to its end. */
 void ini_task_return(struct ini_sess *s, struct ini_task *t);
 void ini_task_fail(struct ini_sess *s, struct ini_task *t, int err);    /* sent: ends when let go */
+/* Rejected for want of room, as sent: ends like one that met a full task set, which its submitter knows how to
+ * wait for. */
+void ini_task_crowded(struct ini_sess *s, struct ini_task *t);
 /* Those of one unit that are sent end when let go, though the target may still run them. Return: any? */
 bool ini_tasks_give_up(struct ini_sess *s, uint16_t lun, int err);
 /* The connection is closed: what was sent goes back into the queue. */
@@ -279,10 +294,11 @@ void ini_tick(struct rt_timer *t);
 void ini_tick_soon(struct ini_sess *s);
 void ini_err_reset(struct ini_sess *s);                  /* the connection is gone */
 void ini_tmf_response(struct ini_sess *s, const struct iscsi_pdu *pdu);
-void ini_tmf_rejected(struct ini_sess *s);
+/* @later: not for good, the target has no room for it now. */
+void ini_tmf_rejected(struct ini_sess *s, bool later);
 /* Asks the target to end what ini_tasks_give_up() left with it. */
 void ini_ghosts_abort(struct ini_sess *s, uint16_t lun);
-void ini_nop_in(struct ini_sess *s, const struct iscsi_pdu *pdu, const uint8_t *data);
+void ini_nop_in(struct ini_sess *s, const struct iscsi_pdu *pdu);
 
 /* ini_discover.c */
 void ini_text_response(struct ini_sess *s, const struct iscsi_pdu *pdu, const uint8_t *data);

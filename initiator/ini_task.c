@@ -184,6 +184,12 @@ void ini_task_fail(struct ini_sess *s, struct ini_task *t, int err)
     task_let_go(s, t, TASK_ENDING);
 }
 
+void ini_task_crowded(struct ini_sess *s, struct ini_task *t)
+{
+    t->status = SCSI_TASK_SET_FULL;
+    ini_task_fail(s, t, 0);
+}
+
 /* ---- sending -------------------------------------------------------------------------------------------- */
 
 static void task_send(struct ini_sess *s, struct ini_task *t)
@@ -352,6 +358,7 @@ void ini_task_notify(struct ini_sess *s, const struct iscsi_pdu *pdu, const uint
         t->err = moved_judge(t, pdu);
     sense_take(t, pdu, data);
     s->commands++;
+    s->rejects = 0;                         /* it does answer */
     s->read_bytes += t->in_len;
     if (t->out.len && !t->status && !t->err)
         s->write_bytes += t->edtl - (t->overflow ? 0 : t->residual);

@@ -377,8 +377,7 @@ static bool ask_back(struct fake_conn *c)
     struct iscsi_pdu p = { .opcode = ISCSI_OP_NOP_IN, .final = true, .itt = ISCSI_TAG_RESERVED, .ttt = 0x1234 };
 
     if (c->pdu.opcode == ISCSI_OP_NOP_OUT) {
-        if (c->pdu.ttt == 0x1234 && c->pdu.itt == ISCSI_TAG_RESERVED && c->len == 4 &&
-            !memcmp(c->data, "ping", 4))
+        if (c->pdu.ttt == 0x1234 && c->pdu.itt == ISCSI_TAG_RESERVED && c->len == 0)
             c->f->nops++;
         return true;
     }
