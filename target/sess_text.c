@@ -89,8 +89,9 @@ struct sess_text {
     char only[ISCSI_NAME_LEN_MAX + 1];      /* else this target alone */
     char done[ISCSI_NAME_LEN_MAX + 1];      /* the last target that was told whole; empty: none */
     uint32_t record_off;                    /* bytes of the next one's record that were told */
-    char prefix[256];                       /* answers to other keys, told first */
+    char prefix[1024];                      /* answers to other keys, told first */
     uint32_t prefix_len, prefix_off;
+    uint32_t recv_data_max;                 /* bytes, declared in this exchange; 0: not. Holds from its end on */
     char asked[SESS_TEXT_LEN];
 };
 
@@ -191,13 +192,31 @@ void text_free(struct sess *s)
     s->text = NULL;
 }
 
+/* Everything asked was told. 6.4: what an exchange settles holds once it is complete. */
+static void text_over(struct sess *s, struct sess_text *x)
+{
+    if (x->recv_data_max) {
+        s->params.peer_recv_data_max = x->recv_data_max;
+        dm_notice_key_values(s->dm, &s->params);
+    }
+    text_free(s);
+}
+
+/* The peer has more to ask in this exchange: it did not say F. */
+static void text_again(struct sess_text *x)
+{
+    x->asked_len = x->prefix_len = x->prefix_off = x->record_off = 0;
+    x->answering = x->all = false;
+    *x->only = *x->done = '\0';
+}
+
 static void text_answer(struct sess *s, const struct iscsi_pdu *pdu, const uint8_t bhs[static ISCSI_BHS_LEN])
 {
     struct sess_text *x = s->text;
     const uint32_t max =
         s->params.peer_recv_data_max < SESS_TEXT_LEN ? s->params.peer_recv_data_max : SESS_TEXT_LEN;
     struct sess_ctl *c = ctl_get(s);
-    bool over = false;
+    bool over = false, final;
     uint32_t len = 0;
 
     if (!c)
@@ -210,15 +229,18 @@ static void text_answer(struct sess *s, const struct iscsi_pdu *pdu, const uint8
     }
     if (x->answering)
         len = piece_make(s, x, c->chunk, max, &over);
-    x->ttt = over ? ISCSI_TAG_RESERVED : ttt_next(s);
+    final = over && pdu->final;             /* 11.11.1: never in answer to a request without F */
+    x->ttt = final ? ISCSI_TAG_RESERVED : ttt_next(s);
     c->ctl.pdu = (struct iscsi_pdu){
-        .opcode = ISCSI_OP_TEXT_RESP, .final = over, .itt = pdu->itt, .ttt = x->ttt, .lun = pdu->lun,
+        .opcode = ISCSI_OP_TEXT_RESP, .final = final, .itt = pdu->itt, .ttt = x->ttt, .lun = pdu->lun,
         .data_len = len, .text = { .cont = x->answering && !over },
     };
     c->ctl.data = len ? c->chunk : NULL;
     ctl_send(c, true);
-    if (over)
-        text_free(s);
+    if (final)
+        text_over(s, x);
+    else if (over)
+        text_again(x);
 }
 
 /* @value: what SendTargets asks for. RFC 7143 appendix C. Return: the answer to the key itself, or NULL. */
@@ -243,41 +265,79 @@ static const char *send_targets(struct sess *s, struct sess_text *x, const char 
     return NULL;
 }
 
-/* All of the request is in. False: it was rejected. */
-static bool text_keys(struct sess *s, struct sess_text *x)
+/* What we say to a key other than SendTargets; NULL: nothing. Of the operational ones only
+ * MaxRecvDataSegmentLength can be declared anew (13.12: "Use: ALL"); the others are the login's. */
+static const char *text_key(struct sess *s, struct sess_text *x, const char *key, const char *value)
 {
-    struct iscsi_negotiation probe;
-    struct iscsi_text out, scrap;
-    char waste[64], *key, *value;
+    static const char *const of_login[] = {
+        "InitiatorName", "TargetName", "SessionType", "AuthMethod", "TargetAlias", "TargetAddress",
+        "TargetPortalGroupTag",
+    };
+    struct iscsi_negotiation n;
+    struct iscsi_text scrap;
+    char waste[64];
+    enum iscsi_key_result res;
+
+    if (!strcmp(key, "InitiatorAlias"))     /* 13.7: at any time; is shown nowhere */
+        return NULL;
+    for (unsigned i = 0; i < ARRAY_SIZE(of_login); i++) {
+        if (!strcmp(key, of_login[i]))
+            return "Reject";
+    }
+    iscsi_negotiation_init(&n, ISCSI_TARGET, s->discovery, &s->params);
+    iscsi_text_init(&scrap, waste, sizeof(waste));
+    res = iscsi_negotiation_take(&n, key, value, &scrap);
+    if (res == ISCSI_KEY_NOT_OURS)
+        return "NotUnderstood";
+    if (res != ISCSI_KEY_OK || strcmp(key, "MaxRecvDataSegmentLength"))
+        return "Reject";
+    x->recv_data_max = n.result.peer_recv_data_max;
+    return NULL;
+}
+
+/* All of the request is in: its keys are taken. */
+static enum iscsi_reject text_keys(struct sess *s, struct sess_text *x)
+{
+    struct iscsi_text out;
+    char *key, *value;
     uint32_t pos = 0;
     int more;
 
     iscsi_text_init(&out, x->prefix, sizeof(x->prefix));
     while ((more = iscsi_text_next(x->asked, x->asked_len, &pos, &key, &value)) > 0) {
+        const bool list = !strcmp(key, "SendTargets");
         const char *answer;
 
-        if (!strcmp(key, "SendTargets")) {
-            if (x->all || *x->only)
-                return false;               /* twice */
-            if ((answer = send_targets(s, x, value)))
-                iscsi_text_add(&out, key, answer);
-            continue;
-        }
-        /* Parameters are not negotiated anew: we know the key, and decline. */
-        iscsi_negotiation_init(&probe, ISCSI_TARGET, s->discovery, &s->params);
-        iscsi_text_init(&scrap, waste, sizeof(waste));
-        answer = iscsi_negotiation_take(&probe, key, value, &scrap) == ISCSI_KEY_NOT_OURS ? "NotUnderstood"
-                                                                                          : "Reject";
-        iscsi_text_add(&out, key, answer);
+        if (list && (x->all || *x->only))   /* twice */
+            return ISCSI_REJECT_PROTOCOL_ERROR;
+        answer = list ? send_targets(s, x, value) : text_key(s, x, key, value);
+        if (answer)
+            iscsi_text_add(&out, key, answer);
     }
     x->prefix_len = out.len;
-    return !more && !out.overflow;
+    return more ? ISCSI_REJECT_PROTOCOL_ERROR : out.overflow ? ISCSI_REJECT_LONG_OPERATION : ISCSI_REJECT_NONE;
+}
+
+/* One more request of the exchange. */
+static enum iscsi_reject text_take(struct sess *s, struct sess_text *x, const struct iscsi_pdu *pdu,
+                                   const uint8_t *data)
+{
+    if (x->answering)                       /* 6.2: while our answer goes on it has nothing to say */
+        return pdu->data_len || pdu->text.cont ? ISCSI_REJECT_PROTOCOL_ERROR : ISCSI_REJECT_NONE;
+    if (pdu->data_len > sizeof(x->asked) - x->asked_len)
+        return ISCSI_REJECT_LONG_OPERATION;
+    if (pdu->data_len)
+        memcpy(x->asked + x->asked_len, data, pdu->data_len);
+    x->asked_len += pdu->data_len;
+    x->answering = !pdu->text.cont;
+    return x->answering ? text_keys(s, x) : ISCSI_REJECT_NONE;
 }
 
 void text_request(struct sess *s, const struct iscsi_pdu *pdu, const uint8_t *data,
                   const uint8_t bhs[static ISCSI_BHS_LEN])
 {
     struct sess_text *x = s->text;
+    enum iscsi_reject why;
 
     if (pdu->ttt == ISCSI_TAG_RESERVED) {   /* a new exchange; one that was under way is over (11.10.4) */
         text_free(s);
@@ -291,21 +351,10 @@ void text_request(struct sess *s, const struct iscsi_pdu *pdu, const uint8_t *da
         sess_reject(s, bhs, ISCSI_REJECT_PROTOCOL_ERROR);
         return;
     }
-    if (!x->answering) {
-        if (pdu->data_len > sizeof(x->asked) - x->asked_len) {
-            text_free(s);
-            sess_reject(s, bhs, ISCSI_REJECT_LONG_OPERATION);
-            return;
-        }
-        if (pdu->data_len)
-            memcpy(x->asked + x->asked_len, data, pdu->data_len);
-        x->asked_len += pdu->data_len;
-        x->answering = !pdu->text.cont;
-        if (x->answering && !text_keys(s, x)) {
-            text_free(s);
-            sess_reject(s, bhs, ISCSI_REJECT_PROTOCOL_ERROR);
-            return;
-        }
+    if ((why = text_take(s, x, pdu, data))) {
+        text_free(s);
+        sess_reject(s, bhs, why);
+        return;
     }
     text_answer(s, pdu, bhs);
 }
