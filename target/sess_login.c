@@ -398,6 +398,19 @@ static bool operational_key_take(struct sess *s, const char *key, const char *va
     return false;
 }
 
+/* True when a name, or the session type, is what it was in the first request. */
+static bool name_again(const struct sess *s, int i, const char *value)
+{
+    char name[ISCSI_NAME_LEN_MAX + 1];
+
+    if (!(s->login->seen & 1u << i))
+        return false;
+    if (!strcmp(login_keys[i].name, "SessionType"))
+        return !strcmp(value, s->discovery ? "Discovery" : "Normal");
+    return !iscsi_name_refusal(value, name) &&
+           !strcmp(name, login_keys[i].take == take_initiator_name ? s->initiator : s->target);
+}
+
 enum pass { PASS_NAMES, PASS_REST };
 
 /* One walk over a copy of the text, as the walk writes into it. False: the login was refused. */
@@ -413,10 +426,11 @@ static bool login_walk(struct sess *s, char *text, uint32_t len, enum pass pass)
 
         if (pass == PASS_NAMES && !name)
             continue;
-        if (pass == PASS_REST && name) {    /* taken in the first request; repeating a name is harmless */
-            if (s->login->seen & 1u << i)
+        if (pass == PASS_REST && name) {    /* taken in the first request; repeating one is harmless */
+            if (name_again(s, i, value))
                 continue;
-            login_fail(s, ISCSI_LOGIN_INITIATOR_ERROR, "names and session type belong into the first request");
+            login_fail(s, ISCSI_LOGIN_INITIATOR_ERROR,
+                       "names and session type belong into the first request, and do not change after it");
             return false;
         }
         if (!(i >= 0 ? login_key_take(s, i, value) : operational_key_take(s, key, value)))

@@ -307,8 +307,7 @@ static void test_login_requests_must_follow_from_one_another(void **state)
     peer_close(p);
     p = peer_open(&bed);
     assert_int_equal(login_step(p, 0, 1, true, LOGIN_NAMES), ISCSI_LOGIN_OK);
-    assert_int_equal(login_step(p, 1, 3, true, "SessionType=Discovery"),
-                     ISCSI_LOGIN_OK); /* repeated: ignored */
+    assert_int_equal(login_step(p, 1, 3, true, "SessionType=Discovery"), ISCSI_LOGIN_INITIATOR_ERROR);
     peer_close(p);
 }
 

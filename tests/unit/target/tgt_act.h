@@ -25,6 +25,52 @@ static inline struct peer_end *peer_discovery(struct bed *b)
     return p;
 }
 
+/* The value of a key in the answer; NULL: it is not there. */
+static inline const char *answer_of(const struct peer_end *p, const char *key)
+{
+    const size_t n = strlen(key);
+    uint32_t at = 0;
+
+    while (at < p->data_len) {
+        const char *pair = (const char *)p->data + at;
+
+        if (!strncmp(pair, key, n) && pair[n] == '=')
+            return pair + n + 1;
+        at += (uint32_t)strlen(pair) + 1;
+    }
+    return NULL;
+}
+
+/* The answer must give the key that value; NULL: must not speak of it. */
+static inline void expect_answer(const struct peer_end *p, const char *key, const char *value)
+{
+    const char *is = answer_of(p, key);
+
+    if (is && value ? strcmp(is, value) != 0 : is != value)
+        fail_msg("%s=%s, not %s", key, is ? is : "(nothing)", value ? value : "(nothing)");
+}
+
+/* A Login request whose data segment is these very bytes. Return: the status, or -1 when the connection ended. */
+static inline int login_bytes(struct peer_end *p, unsigned csg, unsigned nsg, bool transit, const void *text,
+                              uint32_t len)
+{
+    struct iscsi_pdu pdu = login_pdu(p, csg, nsg, transit);
+
+    pdu.data_len = len;
+    peer_send(p, &pdu, text);
+    if (!peer_recv_ms(p, PEER_MS))
+        return -1;
+    assert_int_equal(p->rsp.opcode, ISCSI_OP_LOGIN_RESP);
+    return p->rsp.login.status;
+}
+
+/* A login that was refused, or given up. */
+static inline void peer_gone(struct peer_end *p)
+{
+    assert_true(peer_ended(p, PEER_MS));
+    peer_close(p);
+}
+
 /* ---- PDUs ------------------------------------------------------------------------------------------------ */
 
 /* Immediate, as all that is made here; a test that wants it in turn says so and counts cmd_sn on. */
