@@ -548,7 +548,7 @@ static bool request_judge(struct sess *s, const struct iscsi_pdu *pdu)
         why = "it speaks no version of iSCSI that is known here";
     } else if (!stages_legal(pdu)) {
         why = "stages (CSG, NSG, T, C) that cannot be";
-    } else if (l->begun && (pdu->login.csg != l->stage || pdu->login.cid != s->cid ||
+    } else if (l->begun && (pdu->login.csg != l->stage || pdu->login.cid != s->cid || pdu->login.tsih ||
                             memcmp(pdu->login.isid, s->isid, sizeof(s->isid)))) {
         status = ISCSI_LOGIN_INVALID_REQUEST;
         why = "a request that does not follow from those before it";
