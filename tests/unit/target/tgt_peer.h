@@ -27,6 +27,7 @@
 #include <cmocka.h>
 #include <jansson.h>
 
+#include "iscsi/digest.h"
 #include "iscsi/pdu.h"
 #include "iscsi/keys.h"
 #include "reactor/rt_bytes.h"
@@ -253,6 +254,7 @@ struct peer_end {
     uint32_t cmd_sn, exp_stat_sn, itt;
     uint8_t isid[6];
     uint16_t tsih, cid;
+    bool header_digest, data_digest;        /* to be set after a login that agreed on them */
     struct iscsi_pdu rsp;                   /* what came last */
     uint8_t data[300 * 1024];
     uint32_t data_len;
@@ -301,19 +303,41 @@ static void peer_raw(struct peer_end *p, const void *data, size_t len)
     }
 }
 
+#define WIRE_MAX(len) (ISCSI_BHS_LEN + (len) + 3 + 2 * ISCSI_DIGEST_LEN)
+
+/* A PDU as it goes over the network, digests and all. @out: WIRE_MAX() bytes. Return: bytes. */
+static uint32_t peer_wire(const struct peer_end *p, const struct iscsi_pdu *pdu, const void *data, uint8_t *out)
+{
+    const uint32_t len = pdu->data_len;
+    uint8_t *at = out;
+
+    iscsi_pdu_encode(at, pdu);
+    at += ISCSI_BHS_LEN;
+    if (p->header_digest) {
+        iscsi_crc_wire(iscsi_crc_feed(ISCSI_CRC_INIT, out, ISCSI_BHS_LEN), at);
+        at += ISCSI_DIGEST_LEN;
+    }
+    if (len) {
+        memcpy(at, data, len);
+        memset(at + len, 0, iscsi_padded(len) - len);
+        at += iscsi_padded(len);
+        if (p->data_digest) {
+            iscsi_crc_wire(iscsi_crc_feed(ISCSI_CRC_INIT, at - iscsi_padded(len), iscsi_padded(len)), at);
+            at += ISCSI_DIGEST_LEN;
+        }
+    }
+    return (uint32_t)(at - out);
+}
+
 /* pdu->data_len bytes of @data, padded. */
 static void peer_send(struct peer_end *p, struct iscsi_pdu *pdu, const void *data)
 {
-    static const uint8_t zeroes[4];
-    uint8_t bhs[ISCSI_BHS_LEN];
+    uint8_t *wire = malloc(WIRE_MAX(pdu->data_len));
 
+    assert_non_null(wire);
     pdu->exp_stat_sn = p->exp_stat_sn;
-    iscsi_pdu_encode(bhs, pdu);
-    peer_raw(p, bhs, sizeof(bhs));
-    if (pdu->data_len) {
-        peer_raw(p, data, pdu->data_len);
-        peer_raw(p, zeroes, iscsi_padded(pdu->data_len) - pdu->data_len);
-    }
+    peer_raw(p, wire, peer_wire(p, pdu, data, wire));
+    free(wire);
 }
 
 /* Return: false when the connection ended, or nothing came for @ms. */
@@ -335,6 +359,15 @@ static bool peer_read(struct peer_end *p, void *to, size_t len, int ms)
     return true;
 }
 
+/* What was just read must have had this digest, which is read now. */
+static void peer_digest(struct peer_end *p, uint32_t crc)
+{
+    uint8_t wire[ISCSI_DIGEST_LEN];
+
+    assert_true(peer_read(p, wire, sizeof(wire), PEER_MS));
+    assert_true(iscsi_crc_matches(crc, wire));
+}
+
 static bool peer_recv_ms(struct peer_end *p, int ms)
 {
     uint8_t bhs[ISCSI_BHS_LEN], ahs[ISCSI_AHS_LEN_MAX];
@@ -343,9 +376,13 @@ static bool peer_recv_ms(struct peer_end *p, int ms)
         return false;
     assert_int_equal(iscsi_pdu_decode(&p->rsp, bhs, ISCSI_FROM_TARGET), ISCSI_REJECT_NONE);
     assert_true(peer_read(p, ahs, iscsi_bhs_ahs_len(bhs), PEER_MS));
+    if (p->header_digest)
+        peer_digest(p, iscsi_crc_feed(iscsi_crc_feed(ISCSI_CRC_INIT, bhs, sizeof(bhs)), ahs, iscsi_bhs_ahs_len(bhs)));
     p->data_len = iscsi_bhs_data_len(bhs);
     assert_true(p->data_len <= sizeof(p->data) - 4);
     assert_true(peer_read(p, p->data, iscsi_padded(p->data_len), PEER_MS));
+    if (p->data_digest && p->data_len)
+        peer_digest(p, iscsi_crc_feed(ISCSI_CRC_INIT, p->data, iscsi_padded(p->data_len)));
     if (p->rsp.opcode != ISCSI_OP_R2T && !(p->rsp.opcode == ISCSI_OP_DATA_IN && !p->rsp.resp.has_status) &&
         !(p->rsp.opcode == ISCSI_OP_NOP_IN && p->rsp.itt == ISCSI_TAG_RESERVED))
         p->exp_stat_sn = p->rsp.stat_sn + 1;
