@@ -28,9 +28,9 @@ ok "the target starts" start_targetd
 e2e_stop "$TARGETD" KILL
 ok "and again over the socket of one that was killed" start_targetd
 refused "a second target in the same run directory" 1 "(pid $TARGETD)" \
-    timeout 10 "$BUILD/corelane-targetd" -f --run-dir "$RUN" --portal 127.0.0.1:0
+    timeout 60 "$BUILD/corelane-targetd" -f --run-dir "$RUN" --portal 127.0.0.1:0
 refused "a target whose port is taken, in the background" 1 "${PORTAL##*:}" \
-    timeout 10 "$BUILD/corelane-targetd" --run-dir "$RUN/other" --portal "$PORTAL"
+    timeout 60 "$BUILD/corelane-targetd" --run-dir "$RUN/other" --portal "$PORTAL"
 
 # ---- targets ------------------------------------------------------------------------------------------------------
 

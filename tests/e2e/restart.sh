@@ -31,7 +31,7 @@ cp "$E2E_DIR/target.json" "$E2E_DIR/good"
 config_refused() { # NAME TEXT PATTERN
     local rc out
     printf '%s' "$2" >"$E2E_DIR/target.json"
-    out=$(timeout 10 "$BUILD/corelane-targetd" -f --config "$E2E_DIR/target.json" --portal "127.0.0.1:$(e2e_port)" 2>&1)
+    out=$(timeout 60 "$BUILD/corelane-targetd" -f --config "$E2E_DIR/target.json" --portal "127.0.0.1:$(e2e_port)" 2>&1)
     rc=$?
     if [ $rc = 1 ] && grep -qiE "$3" <<<"$out"; then pass "$1"; else fail "$1" "status $rc: $out"; fi
 }
