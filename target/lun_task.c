@@ -405,13 +405,13 @@ static bool order_blocks(const struct scsi_task *t)
     return false;
 }
 
-/* A read with room for less than it asks for may end inside a block: it goes through a scratch buffer. One
- * that does not say it reads has little room whatever it expects, as nothing of it is sent. */
+/* A read with room for less than it asks for may end inside a block: it goes through a scratch buffer. One that
+ * says it writes has little room whatever it expects. */
 static bool wants_scratch(const struct scsi_task *t)
 {
     if (t->cmd->flags & F_SCRATCH)
         return true;
-    return (t->cmd->flags & F_IN_BLOCKS) && (t->edtl < t->in_len || !t->read) &&
+    return (t->cmd->flags & F_IN_BLOCKS) && (t->edtl < t->in_len || t->write) &&
            iov_total(t->in_iov, t->in_nr) < t->in_len;
 }
 
