@@ -67,7 +67,6 @@ static void gaps_look(struct sess *s, const struct iscsi_pdu *pdu)
             ctl_put(c);
         } else if (iscsi_sn_lt(sn, pdu->cmd_sn) && iscsi_sn_lt(c->ctl.pdu.stat_sn, pdu->exp_stat_sn)) {
             rt_list_del(l);
-            c->held.kind = HELD_SKIP;
             sess_hold(s, &c->held, sn);
         }
     }
@@ -136,6 +135,7 @@ static void gap_note(struct sess *s, uint32_t cmd_sn, uint32_t stat_sn)
     if (!c) {
         if (!(c = ctl_get(s)))
             return;
+        c->held.kind = HELD_SKIP;
         c->held.cmd_sn = cmd_sn;
         rt_list_push(&s->gaps, &c->held.link);
     }
