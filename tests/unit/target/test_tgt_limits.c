@@ -33,7 +33,7 @@ static size_t logins(void)
 
 static void logins_settle(size_t want)
 {
-    for (int i = 0; i < 500 && logins() != want; i++)
+    for (int i = 0; i < PEER_MS / 10 && logins() != want; i++)
         usleep(10 * 1000);
     assert_int_equal(logins(), want);
 }
@@ -74,7 +74,7 @@ static void test_connections_that_say_nothing_are_bounded(void **state)
     logins_settle(TGT_LOGINS_PEER_MAX);
     peer_settle(other);
     for (unsigned i = 0; i < ARRAY_SIZE(p); i++)
-        refused += peer_ended(p[i], i < TGT_LOGINS_PEER_MAX ? 0 : 1000);
+        refused += peer_ended(p[i], i < TGT_LOGINS_PEER_MAX ? 0 : PEER_MS);
     assert_int_equal(refused, 40);
     for (unsigned i = 0; i < ARRAY_SIZE(p); i++)
         peer_close(p[i]);

@@ -2,6 +2,7 @@
  * test_tgt_session.c - full feature phase against a scripted initiator: numbering, data, residuals, task
  * management, text, and what a hostile or clumsy peer sends
  */
+#include <semaphore.h>
 #include "tgt_act.h"
 
 static struct bed bed;
@@ -554,14 +555,19 @@ static void test_reinstatement_ends_the_old_writer_first(void **state)
     peer_logout(new);
 }
 
+/* Holds a core up from when it says so until the test lets it go. */
 struct block {
     struct rt_msg msg;
-    unsigned ms;
+    sem_t begun, over;
 };
 
 static void block_core(struct rt_msg *m)
 {
-    usleep(container_of(m, struct block, msg)->ms * 1000);
+    struct block *b = container_of(m, struct block, msg);
+
+    sem_post(&b->begun);
+    while (sem_wait(&b->over))
+        ;
 }
 
 /* Two sessions, one a core. Return: the one that is not on the first core; the other is logged out. */
@@ -584,18 +590,22 @@ static struct peer_end *on_the_second_core(void)
 static void test_reinstatement_waits_for_the_old_session(void **state)
 {
     struct peer_end *old = on_the_second_core(), *new = peer_open(&bed);   /* that one is on the first core */
-    static struct block block = { .msg.fn = block_core, .ms = 600 };
+    static struct block block = { .msg.fn = block_core };
     struct iscsi_pdu pdu;
     char text[512];
 
     (void)state;
     memcpy(new->isid, old->isid, sizeof(new->isid));
-    usleep(50 * 1000);
+    assert_int_equal(sem_init(&block.begun, 0, 0), 0);
+    assert_int_equal(sem_init(&block.over, 0, 0), 0);
     rt_post(bed.tgt->cores[1].rt, &block.msg);
+    while (sem_wait(&block.begun))
+        ;
     pdu = login_pdu(new, 1, 3, true);
     pdu.data_len = keys_text(LOGIN_NAMES, text);
     peer_send(new, &pdu, text);
     assert_false(peer_recv_ms(new, 300));
+    sem_post(&block.over);
     peer_expect(new, ISCSI_OP_LOGIN_RESP);
     assert_int_equal(new->rsp.login.status, ISCSI_LOGIN_OK);
     assert_true(peer_ended(old, PEER_MS));
