@@ -8,11 +8,15 @@ export LC_ALL=C
 cd "$(dirname "$0")/../.." || exit 1
 
 page=docs/protocol-tests.md
-# "FILE TEST" a line: what the page says, and what there is in the files it speaks of and in all test_case_*.c
-awk '/^### / { file = $2 }
+# "FILE TEST" a line: what the page says, and what there is in the files it speaks of and in all test_case_*.c.
+# Tests named outside the section of a file are named a second time: "- TEST", and may be anywhere.
+awk '/^## / { file = "-" }
+     /^### / { file = $2 }
      /^\|/ { while (match($0, /`test_[a-z0-9_]+`/)) {
                  print file, substr($0, RSTART + 1, RLENGTH - 2)
-                 $0 = substr($0, RSTART + RLENGTH) } }' "$page" | sort >"$E2E_DIR/said"
+                 $0 = substr($0, RSTART + RLENGTH) } }' "$page" | sort >"$E2E_DIR/all"
+grep -v '^- ' "$E2E_DIR/all" >"$E2E_DIR/said"
+sed -n 's/^- //p' "$E2E_DIR/all" | sort -u >"$E2E_DIR/again"
 tests_of() { # FILE...
     local f
     for f in "$@"; do
@@ -31,5 +35,6 @@ same "the page names tests" yes "$([ -s "$E2E_DIR/said" ] && echo yes)"
 same "there are cases to be named" yes "$([ -s "$E2E_DIR/cases" ] && echo yes)"
 same "no test is named twice" '' "$(uniq -d "$E2E_DIR/said")"
 same "every test the page names is run by its file" '' "$(comm -23 "$E2E_DIR/said" "$E2E_DIR/there")"
+same "every test that is named again is on the page" '' "$(cut -d' ' -f2 "$E2E_DIR/said" | sort -u | comm -23 "$E2E_DIR/again" -)"
 same "every named case is on the page" '' "$(comm -13 "$E2E_DIR/said" "$E2E_DIR/cases")"
 e2e_end
