@@ -64,6 +64,8 @@ static struct sess_task *task_new(struct sess *s, const struct iscsi_pdu *pdu)
     t->scsi.tag = pdu->itt;
     t->scsi.done = lun_done;
     t->scsi.cdb = t->cdb;
+    t->scsi.number = SCSI_LUN_MAX + 1;      /* an address of a form we have no units in */
+    (void)scsi_lun_decode(pdu->lun, &t->scsi.number);
     buf_list_init(&t->buf);
     rt_list_push(&s->tasks, &t->link);
     s->tasks_nr++;
@@ -448,8 +450,7 @@ static void task_start(struct sess_task *t)
     s->commands++;
     if (t->answered)                        /* there was no place for its data */
         return;
-    st->number = SCSI_LUN_MAX + 1;          /* an address of a form we have no units in */
-    st->itl = scsi_lun_decode(t->dm.lun, &st->number) ? NULL : map_find(s, st->number);
+    st->itl = map_find(s, st->number);
     t->lun_open = true;
     t->answered = lun_start(st) == LUN_DONE;
     if (t->answered) {

@@ -83,6 +83,9 @@ static bool tmf_concerns(const struct sess_tmf *m, const struct sess_task *t)
 {
     if (m->pdu.tmf.function == ISCSI_TMF_ABORT_TASK)
         return t->dm.itt == m->pdu.tmf.ref_task_tag;
+    /* 4.2.3.2: not what was sent after the request, though it may have come before it. */
+    if (t->state == TASK_HELD && !iscsi_sn_lt(t->cmd_sn, m->pdu.cmd_sn))
+        return false;
     return t->scsi.number == m->number;
 }
 

@@ -355,6 +355,38 @@ static void test_what_is_held_behind_a_logout_is_dropped(void **state)
     peer_logout(p);
 }
 
+/* Its data come by themselves before its turn, in their own order. */
+static void test_a_write_ahead_of_its_turn_takes_its_unsolicited_data(void **state)
+{
+    struct peer_end *p = ready("InitialR2T=No");
+    struct iscsi_pdu write, out;
+    uint8_t cdb[16];
+
+    (void)state;
+    for (unsigned late = 0; late < 2; late++) {         /* the last of them before its turn, and after it */
+        cdb_rw10(cdb, true, 60, 16);
+        p->cmd_sn++;
+        write = cmd_pdu(p, cdb, 8192, false, true);
+        write.final = false;
+        write.data_len = 1024;
+        peer_send(p, &write, data);
+        out = data_out_pdu(&write, ISCSI_TAG_RESERVED, 0, 1024, 3072, false);
+        peer_send(p, &out, data + 1024);
+        peer_quiet(p);
+        out = data_out_pdu(&write, ISCSI_TAG_RESERVED, 1, 4096, 4096, true);
+        if (!late)
+            peer_send(p, &out, data + 4096);
+        send_tur(p, write.cmd_sn - 1, false);
+        if (late)
+            peer_send(p, &out, data + 4096);
+        expect_status(p, SCSI_GOOD);
+        expect_status(p, SCSI_GOOD);
+        assert_int_equal(peer_read10(p, 60, 16, back), SCSI_GOOD);
+        assert_memory_equal(back, data, sizeof(back));
+    }
+    peer_logout(p);
+}
+
 /* ABORT TASK declares the missing command received: what waited for it goes on, be it a reset. */
 static void test_an_abort_that_fills_a_hole_sets_a_held_reset_free(void **state)
 {
@@ -694,6 +726,7 @@ int main(void)
         CASE(test_a_reset_ahead_of_a_write_ends_it_whole),
         CASE(test_a_logout_ahead_of_its_turn_ends_the_session_in_turn),
         CASE(test_what_is_held_behind_a_logout_is_dropped),
+        CASE(test_a_write_ahead_of_its_turn_takes_its_unsolicited_data),
         CASE(test_an_abort_that_fills_a_hole_sets_a_held_reset_free),
         CASE(test_a_rejected_command_is_not_received),
         CASE(test_the_place_of_a_rejected_command_may_be_filled_late),

@@ -238,6 +238,59 @@ static void test_a_session_that_ends_in_the_middle_of_its_reset_leaves_nothing(v
     peer_logout(q);
 }
 
+/* A command to LUN 1 waits for its CmdSN while LUN 0 is reset: it is not LUN 0's. */
+static void test_functions_of_one_unit_leave_what_waits_for_another(void **state)
+{
+    static const unsigned functions[] = { ISCSI_TMF_ABORT_TASK_SET, ISCSI_TMF_CLEAR_TASK_SET, ISCSI_TMF_LUN_RESET };
+
+    (void)state;
+    bed_ram(&bed, T_IQN, 1, 1);
+    for (size_t i = 0; i < ARRAY_SIZE(functions); i++) {
+        struct peer_end *p = ready("");
+        static const uint8_t report[16] = { 0xa0, 0, 0, 0, 0, 0, 0, 0, 1 };     /* past unit attentions */
+        struct iscsi_pdu ahead = cmd_pdu(p, report, 256, true, false);
+        const uint32_t sn = ahead.cmd_sn;
+
+        ahead.cmd_sn = sn + 1;
+        ahead.lun = scsi_lun_encode(1);
+        peer_send(p, &ahead, NULL);
+        p->cmd_sn = sn + 2;
+        assert_int_equal(peer_tmf(p, functions[i], ISCSI_TAG_RESERVED, 0, 0), ISCSI_TMF_COMPLETE);
+        ahead = cmd_pdu(p, report, 256, true, false);
+        ahead.cmd_sn = sn;
+        peer_send(p, &ahead, NULL);
+        p->cmd_sn = sn + 2;
+        peer_expect(p, ISCSI_OP_DATA_IN);
+        peer_expect(p, ISCSI_OP_DATA_IN);
+        peer_settle(p);
+        peer_logout(p);
+    }
+    bed_do(&bed, "lun.delete", json_pack("{s:s, s:i}", "iqn", T_IQN, "lun", 1));
+}
+
+/* One that was sent after the function, and came before it: 4.2.3.2 has it live. */
+static void test_functions_leave_what_was_sent_after_them(void **state)
+{
+    static const unsigned functions[] = { ISCSI_TMF_ABORT_TASK_SET, ISCSI_TMF_CLEAR_TASK_SET };
+    struct peer_end *p = ready("");
+
+    (void)state;
+    for (size_t i = 0; i < ARRAY_SIZE(functions); i++) {
+        struct iscsi_pdu pdu = tmf_pdu(p, functions[i]);
+        const uint32_t sn = p->cmd_sn;
+
+        send_tur(p, sn + 1, false);
+        pdu.immediate = false;
+        peer_send(p, &pdu, NULL);
+        peer_expect(p, ISCSI_OP_TMF_RESP);
+        assert_int_equal(p->rsp.tmf.response, ISCSI_TMF_COMPLETE);
+        expect_status(p, SCSI_GOOD);
+        p->cmd_sn = sn + 2;
+        peer_serves(p);
+    }
+    peer_logout(p);
+}
+
 /* ---- what is not there ----------------------------------------------------------------------------------- */
 
 static void test_functions_without_a_meaning_are_not_supported(void **state)
@@ -481,6 +534,8 @@ int main(void)
         CASE(test_a_reset_ends_the_tasks_of_all_sessions),
         CASE(test_a_storm_of_resets_from_two_sessions_ends),
         CASE(test_a_session_that_ends_in_the_middle_of_its_reset_leaves_nothing),
+        CASE(test_functions_of_one_unit_leave_what_waits_for_another),
+        CASE(test_functions_leave_what_was_sent_after_them),
         CASE(test_functions_without_a_meaning_are_not_supported),
         CASE(test_tasks_are_not_reassigned),
         CASE(test_functions_on_a_unit_that_is_not_there_say_so),
