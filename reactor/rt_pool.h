@@ -17,7 +17,8 @@ int rt_pool_new(struct rt_pool **out, size_t size, size_t align, uint32_t count)
 /* All objects must be back (asserted). Accepts NULL. */
 void rt_pool_free(struct rt_pool *p);
 
-/* NULL when the pool is empty. The bytes are as the last user left them. */
+/* NULL when the pool is empty. The bytes mean nothing: they are what an earlier user left, or, in a build with
+ * AddressSanitizer, junk. */
 void *rt_pool_get(struct rt_pool *p);
 void rt_pool_put(struct rt_pool *p, void *obj);
 uint32_t rt_pool_left(const struct rt_pool *p);
