@@ -15,12 +15,12 @@ enum kind { KIND_NUM, KIND_BOOL, KIND_DIGEST };
 
 static const struct row {
     const char *key;
-    size_t off;
+    size_t key_len, off;
     uint8_t kind;
     int32_t def, lo, hi;
 } rows[] = {
 #define X(key, field, kind, def, lo, hi)                                                                       \
-    { key, offsetof(struct ini_settings, field), KIND_##kind, def, lo, hi },
+    { key, sizeof(key) - 1, offsetof(struct ini_settings, field), KIND_##kind, def, lo, hi },
     INI_SETTINGS(X)
 #undef X
 };
@@ -179,6 +179,8 @@ const char *ini_settings_set(struct ini_settings *s, const char *key, const char
 {
     static const char auth[] = "node.session.auth.", disc[] = "discovery.sendtargets.auth.";
 
+    const size_t len = strlen(key);
+
     if (!strncmp(key, auth, sizeof(auth) - 1))
         return auth_set(&s->user, &s->user_in, &s->chap_algs, key + sizeof(auth) - 1, value);
     if (!strncmp(key, disc, sizeof(disc) - 1))
@@ -186,7 +188,7 @@ const char *ini_settings_set(struct ini_settings *s, const char *key, const char
     for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
         const struct row *r = &rows[i];
 
-        if (strcmp(key, r->key))
+        if (r->key_len != len || memcmp(r->key, key, len))
             continue;
         switch (r->kind) {
         case KIND_NUM:  return number_set(field_of(s, r), r, value);

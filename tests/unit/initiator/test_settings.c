@@ -449,6 +449,61 @@ static void test_damaged_records_are_refused(void **state)
     ini_record_free(r);
 }
 
+/* Read again, each would be another: as far as the line goes, without its blanks, or none at all. */
+static void test_no_record_is_made_of_what_it_cannot_hold(void **state)
+{
+    static const char *const names[] = { "line\nnode.session.auth.password_in = x", " before", "after ", "\tbefore",
+                                         "in\tside", "return\r", "delete\x7f", "<empty>" };
+    struct ini_settings s, before;
+    struct ini_record *r = NULL;
+
+    (void)state;
+    ini_settings_default(&before);
+    for (size_t i = 0; i < ARRAY_SIZE(names); i++) {
+        s = before;
+        strcpy(s.user.name, names[i]);
+        assert_int_equal(ini_record_new(IQN, &portal, &s, &r), -EINVAL);
+        s = before;
+        s.user.secret_len = (uint32_t)strlen(names[i]);
+        memcpy(s.user.secret, names[i], s.user.secret_len);
+        assert_int_equal(ini_record_new(IQN, &portal, &s, &r), -EINVAL);
+    }
+    s = before;
+    s.user.secret_len = 14;
+    memcpy(s.user.secret, "hidden\0beyond!", 14);
+    assert_int_equal(ini_record_new(IQN, &portal, &s, &r), -EINVAL);
+    assert_null(r);
+}
+
+static void test_values_with_blanks_around_are_refused(void **state)
+{
+    struct ini_record *r = fresh();
+
+    (void)state;
+    assert_int_equal(ini_record_set(r, "node.x", " a"), -EINVAL);
+    assert_int_equal(ini_record_set(r, "node.x", "a "), -EINVAL);
+    assert_int_equal(ini_record_set(r, "node.x", "a a"), 0);
+    assert_int_equal(ini_record_set(r, "node.x", "<empty>"), 0);
+    assert_null(ini_record_get(r, "node.x"));
+    ini_record_free(r);
+}
+
+static void test_files_with_a_nul_inside_are_refused(void **state)
+{
+    struct ini_settings s;
+    char name[ISCSI_NAME_LEN_MAX + 1], why[512], path[128];
+    static const char text[] = "InitiatorName=iqn.2026-11.org.example:host\n\0node.session.cmds_max = many\n";
+
+    (void)state;
+    ini_settings_default(&s);
+    snprintf(path, sizeof(path), "%s/iscsid.conf", dir);
+    assert_int_equal(rt_save(path, text, sizeof(text) - 1, 0600), 0);
+    assert_int_equal(ini_iscsid_conf_load(dir, &s, why), -EINVAL);
+    snprintf(path, sizeof(path), "%s/initiatorname.iscsi", dir);
+    assert_int_equal(rt_save(path, text, sizeof(text) - 1, 0600), 0);
+    assert_int_equal(ini_name_load(dir, name, why), -EINVAL);
+}
+
 int main(void)
 {
 #define T(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
@@ -468,6 +523,9 @@ int main(void)
         T(test_records_are_found_with_and_without_a_group_tag),
         T(test_names_that_leave_the_directory_are_refused),
         T(test_damaged_records_are_refused),
+        cmocka_unit_test(test_no_record_is_made_of_what_it_cannot_hold),
+        cmocka_unit_test(test_values_with_blanks_around_are_refused),
+        T(test_files_with_a_nul_inside_are_refused),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
