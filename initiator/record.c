@@ -205,7 +205,8 @@ static int record_path(const char *dir, const struct ini_record *r, char out[sta
     const bool grouped = tpgt && atoi(tpgt) > 0;
     int err, kind;
 
-    if (!iqn || !host || !port || !path_part(host) || !path_part(port) || (iface && !path_part(iface)))
+    if (!iqn || !host || !port || !path_part(host) || !path_part(port) || (iface && !path_part(iface)) ||
+        (grouped && !path_part(tpgt)))
         return -EINVAL;
     err = node_dir(node, dir, iqn);
     if (!err)

@@ -488,6 +488,17 @@ static void test_values_with_blanks_around_are_refused(void **state)
     ini_record_free(r);
 }
 
+/* What stands in a record becomes a part of a path: the group tag too. */
+static void test_a_group_tag_that_leaves_the_directory_is_refused(void **state)
+{
+    struct ini_record *r = fresh();
+
+    (void)state;
+    assert_int_equal(ini_record_set(r, "node.tpgt", "1/../../../../outside"), 0);
+    assert_int_equal(ini_record_save(dir, r), -EINVAL);
+    ini_record_free(r);
+}
+
 static void test_files_with_a_nul_inside_are_refused(void **state)
 {
     struct ini_settings s;
@@ -525,6 +536,7 @@ int main(void)
         T(test_damaged_records_are_refused),
         cmocka_unit_test(test_no_record_is_made_of_what_it_cannot_hold),
         cmocka_unit_test(test_values_with_blanks_around_are_refused),
+        T(test_a_group_tag_that_leaves_the_directory_is_refused),
         T(test_files_with_a_nul_inside_are_refused),
     };
 
