@@ -16,6 +16,7 @@
 #include "reactor/rt_log.h"
 #include "rpc/frame.h"
 #include "rpc/json.h"
+#include "rpc/request.h"
 #include "rpc/rpc.h"
 
 #define CALLS_MAX  32u         /* unanswered, or answered and unsent, for one client */
@@ -216,31 +217,10 @@ static const struct rpc_method *method_find(const struct rpc_server *s, const ch
     return NULL;
 }
 
-/* What a request breaks of JSON-RPC 2.0 section 4, or NULL. */
-static const char *request_refusal(const json_t *req)
-{
-    const json_t *id = json_object_get(req, "id"), *params = json_object_get(req, "params");
-    const char *version = json_string_value(json_object_get(req, "jsonrpc"));
-
-    if (json_is_array(req))
-        return "batches are not served: send one request after another";
-    if (!json_is_object(req))
-        return "a request is an object";
-    if (!version || strcmp(version, "2.0"))
-        return "\"jsonrpc\" is not \"2.0\"";
-    if (!json_is_string(json_object_get(req, "method")))
-        return "\"method\" is not a string";
-    if (id && !json_is_string(id) && !json_is_number(id) && !json_is_null(id))
-        return "\"id\" is neither a string nor a number";
-    if (params && !json_is_object(params))
-        return "\"params\" is not an object: parameters go by name";
-    return NULL;
-}
-
 static void call_run(struct client *c, struct rpc_call *call, const json_t *req)
 {
     const struct rpc_server *s = c->server;
-    const char *refusal = request_refusal(req);
+    const char *refusal = rpc_request_refusal(req);
     const struct rpc_method *m;
     json_t *params;
 
