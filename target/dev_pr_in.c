@@ -9,6 +9,7 @@
 
 #include <jansson.h>
 
+#include "iscsi/name.h"
 #include "reactor/rt_bytes.h"
 #include "rpc/json.h"
 #include "target/lun_internal.h"
@@ -55,7 +56,9 @@ static bool isid_parse(uint8_t isid[static 6], const char *text)
 
 uint32_t pr_tid_decode(struct lun_reg *r, const uint8_t *data, uint32_t len)
 {
-    char text[PR_TID_MAX + 1] = "", *sep;
+    char text[PR_TID_MAX + 1] = "", name[ISCSI_NAME_LEN_MAX + 1] = "", *sep;
+    const bool any_isid = len && !(data[0] & TID_PORT);
+    uint8_t isid[6] = { 0 };
     uint32_t n;
 
     if (len < TID_MIN || (data[0] & 0x3f) != TID_ISCSI || (data[0] >> 6) > 1)
@@ -64,17 +67,18 @@ uint32_t pr_tid_decode(struct lun_reg *r, const uint8_t *data, uint32_t len)
     if (n < TID_MIN - 4 || n % 4 || n > len - 4 || n > PR_TID_MAX - 4 || !memchr(data + 4, 0, n))
         return 0;
     memcpy(text, data + 4, n);
-    r->any_isid = !(data[0] & TID_PORT);
-    memset(r->isid, 0, sizeof(r->isid));
     sep = strstr(text, ",i,0x");
-    if (!r->any_isid && (!sep || !isid_parse(r->isid, sep + 5)))
+    if (!any_isid && (!sep || !isid_parse(isid, sep + 5)))
         return 0;
     if (sep)
         *sep = '\0';
-    if (!text[0] || strlen(text) > ISCSI_NAME_LEN_MAX)
+    /* A name by which nobody can log in is refused: such a registration would be for nobody, and the file of APTPL,
+     * which is JSON, could not hold every one. */
+    if (iscsi_name_refusal(text, name))
         return 0;
-    memset(r->initiator, 0, sizeof(r->initiator));
-    memcpy(r->initiator, text, strlen(text));
+    memcpy(r->initiator, name, sizeof(name));
+    memcpy(r->isid, isid, sizeof(isid));
+    r->any_isid = any_isid;
     return 4 + n;
 }
 
@@ -214,17 +218,17 @@ static bool reg_load(struct lun_reg *r, json_t *j)
 {
     const char *key, *initiator, *isid, *target;
     int tpgt, port, any_isid, any_port;
-    char *end;
 
     if (json_unpack(j, "{s:s, s:s, s:s, s:s, s:i, s:i, s:b, s:b}", "key", &key, "initiator", &initiator, "isid",
                     &isid, "target", &target, "tpgt", &tpgt, "port", &port, "any_isid", &any_isid, "any_port",
                     &any_port))
         return false;
-    if (tpgt < 0 || tpgt > 0xffff || port < 0 || port > 0xffff || strlen(key) != 16)
+    if (tpgt < 0 || tpgt > 0xffff || port < 0 || port > 0xffff || strlen(key) != 16 ||
+        strspn(key, "0123456789abcdef") != 16)
         return false;
-    *r = (struct lun_reg){ .key = strtoull(key, &end, 16), .tpgt = (uint16_t)tpgt, .rel_port = (uint16_t)port,
+    *r = (struct lun_reg){ .key = strtoull(key, NULL, 16), .tpgt = (uint16_t)tpgt, .rel_port = (uint16_t)port,
                            .any_isid = any_isid, .any_port = any_port };
-    return !*end && r->key && isid_parse(r->isid, isid) && name_load(r->initiator, initiator) &&
+    return r->key && isid_parse(r->isid, isid) && name_load(r->initiator, initiator) &&
            name_load(r->target, target);
 }
 
@@ -252,13 +256,22 @@ static bool state_parse(struct lun_view *v, json_t *doc)
     return true;
 }
 
+int pr_state_parse(struct lun_view *v, const char *text, size_t len)
+{
+    json_t *doc = NULL;
+    int err = rpc_json_read(&doc, text, len, 0, NULL);
+
+    if (!err && !state_parse(v, doc))
+        err = -EINVAL;
+    json_decref(doc);
+    return err;
+}
+
 /* A file that cannot be read is refused and not ignored: it may hold the fence that keeps a dead host out. */
 int pr_state_load(struct lun_view *v, const char *path, char why[static 256])
 {
     char *text;
     size_t len;
-    json_t *doc = NULL;
-    bool ok;
     int err = rt_load(path, STATE_LEN_MAX, &text, &len);
 
     if (err == -ENOENT)
@@ -267,17 +280,12 @@ int pr_state_load(struct lun_view *v, const char *path, char why[static 256])
         snprintf(why, 256, "%.120s: persistent reservations cannot be read: %.60s", path, strerror(-err));
         return err;
     }
-    err = rpc_json_read(&doc, text, len, 0, NULL);
-    ok = state_parse(v, doc);
-    json_decref(doc);
+    err = pr_state_parse(v, text, len);
     free(text);
-    if (ok)
-        return 0;
-    if (err == -ENOMEM) {
+    if (err == -ENOMEM)
         strcpy(why, "out of memory");
-        return err;
-    }
-    snprintf(why, 256, "%.120s: is not a list of persistent reservations; remove it to start without any",
-             path);
-    return -EINVAL;
+    else if (err)
+        snprintf(why, 256, "%.120s: is not a list of persistent reservations; remove it to start without any",
+                 path);
+    return err;
 }

@@ -378,6 +378,9 @@ uint32_t pr_tid_encode(uint8_t out[static PR_TID_MAX], const struct lun_reg *r);
 /* Return: bytes it took, or 0 for one that is not iSCSI's or does not hold together. */
 uint32_t pr_tid_decode(struct lun_reg *r, const uint8_t *data, uint32_t len);
 char *pr_state_text(const struct lun_view *v);          /* given to the caller to free(); NULL: no memory */
+/* Writes registrations and reservation of @v, also when it then fails. Return: 0, -EINVAL for what is no such text,
+ * or -ENOMEM. */
+int pr_state_parse(struct lun_view *v, const char *text, size_t len);
 int pr_state_load(struct lun_view *v, const char *path, char why[static 256]);
 
 #endif

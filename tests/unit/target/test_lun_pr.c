@@ -352,6 +352,46 @@ static void test_registering_others_and_moving(void **state)
     world_end(&w);
 }
 
+/* Taken, it would be in the unit for good, and no list with it in can be written as JSON: every APTPL fails. */
+static void test_a_name_nobody_can_log_in_by_is_not_registered(void **state)
+{
+    static const char *const names[] = { "host", "iqn.2024-01.org.example:\xff", "iqn.2024-01.org.example:a b" };
+    uint8_t p[300];
+    struct world w;
+
+    world_ram(&w, 2, 2);
+    for (size_t i = 0; i < ARRAY_SIZE(names); i++) {
+        uint32_t len;
+
+        memset(p, 0, sizeof(p));
+        store_be64(&p[8], 0xa);
+        p[20] = 0x08 | 0x01;                /* SPEC_I_PT, APTPL */
+        len = tid(&p[28], names[i], "000000000002");
+        store_be32(&p[24], len);
+        expect_sense(&w, 0, CDB(0x5f, 0, 0, [8] = (uint8_t)(28 + len)), p, 28 + len, 0, SCSI_ILLEGAL_REQUEST,
+                     0x26, 0x00);
+        assert_int_equal(keys(&w, 0), 0);
+    }
+    world_end(&w);
+}
+
+/* Names are compared in lower case, as those of sessions are kept. */
+static void test_a_name_in_capitals_is_the_same_nexus(void **state)
+{
+    uint8_t p[300] = { 0 };
+    uint32_t len;
+    struct world w;
+
+    world_ram(&w, 2, 2);
+    store_be64(&p[8], 0xa);
+    p[20] = 0x08;
+    len = tid(&p[28], "IQN.2024-01.ORG.EXAMPLE:HOST1", "000000000002");
+    store_be32(&p[24], len);
+    assert_int_equal(status_of(&w, 0, CDB(0x5f, 0, 0, [8] = (uint8_t)(28 + len)), p, 28 + len, 0), SCSI_GOOD);
+    assert_int_equal(pr_out(&w, 1, 0, 0, 0xa, 0xb, 0), SCSI_GOOD);
+    world_end(&w);
+}
+
 static void test_registrations_are_bounded(void **state)
 {
     uint8_t p[300];
@@ -507,6 +547,8 @@ int main(void)
         cmocka_unit_test(test_preempt_and_abort_waits_for_the_end_of_the_others_tasks),
         cmocka_unit_test(test_a_write_overtaken_by_a_fence_is_refused),
         cmocka_unit_test(test_registering_others_and_moving),
+        cmocka_unit_test(test_a_name_nobody_can_log_in_by_is_not_registered),
+        cmocka_unit_test(test_a_name_in_capitals_is_the_same_nexus),
         cmocka_unit_test(test_registrations_are_bounded),
         cmocka_unit_test(test_aptpl_outlives_the_unit),
         cmocka_unit_test(test_a_state_file_that_cannot_be_understood_is_not_ignored),
