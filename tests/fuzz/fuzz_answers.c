@@ -169,6 +169,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     uint8_t *answer = fuzz_copy(in.at, in.left);
     const size_t len = in.left;
 
+    fuzz_check(*scsi_status_name(max) && *scsi_op_name(max));
     switch (which) {
     case 0:  inquiry_try(answer, len); break;
     case 1:  capacity_try(answer, len, false); break;
