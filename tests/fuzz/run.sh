@@ -65,6 +65,7 @@ merge_one() { # NAME
 mkdir -p "$run"
 [ "$what" != fuzz ] || printf '%-16s %12s %9s %12s %6s\n' fuzzer executions a-second in-all inputs
 for name; do
-    [[ $name != *$only* ]] || "${what}_one" "$name"
+    [[ $name == *$only* ]] || continue
+    case $what in fuzz) fuzz_one "$name" ;; merge) merge_one "$name" ;; esac
 done
 exit $status
