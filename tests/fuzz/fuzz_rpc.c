@@ -7,6 +7,7 @@
 #include <errno.h>
 
 #include "rpc/frame.h"
+#include "rpc/json.h"
 #include "rpc/request.h"
 #include "tests/fuzz/fuzz.h"
 
@@ -33,10 +34,12 @@ static uint64_t sum_of(const char *s, size_t n)
 static void request_try(const char *text, size_t len)
 {
     json_error_t err;
-    json_t *req = json_loadb(text, len, JSON_REJECT_DUPLICATES, &err);
+    json_t *req = NULL;
     const json_t *params, *id;
+    const int got = rpc_json_read(&req, text, len, JSON_REJECT_DUPLICATES, &err);
 
-    if (!req)
+    fuzz_check(got ? got == -EINVAL && !req : !!req);
+    if (got)
         return;
     if (rpc_request_refusal(req)) {
         fuzz_check(strlen(rpc_request_refusal(req)) < 200);
