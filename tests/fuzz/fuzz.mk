@@ -8,7 +8,10 @@
 
 FUZZ_B  := build-fuzz
 COV_B   := build-cov
-FUZZERS += $(patsubst tests/fuzz/fuzz_%.c,%,$(sort $(wildcard tests/fuzz/fuzz_*.c)))
+# Those that need a reactor, and get the simulated one
+FUZZ_SIM    := $(filter cdb,$(patsubst tests/fuzz/fuzz_%.c,%,$(wildcard tests/fuzz/fuzz_*.c)))
+FUZZ_PURE   := $(filter-out $(FUZZ_SIM),$(patsubst tests/fuzz/fuzz_%.c,%,$(sort $(wildcard tests/fuzz/fuzz_*.c))))
+FUZZERS     += $(FUZZ_PURE) $(FUZZ_SIM)
 
 ifneq ($(LIBFUZZER),)
 SANFLAGS  := -fsanitize=fuzzer-no-link,address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer
@@ -20,11 +23,20 @@ ifneq ($(COV),)
 SANFLAGS  := -fprofile-instr-generate -fcoverage-mapping
 endif
 
-$(patsubst tests/fuzz/%.c,$(B)/fuzz/%,$(wildcard tests/fuzz/fuzz_*.c)): $(B)/fuzz/%: $(B)/tests/fuzz/%.o \
-    $$(call arch,$$(call down,target)) $$(filter $(B)/$$(any),$$(FUZZ_MAIN))
+# $(call fuzz_link,more flags): the recipe
+define fuzz_link
 	$(call say,LD,$@)
 	@mkdir -p $(@D)
-	$(Q)$(CC) $(ALLFLAGS) $(LDFLAGS) -o $@ $(filter %.o %.a,$^) $(filter -%,$(FUZZ_MAIN)) $(LIBS)
+	$(Q)$(CC) $(ALLFLAGS) $(LDFLAGS) $(1) -o $@ $(filter %.o %.a,$^) $(filter -%,$(FUZZ_MAIN)) $(LIBS)
+endef
+
+$(FUZZ_PURE:%=$(B)/fuzz/fuzz_%): $(B)/fuzz/%: $(B)/tests/fuzz/%.o $$(call arch,$$(call down,target)) \
+    $$(filter $(B)/$$(any),$$(FUZZ_MAIN))
+	$(call fuzz_link)
+
+$(FUZZ_SIM:%=$(B)/fuzz/fuzz_%): $(B)/fuzz/%: $(B)/tests/fuzz/%.o $$(call simarch,target) \
+    $$(filter $(B)/$$(any),$$(FUZZ_MAIN))
+	$(call fuzz_link,$(SIM_LDFLAGS))
 
 fuzzers: $$(addprefix $(B)/fuzz/fuzz_,$$(FUZZERS))
 
