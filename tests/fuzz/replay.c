@@ -14,6 +14,7 @@
 
 #define INPUT_LEN_MAX (1u << 20)
 #define PATH_LEN_MAX 4096
+#define NAMES_MAX 65536
 
 int __attribute__((weak)) LLVMFuzzerInitialize(int *argc, char ***argv)
 {
@@ -50,32 +51,52 @@ static int file_run(const char *path)
     return 1;
 }
 
-/* Return: how many inputs ran, or -1. */
+static int by_name(const void *a, const void *b)
+{
+    return strcmp(*(char *const *)a, *(char *const *)b);
+}
+
+/* Names in a directory in order, so that every run is the same. Not scandir(): what the C library allocates cannot be
+ * freed where allocations are booked (tests/sim/sim.mk). Return: how many, or -1. */
+static int names_read(const char *dir, char *(*names)[NAMES_MAX])
+{
+    const struct dirent *e;
+    DIR *d = opendir(dir);
+    int nr = 0;
+
+    if (!d)
+        return complain(dir);
+    while ((e = readdir(d)) != NULL && nr < NAMES_MAX)
+        if (e->d_name[0] != '.')
+            (*names)[nr++] = fuzz_string(e->d_name, strlen(e->d_name));
+    closedir(d);
+    qsort(*names, (size_t)nr, sizeof((*names)[0]), by_name);
+    return nr;
+}
+
+/* A file, or those in a directory. Return: how many inputs ran, or -1. */
 static int path_run(const char *path)
 {
+    static char *names[NAMES_MAX];
     struct stat st;
-    struct dirent **list;
     int nr, ran = 0;
 
     if (stat(path, &st))
         return complain(path);
     if (!S_ISDIR(st.st_mode))
         return file_run(path);
-    nr = scandir(path, &list, NULL, alphasort);
-    if (nr < 0)
-        return complain(path);
+    nr = names_read(path, &names);
     for (int i = 0; i < nr; i++) {
         char file[PATH_LEN_MAX];
-        int one = 0;
 
-        snprintf(file, sizeof(file), "%s/%s", path, list[i]->d_name);
-        if (list[i]->d_name[0] != '.')
-            one = path_run(file);
-        free(list[i]);
-        ran = ran < 0 || one < 0 ? -1 : ran + one;
+        snprintf(file, sizeof(file), "%s/%s", path, names[i]);
+        free(names[i]);
+        if (ran >= 0 && file_run(file) > 0)
+            ran++;
+        else
+            ran = -1;
     }
-    free(list);
-    return ran;
+    return nr < 0 ? -1 : ran;
 }
 
 int main(int argc, char **argv)
