@@ -52,7 +52,7 @@ for t in "$BUILD"/fuzz/fuzz_*; do
     n=${t##*/fuzz_}
     [ -x "$t" ] && [ ! -d "$t" ] && wanted "fuzz/$n" || continue
     dirs=()
-    for d in "tests/fuzz/corpus/$n" "tests/fuzz/crashes/$n"; do [ ! -d "$d" ] || dirs+=("$d"); done
+    for d in tests/fuzz/{corpus,cases,crashes}/"$n"; do [ ! -d "$d" ] || dirs+=("$d"); done
     run "fuzz/$n" 300 "$t" "${dirs[@]}"
 done
 for t in tests/e2e/*.sh; do

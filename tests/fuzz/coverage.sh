@@ -13,7 +13,7 @@ mkdir -p "$work"
 objects=()
 for name; do
     dirs=()
-    for d in "tests/fuzz/corpus/$name" "tests/fuzz/crashes/$name"; do [ ! -d "$d" ] || dirs+=("$d"); done
+    for d in tests/fuzz/{corpus,cases,crashes}/"$name"; do [ ! -d "$d" ] || dirs+=("$d"); done
     if [ ${#dirs[@]} = 0 ]; then
         echo "$name: no corpus" >&2
         continue

@@ -1,6 +1,7 @@
-# fuzz.mk - the fuzzers: fuzz_NAME.c here is one, its inputs are corpus/NAME (found) and crashes/NAME (mended)
+# fuzz.mk - the fuzzers: fuzz_NAME.c here is one, its inputs are corpus/NAME (found), cases/NAME (made by
+# hand: what coverage alone would not keep) and crashes/NAME (mended)
 #
-# Built plainly, $(B)/fuzz/fuzz_NAME runs the inputs it is given, and `make check` gives it those two folders.
+# Built plainly, $(B)/fuzz/fuzz_NAME runs the inputs it is given, and `make check` gives it those folders.
 # LIBFUZZER=1 links libFuzzer instead, with both sanitizers; COV=1 counts lines. Both need clang and a build folder of
 # their own, so people call the targets at the end, which see to it.
 #
@@ -14,8 +15,11 @@ FUZZ_PURE   := $(filter-out $(FUZZ_SIM),$(patsubst tests/fuzz/fuzz_%.c,%,$(sort 
 FUZZERS     += $(FUZZ_PURE) $(FUZZ_SIM)
 
 ifneq ($(LIBFUZZER),)
-SANFLAGS  := -fsanitize=fuzzer-no-link,address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer
+FUZZ_SAN  := -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer
+SANFLAGS  := -fsanitize=fuzzer-no-link $(FUZZ_SAN)
 FUZZ_MAIN := -fsanitize=fuzzer
+# The simulated world is not what is fuzzed: a new path through it makes no input worth keeping
+$(filter $(B)/reactor/sim/%,$(SIM_OBJS)): SANFLAGS := $(FUZZ_SAN)
 else
 FUZZ_MAIN := $(B)/tests/fuzz/replay.o
 endif

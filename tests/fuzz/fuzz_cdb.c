@@ -16,13 +16,15 @@
 #define BLOCK_LEN   512u
 #define BLOCKS      64u
 #define ROOM        (96u << 10)             /* bytes of data either way: more than the unit or any list */
-#define CANARY      0xeeu
+#define DATA_LEN    8192u                   /* bytes of data that inputs can differ in; zeroes after them */
+#define CANARY_LEN  64                      /* bytes after where data may go */
 #define STEPS_MAX   24
 #define SLOTS       8                       /* commands under way at a time */
 #define HEAP_MAX    (4u << 20)              /* bytes of the program, whatever comes */
 #define LONG        (100 * RT_S)            /* of the world's time; no command may take so long */
 
 enum { CORES = 2, NEXUSES = 2 };
+static const uint8_t canary[CANARY_LEN] = "nobody may write here, whatever length the initiator gave";
 static const char state_path[] = "/var/lib/state.json";
 
 struct cmd {
@@ -42,6 +44,8 @@ static struct rig {
     struct nexus nexus[NEXUSES];
     struct itl itl[NEXUSES], *list[NEXUSES];
     struct cmd cmd[SLOTS];
+    const struct lun_cmd *known[256];       /* every row of the table of commands */
+    unsigned known_nr;
     uint64_t blocks;                        /* allocated by the program while it has no unit */
 } rig;
 
@@ -137,8 +141,8 @@ static void cmd_start_here(void *arg)
     t->out_got = t->out_len < t->edtl ? t->out_len : t->edtl;
     c->out_iov = (struct iovec){ c->out, t->out_got };
     c->in_iov = (struct iovec){ c->in, t->in_len < t->edtl ? t->in_len : t->edtl };
-    fuzz_check(c->out_iov.iov_len <= ROOM && c->in_iov.iov_len <= ROOM - 64);
-    memset(c->in + c->in_iov.iov_len, CANARY, 64);
+    fuzz_check(c->out_iov.iov_len <= ROOM && c->in_iov.iov_len <= ROOM - CANARY_LEN);
+    memcpy(c->in + c->in_iov.iov_len, canary, sizeof(canary));
     t->out_iov = &c->out_iov;
     t->in_iov = &c->in_iov;
     t->out_nr = t->out_got ? 1 : 0;
@@ -202,8 +206,7 @@ static void result_check(const struct cmd *c)
     }
     fuzz_check(t->in_done <= t->in_len && t->in_done <= t->edtl);
     if (c->ran)
-        for (unsigned i = 0; i < 64; i++)
-            fuzz_check(c->in[c->in_iov.iov_len + i] == CANARY);
+        fuzz_check(!memcmp(c->in + c->in_iov.iov_len, canary, sizeof(canary)));
     if (t->status == SCSI_GOOD && c->ran)
         answer_check(c);
 }
@@ -283,6 +286,23 @@ static void cmd_go(struct cmd *c, unsigned how)
         cmd_end(c);
 }
 
+/* The data: up to 255 bytes of the input, over and over again. */
+static uint8_t data_read(struct cmd *c, struct fuzz_in *in)
+{
+    const uint8_t n = fuzz_u8(in);
+    const uint8_t *bytes;
+    size_t got, used = 0;
+
+    bytes = fuzz_bytes(in, n, &got);
+    if (got)
+        memcpy(c->out, bytes, used = got);
+    else
+        memset(c->out, 0, DATA_LEN);
+    for (; used && used < DATA_LEN; used *= 2)
+        memcpy(c->out + used, c->out, used < DATA_LEN - used ? used : DATA_LEN - used);
+    return n;
+}
+
 /* Bytes of a CDB, by its group (SPC-4 r36, "Operation code"). */
 static unsigned cdb_len(uint8_t op)
 {
@@ -291,52 +311,111 @@ static unsigned cdb_len(uint8_t op)
     return lens[op >> 5];
 }
 
-static void data_read(struct cmd *c, struct fuzz_in *in)
-{
-    const uint16_t edtl = fuzz_u16(in);
-    const uint8_t n = fuzz_u8(in);
-    const uint8_t *bytes;
-    size_t got;
-
-    bytes = fuzz_bytes(in, n, &got);
-    memset(c->out, (uint8_t)(0x11 * n), 1024);
-    if (got)
-        memcpy(c->out, bytes, got);
-    c->t.edtl = edtl;
-    c->t.read = edtl && !(n & 1);
-    c->t.write = edtl && (n & 1);
-}
-
-static void step_command(struct fuzz_in *in, unsigned nexus, unsigned how)
+/* Anything. */
+static void step_raw(struct fuzz_in *in, unsigned nexus, unsigned how)
 {
     struct cmd *c = cmd_new(nexus, fuzz_u8(in));
-    const uint8_t op = fuzz_u8(in);
     const uint8_t *bytes;
     size_t got;
+    uint8_t n;
 
-    c->cdb[0] = op;
-    bytes = fuzz_bytes(in, cdb_len(op) - 1, &got);
+    c->cdb[0] = fuzz_u8(in);
+    bytes = fuzz_bytes(in, cdb_len(c->cdb[0]) - 1, &got);
     if (got)
         memcpy(c->cdb + 1, bytes, got);
+    c->t.edtl = fuzz_u16(in);
+    n = data_read(c, in);
+    c->t.read = c->t.edtl && !(n & 1);
+    c->t.write = c->t.edtl && (n & 1);
+    cmd_go(c, how);
+}
+
+/* Where a row says that a field is. */
+static void field_put(uint8_t *cdb, const struct lun_field *f, uint64_t v)
+{
+    for (unsigned i = f->len; i--; v >>= 8)
+        cdb[f->off + i] |= (uint8_t)v;
+}
+
+/* What a command of this row moves with that count. */
+static uint32_t data_len(const struct lun_cmd *row, uint32_t count, bool *out)
+{
+    *out = row->flags & (F_OUT_BLOCKS | F_OUT_TWICE | F_OUT_ONE | F_OUT_PARAM);
+    if (row->flags & F_OUT_ONE)
+        return BLOCK_LEN;
+    if (row->flags & F_OUT_TWICE)
+        return 2 * count * BLOCK_LEN;
+    if (row->flags & (F_IN_ALLOC | F_OUT_PARAM))
+        return count;
+    if (row->flags & (F_IN_BLOCKS | F_OUT_BLOCKS))
+        return count * BLOCK_LEN;
+    *out = true;                            /* VERIFY, or nothing at all */
+    return count * BLOCK_LEN;
+}
+
+/* A command that there is, most of it as it should be: bits that its row knows, a range near the unit's, as much
+ * data as it is to move. */
+static void step_known(struct fuzz_in *in, unsigned nexus, unsigned how)
+{
+    const struct lun_cmd *row = rig.known[fuzz_u8(in) % rig.known_nr];
+    struct cmd *c = cmd_new(nexus, fuzz_u8(in));
+    const uint8_t lba = fuzz_u8(in), tweak = fuzz_u8(in);
+    uint32_t count = fuzz_u8(in), len;
+    bool out;
+
+    c->cdb[0] = row->op;
+    c->cdb[1] = (uint8_t)(fuzz_u8(in) & row->usage[1]);
+    if (row->sa || lun_cmd_find(c->cdb, 0)->flags & F_SA)
+        c->cdb[1] = (uint8_t)((c->cdb[1] & 0xe0) | row->sa);
+    c->cdb[2] = (uint8_t)(fuzz_u8(in) & row->usage[2]);
+    c->cdb[3] = (uint8_t)(fuzz_u8(in) & row->usage[3]);
+    if (row->lba.len)
+        memset(c->cdb + row->lba.off, 0, row->lba.len);
+    if (row->count.len)
+        memset(c->cdb + row->count.off, 0, row->count.len);
+    count = row->flags & F_IN_ALLOC ? 8 * count : row->flags & F_OUT_PARAM ? count : count % (BLOCKS + 2);
+    if (row->count.len == 1 && count > 255)
+        count = 255;
+    field_put(c->cdb, &row->lba, lba == 255 ? UINT64_MAX : lba % (BLOCKS + 2));
+    field_put(c->cdb, &row->count, count);
+    len = data_len(row, count, &out);
+    if (tweak & 8)
+        c->cdb[fuzz_u8(in) & 15] ^= fuzz_u8(in);
+    c->t.edtl = (tweak & 3) == 1 ? len + BLOCK_LEN : (tweak & 3) == 2 ? len / 2 : len;
+    c->t.write = c->t.edtl && out == !(tweak & 4);
+    c->t.read = c->t.edtl && !c->t.write;
     data_read(c, in);
     cmd_go(c, how);
 }
 
-/* PERSISTENT RESERVE OUT of few keys, so that they meet. */
+/* PERSISTENT RESERVE OUT of few keys and names, so that they meet. */
 static void step_reserve(struct fuzz_in *in, unsigned nexus, unsigned how)
 {
     struct cmd *c = cmd_new(nexus, 0);
     const uint8_t what = fuzz_u8(in), keys = fuzz_u8(in), flags = fuzz_u8(in);
+    struct lun_reg to = { .any_isid = keys & 0x80, .isid = { [5] = 1 } };
+    uint32_t len = 24;
 
     c->cdb[0] = SCSI_PR_OUT;
     c->cdb[1] = what & 7;
     c->cdb[2] = what >> 3 & 15;
-    c->cdb[8] = 24;
-    memset(c->out, 0, 24);
+    memset(c->out, 0, DATA_LEN);
     c->out[7] = keys & 3;
     c->out[15] = keys >> 2 & 3;
     c->out[20] = flags & 0x0d;
-    c->t.edtl = 24;
+    if (flags & 0x08) {                     /* with whom: one of the two here, or one who is not */
+        snprintf(to.initiator, sizeof(to.initiator), "iqn.2024-01.org.example:host%u", keys >> 4 & 3);
+        to.isid[5] = (uint8_t)((keys >> 4 & 3) + 1);
+        len = (what & 7) == 7 ? 24 : 28;
+        len += pr_tid_encode(c->out + len, &to);
+        store_be32(&c->out[(what & 7) == 7 ? 20 : 24], len - ((what & 7) == 7 ? 24 : 28));
+        if ((what & 7) == 7) {
+            c->out[17] = flags >> 4 & 3;
+            c->out[19] = 1;
+        }
+    }
+    store_be32(&c->cdb[5], len);
+    c->t.edtl = len;
     c->t.write = true;
     cmd_go(c, how);
 }
@@ -393,6 +472,20 @@ static void detach_here(void *arg)
     itl_detach(&rig.itl[i]);
 }
 
+/* A reservation has a holder, all registrants hold it, or there is none. */
+static void view_check(const struct lun_view *v)
+{
+    fuzz_check(v->regs_nr <= LUN_REGS_MAX && v->blocks && v->blocks <= BLOCKS);
+    if (!v->pr_type)
+        fuzz_check(v->pr_holder == -1);
+    else if (pr_all(v->pr_type))
+        fuzz_check(v->regs_nr && v->pr_holder == -1);
+    else
+        fuzz_check(v->pr_holder >= 0 && v->pr_holder < (int)v->regs_nr && pr_type_ok(v->pr_type));
+    for (unsigned i = 0; i < v->regs_nr; i++)
+        fuzz_check(v->regs[i].key);
+}
+
 static void step(struct fuzz_in *in)
 {
     const uint8_t what = fuzz_u8(in);
@@ -419,10 +512,15 @@ static void step(struct fuzz_in *in)
         call(rig.nexus[nexus].rt, detach_here, &rig.nexus[nexus]);
         call(rig.nexus[nexus].rt, attach_here, &rig.nexus[nexus]);
         break;
+    case 6: case 7:
+        step_raw(in, nexus, how);
+        break;
     default:
-        step_command(in, nexus, how);
+        step_known(in, nexus, how);
         break;
     }
+    for (unsigned i = 0; i < CORES; i++)
+        view_check(rig.lun->parts[i].view);
 }
 
 /* Nothing is drawn, so that an input does the same whatever ran before it: it chooses how soon a core wakes. */
@@ -517,6 +615,18 @@ static void unit_end(void)
     sim_leave(rig.world);
 }
 
+static void known_find(void)
+{
+    for (unsigned op = 0; op < 256; op++)
+        for (unsigned sa = 0; sa < 32; sa++) {
+            const uint8_t cdb[16] = { (uint8_t)op, (uint8_t)sa };
+            const struct lun_cmd *row = lun_cmd_find(cdb, sizeof(cdb));
+
+            if (row && (!sa || row->sa))
+                rig.known[rig.known_nr++] = row;
+        }
+}
+
 int LLVMFuzzerInitialize(int *argc, char ***argv)
 {
     struct sim_machine *m;
@@ -524,6 +634,7 @@ int LLVMFuzzerInitialize(int *argc, char ***argv)
     rig.world = sim_new(1);
     m = sim_machine_new(rig.world, "tgt", CORES);
     chance_end(m);
+    known_find();
     fuzz_check(!sim_start(m, &program, NULL, &rig.prog));
     for (unsigned i = 0; i < NEXUSES; i++) {
         struct nexus *n = &rig.nexus[i];

@@ -28,6 +28,45 @@ static void params_read(struct fuzz_in *in, struct iscsi_params *p)
     p->erl = digests >> 6;
 }
 
+/* A wish inside the RFC's bounds. FirstBurstLength leans on MaxBurstLength, which is judged elsewhere. */
+static uint32_t clamped(uint32_t v, uint32_t lo, uint32_t hi)
+{
+    return v < lo ? lo : v > hi ? hi : v;
+}
+
+/* What comes of two wishes by a key's rule, RFC 7143 6.2.2 and 13. */
+static uint32_t expected(const char *rule, uint32_t a, uint32_t b)
+{
+    if (!strcmp(rule, "MIN"))
+        return a < b ? a : b;
+    if (!strcmp(rule, "MAX"))
+        return a > b ? a : b;
+    return !strcmp(rule, "OR") ? a || b : a && b;
+}
+
+static void agreement_check(const struct iscsi_params *got, const struct iscsi_params *a,
+                            const struct iscsi_params *b, const struct iscsi_negotiation *n)
+{
+    const bool few = n->discovery || !n->leading;       /* keys without a meaning there keep their default */
+
+#define X(key, field, kind, def, lo, hi, rule) \
+    if (strcmp(#rule, "LIST") && strcmp(#rule, "DECLARE") && strcmp(#key, "FirstBurstLength") && \
+        !(few && got->field == def)) \
+        fuzz_check(got->field == expected(#rule, clamped(a->field, lo, hi), clamped(b->field, lo, hi)));
+    ISCSI_KEYS(X)
+#undef X
+}
+
+/* Whatever a peer says, this side is held to no more than it wished for, or the default where nothing was said. */
+static void wish_check(const struct iscsi_params *got, const struct iscsi_params *want)
+{
+#define X(key, field, kind, def, lo, hi, rule) \
+    fuzz_check(strcmp(#rule, "MIN") || got->field <= def || got->field <= clamped(want->field, lo, hi)); \
+    fuzz_check(strcmp(#rule, "DECLARE") || got->field == def || got->field == clamped(want->field, lo, hi));
+    ISCSI_KEYS(X)
+#undef X
+}
+
 static void results_check(const struct iscsi_params *p)
 {
 #define X(key, field, kind, def, lo, hi, rule) fuzz_check(p->field + 1ull > lo && p->field <= hi);
@@ -71,6 +110,7 @@ static void hostile_try(struct iscsi_negotiation *n, struct fuzz_in *in, bool of
     if (!iscsi_negotiation_finish(n))
         fuzz_check(n->result.first_burst_max <= n->result.burst_max);
     results_check(&n->result);
+    wish_check(&n->result, n->offer);
     free(text);
 }
 
@@ -111,6 +151,7 @@ static void honest_try(struct iscsi_negotiation *ini, struct iscsi_negotiation *
     fuzz_check(!strcmp(#rule, "DECLARE") || ini->result.field == tgt->result.field);
     ISCSI_KEYS(X)
 #undef X
+    agreement_check(&ini->result, ini->offer, tgt->offer, ini);
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
