@@ -16,7 +16,8 @@ FUZZERS     += $(FUZZ_PURE) $(FUZZ_SIM)
 
 ifneq ($(LIBFUZZER),)
 FUZZ_SAN  := -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer
-SANFLAGS  := -fsanitize=fuzzer-no-link $(FUZZ_SAN)
+# Without traced comparisons, which are as dear as the rest together: what is compared with is in dict/ and cases/
+SANFLAGS  := -fsanitize=fuzzer-no-link -fno-sanitize-coverage=trace-cmp $(FUZZ_SAN)
 FUZZ_MAIN := -fsanitize=fuzzer
 # The simulated world is not what is fuzzed: a new path through it makes no input worth keeping
 $(filter $(B)/reactor/sim/%,$(SIM_OBJS)): SANFLAGS := $(FUZZ_SAN)

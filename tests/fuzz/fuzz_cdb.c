@@ -1,9 +1,9 @@
 /*
  * fuzz_cdb.c - commands to a logical unit: any CDB with any data, from two initiators on two cores
  *
- * The unit keeps its bytes in memory, its registrations in a file of a simulated machine. Input: how soon cores wake,
- * and steps; each is a command (run to its end, left under way, cancelled, or without the data it waits for), a compact
- * PERSISTENT RESERVE OUT, or what else befalls a unit: a reset, a new size, an initiator that leaves and comes back.
+ * The unit keeps its bytes in memory or in a file, its registrations in a file, of a simulated machine. Input: how soon
+ * cores wake, and steps; each is a command (run to its end, left under way, cancelled, or without the data it waits
+ * for), or what else befalls a unit: a reset, a new size, an initiator that leaves and comes back, a disk that fails.
  * Every command ends once, with a status and sense of the standard's, and no more data than it was to have; what our
  * initiator's parsers are for, they take. Registrations are the same in a unit opened after it. Nothing leaks.
  */
@@ -12,6 +12,7 @@
 #include "scsi/cdb.h"
 #include "target/lun_internal.h"
 #include "tests/fuzz/fuzz.h"
+#include "tests/fuzz/lists.h"
 
 #define BLOCK_LEN   512u
 #define BLOCKS      64u
@@ -25,7 +26,7 @@
 
 enum { CORES = 2, NEXUSES = 2 };
 static const uint8_t canary[CANARY_LEN] = "nobody may write here, whatever length the initiator gave";
-static const char state_path[] = "/var/lib/state.json";
+static const char state_path[] = "/state.json", file_path[] = "/disk";
 
 struct cmd {
     struct scsi_task t;
@@ -38,12 +39,14 @@ struct cmd {
 
 static struct rig {
     struct sim *world;
+    struct sim_machine *machine;
     struct sim_prog *prog;
     struct rt_host *host;
     struct lun *lun;
     struct nexus nexus[NEXUSES];
     struct itl itl[NEXUSES], *list[NEXUSES];
     struct cmd cmd[SLOTS];
+    bool drawn;                             /* something was left to chance: the world is not used again */
     const struct lun_cmd *known[256];       /* every row of the table of commands */
     unsigned known_nr;
     uint64_t blocks;                        /* allocated by the program while it has no unit */
@@ -388,36 +391,45 @@ static void step_known(struct fuzz_in *in, unsigned nexus, unsigned how)
     cmd_go(c, how);
 }
 
-/* PERSISTENT RESERVE OUT of few keys and names, so that they meet. */
-static void step_reserve(struct fuzz_in *in, unsigned nexus, unsigned how)
+/* A command with a list that holds together. @which: of the three that have one worth it. */
+static void step_list(struct fuzz_in *in, unsigned nexus, unsigned how, unsigned which)
 {
     struct cmd *c = cmd_new(nexus, 0);
-    const uint8_t what = fuzz_u8(in), keys = fuzz_u8(in), flags = fuzz_u8(in);
-    struct lun_reg to = { .any_isid = keys & 0x80, .isid = { [5] = 1 } };
-    uint32_t len = 24;
+    const bool ten = which == 1;
+    uint32_t len;
 
-    c->cdb[0] = SCSI_PR_OUT;
-    c->cdb[1] = what & 7;
-    c->cdb[2] = what >> 3 & 15;
     memset(c->out, 0, DATA_LEN);
-    c->out[7] = keys & 3;
-    c->out[15] = keys >> 2 & 3;
-    c->out[20] = flags & 0x0d;
-    if (flags & 0x08) {                     /* with whom: one of the two here, or one who is not */
-        snprintf(to.initiator, sizeof(to.initiator), "iqn.2024-01.org.example:host%u", keys >> 4 & 3);
-        to.isid[5] = (uint8_t)((keys >> 4 & 3) + 1);
-        len = (what & 7) == 7 ? 24 : 28;
-        len += pr_tid_encode(c->out + len, &to);
-        store_be32(&c->out[(what & 7) == 7 ? 20 : 24], len - ((what & 7) == 7 ? 24 : 28));
-        if ((what & 7) == 7) {
-            c->out[17] = flags >> 4 & 3;
-            c->out[19] = 1;
-        }
+    if (which < 2) {
+        c->cdb[0] = ten ? SCSI_MODE_SELECT_10 : SCSI_MODE_SELECT_6;
+        c->cdb[1] = 0x10;
+        len = list_mode(c->out, in, ten, BLOCKS, BLOCK_LEN);
+        c->cdb[ten ? 8 : 4] = (uint8_t)len;
+    } else if (which == 2) {
+        c->cdb[0] = SCSI_UNMAP;
+        len = list_unmap(c->out, in);
+        c->cdb[8] = (uint8_t)len;
+    } else {
+        c->cdb[0] = SCSI_PR_OUT;
+        len = list_reserve(c->out, in, &c->cdb[1], &c->cdb[2]);
+        store_be32(&c->cdb[5], len);
     }
-    store_be32(&c->cdb[5], len);
     c->t.edtl = len;
-    c->t.write = true;
+    c->t.write = len > 0;
     cmd_go(c, how);
+}
+
+/* From now on the disk fails in these ways. What a failed write leaves behind is drawn. */
+static void step_disk(uint8_t how)
+{
+    struct sim_disk d;
+
+    sim_disk_get(rig.machine, &d);
+    d.read_eio_ppm = how & 1 ? 1000000 : 0;
+    d.write_eio_ppm = how & 2 ? 1000000 : 0;
+    d.sync_eio_ppm = how & 4 ? 1000000 : 0;
+    d.enospc_ppm = how & 8 ? 1000000 : 0;
+    sim_disk_set(rig.machine, &d);
+    rig.drawn |= how & 10;
 }
 
 static bool flag_set(void *arg)
@@ -492,8 +504,11 @@ static void step(struct fuzz_in *in)
     const unsigned nexus = what >> 4 & 1, how = what >> 5 & 3;
 
     switch (what & 15) {
-    case 8: case 9: case 10:
-        step_reserve(in, nexus, how);
+    case 8: case 9:
+        step_list(in, nexus, how, 3);
+        break;
+    case 10:
+        step_list(in, nexus, how, fuzz_u8(in) % 3);
         break;
     case 11:
         all_end();
@@ -512,7 +527,10 @@ static void step(struct fuzz_in *in)
         call(rig.nexus[nexus].rt, detach_here, &rig.nexus[nexus]);
         call(rig.nexus[nexus].rt, attach_here, &rig.nexus[nexus]);
         break;
-    case 6: case 7:
+    case 15:
+        step_disk(fuzz_u8(in));
+        break;
+    case 7:
         step_raw(in, nexus, how);
         break;
     default:
@@ -530,11 +548,11 @@ static void pace_set(uint8_t how)
 
     sim_sched_get(rig.world, &s);
     s.wake_ns = 100u + 400u * (how & 15);
-    s.work_ns = 1000u * (how >> 4) + 1;
+    s.work_ns = 1000u * (how >> 4 & 7) + 1;
     sim_sched_set(rig.world, &s);
 }
 
-static void chance_end(struct sim_machine *m)
+static void chance_end(void)
 {
     struct sim_sched s;
     struct sim_disk d;
@@ -543,24 +561,27 @@ static void chance_end(struct sim_machine *m)
     s.wake_jitter_ns = s.late_mail_ppm = s.hiccup_ppm = 0;
     s.work_jitter_ns = 0;
     sim_sched_set(rig.world, &s);
-    sim_disk_get(m, &d);
+    sim_disk_get(rig.machine, &d);
     d.jitter_ns = d.sync_jitter_ns = 0;
-    sim_disk_set(m, &d);
+    sim_disk_set(rig.machine, &d);
 }
 
 /* ---- one input ------------------------------------------------------------------------------------------- */
 
-static void unit_new(void)
+static void unit_new(bool file)
 {
     const struct lun_conf conf = {
-        .be = { .kind = "ram", .size = BLOCKS * BLOCK_LEN }, .block_len = BLOCK_LEN, .naa = { 0x60, 1, 2, 3 },
+        .be = { .kind = file ? "file" : "ram", .path = file ? file_path : NULL, .size = BLOCKS * BLOCK_LEN },
+        .block_len = BLOCK_LEN, .naa = { 0x60, 1, 2, 3 },
         .state_path = state_path,
     };
     char why[256];
 
     sim_enter(rig.prog);
-    fuzz_check(!rt_remove(state_path));
-    fuzz_check(!lun_new(&rig.lun, rig.host, CORES - 1, &conf, why));
+    fuzz_check(!rt_remove(state_path) && !rt_remove(file_path));
+    if (lun_new(&rig.lun, rig.host, CORES - 1, &conf, why))
+        fprintf(stderr, "%s\n", why);
+    fuzz_check(rig.lun);
     sim_leave(rig.world);
     for (unsigned i = 0; i < NEXUSES; i++)
         call(rig.nexus[i].rt, attach_here, &rig.nexus[i]);
@@ -610,8 +631,10 @@ static void unit_end(void)
         call(rig.nexus[i].rt, detach_here, &rig.nexus[i]);
     /* What an itl held goes back by a message that outlives it: the unit must not be gone when it arrives. */
     sim_run_until(rig.world, nothing, NULL, RT_S);
+    step_disk(0);
     sim_enter(rig.prog);
     lun_free(rig.lun);
+    rig.lun = NULL;
     sim_leave(rig.world);
 }
 
@@ -627,15 +650,12 @@ static void known_find(void)
         }
 }
 
-int LLVMFuzzerInitialize(int *argc, char ***argv)
+static void rig_new(void)
 {
-    struct sim_machine *m;
-
     rig.world = sim_new(1);
-    m = sim_machine_new(rig.world, "tgt", CORES);
-    chance_end(m);
-    known_find();
-    fuzz_check(!sim_start(m, &program, NULL, &rig.prog));
+    rig.machine = sim_machine_new(rig.world, "tgt", CORES);
+    chance_end();
+    fuzz_check(!sim_start(rig.machine, &program, NULL, &rig.prog));
     for (unsigned i = 0; i < NEXUSES; i++) {
         struct nexus *n = &rig.nexus[i];
 
@@ -647,27 +667,39 @@ int LLVMFuzzerInitialize(int *argc, char ***argv)
         n->itls = &rig.list[i];
         n->itls_nr = 1;
     }
+    unit_new(false);                        /* what is made once is made now */
+    unit_end();
+    rig.blocks = blocks_now();
+    rig.drawn = false;
+}
+
+int LLVMFuzzerInitialize(int *argc, char ***argv)
+{
+    known_find();
     for (unsigned i = 0; i < SLOTS; i++) {
         rig.cmd[i].out = aligned_alloc(4096, ROOM);
         rig.cmd[i].in = aligned_alloc(4096, ROOM);
         fuzz_check(rig.cmd[i].out && rig.cmd[i].in);
         memset(rig.cmd[i].out, 0, ROOM);
     }
-    unit_new();
-    unit_end();
-    rig.blocks = blocks_now();
+    rig_new();
     return 0;
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     struct fuzz_in in = { data, size };
+    const uint8_t how = fuzz_u8(&in);
 
-    pace_set(fuzz_u8(&in));
-    unit_new();
+    pace_set(how);
+    unit_new(how >= 0xe0);                  /* a file takes longer, so fewer have one */
     for (unsigned i = 0; i < STEPS_MAX && in.left; i++)
         step(&in);
     unit_end();
     fuzz_check(blocks_now() == rig.blocks);
+    if (rig.drawn) {
+        sim_free(rig.world);
+        rig_new();
+    }
     return 0;
 }
