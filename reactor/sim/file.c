@@ -10,7 +10,7 @@
 
 #include "reactor/sim/disk.h"
 
-#define LOCK_WAIT_NS (3 * RT_S)             /* as rt_file_open() promises */
+#define LOCK_WAIT_NS (10 * RT_S)            /* as rt_file_open() promises */
 #define LATE_NS (20 * RT_MS)                /* how much later a killed program's write may land */
 
 struct open {                               /* an open file description */
