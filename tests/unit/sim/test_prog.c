@@ -1,5 +1,6 @@
 /* test_prog.c - programs in a simulated world: their start, end and memory, their cores, and misuse that is caught */
 #include <signal.h>
+#include <sys/resource.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -573,7 +574,10 @@ static void expect_death(void (*fn)(void), const char *word)
     pid = fork();
     assert_true(pid >= 0);
     if (!pid) {
+        const struct rlimit none = { 0, 0 };
+
         signal(SIGABRT, SIG_DFL);
+        setrlimit(RLIMIT_CORE, &none);
         dup2(fds[1], 2);
         close(fds[0]);
         fn();
