@@ -484,21 +484,34 @@ void sim_conn_info(const struct sim_conn *c, struct sim_conn_info *out)
     }
 }
 
-void sim_conn_each(struct sim *w, void (*fn)(void *arg, struct sim_conn *c), void *arg)
-{
-    rt_list_for_safe(l, &w->conns)
-        fn(arg, rt_list_entry(l, struct sim_conn, link));
-}
-
-struct sim_conn *sim_conn_find(struct sim *w, uint64_t id)
+/* Connections stand in the order of their ids. The first after that one. */
+static struct sim_conn *conn_after(struct sim *w, uint64_t id)
 {
     rt_list_for(l, &w->conns) {
         struct sim_conn *c = rt_list_entry(l, struct sim_conn, link);
 
-        if (c->id == id)
+        if (c->id > id)
             return c;
     }
     return NULL;
+}
+
+void sim_conn_each(struct sim *w, void (*fn)(void *arg, struct sim_conn *c), void *arg)
+{
+    uint64_t id = 0;
+
+    /* From the front each time: fn may end any of them, by killing a program for one. */
+    for (struct sim_conn *c; (c = conn_after(w, id));) {
+        id = c->id;
+        fn(arg, c);
+    }
+}
+
+struct sim_conn *sim_conn_find(struct sim *w, uint64_t id)
+{
+    struct sim_conn *c = id ? conn_after(w, id - 1) : NULL;
+
+    return c && c->id == id ? c : NULL;
 }
 
 unsigned sim_conn_count(const struct sim *w)

@@ -177,7 +177,7 @@ void sim_context_leave(struct sim *w, const struct sim_context *before)
     struct sim_prog *p = sim_cur;
 
     sim_world = before->world;
-    sim_cur = before->cur;
+    sim_cur = before->cur && before->cur->state == SIM_RUNNING ? before->cur : NULL;   /* it may be dead by now */
     w->turning = before->turning;
     if (p && p != sim_cur && p->kill_wanted)
         sim_kill(p);

@@ -145,6 +145,24 @@ static void test_program_that_refuses_to_start_is_over(void **state)
     sim_free(w.w);
 }
 
+static void test_entered_program_runs_its_host_itself(void **state)
+{
+    struct sim *w = sim_new(1);
+    struct sim_prog *p;
+    struct rt_host *h;
+    struct rt_msg m = { .fn = stop_msg };
+    struct rt *rt = solo(sim_machine_new(w, "m", 1), &p, &h);
+
+    (void)state;
+    rt_post(rt, &m);
+    assert_int_equal(rt_host_run(h), 0);
+    assert_null(rt_self());
+    rt_host_free(h);
+    assert_true(sim_prog_runs(p));
+    sim_kill(p);                                            /* also leaves it */
+    sim_free(w);
+}
+
 static struct sim_prog *to_kill;
 
 static void kill_msg(struct rt_msg *m)
@@ -714,6 +732,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_program_ends_when_its_host_stops),
         cmocka_unit_test(test_program_that_refuses_to_start_is_over),
+        cmocka_unit_test(test_entered_program_runs_its_host_itself),
         cmocka_unit_test(test_kill_from_inside_comes_at_the_end_of_the_turn),
         cmocka_unit_test(test_memory_is_booked_and_goes_with_the_program),
         cmocka_unit_test(test_allocations_fail_as_asked),
