@@ -13,8 +13,8 @@
 #include "tests/sim/history.h"
 
 #define NEVER       UINT64_MAX
-#define CL_MAX      (1u << 18)              /* clusters in all */
-#define WRITES_MAX  (1u << 15)              /* writes remembered in all */
+#define CL_MAX      (1u << 20)              /* clusters in all */
+#define WRITES_MAX  (1u << 17)              /* writes remembered in all */
 #define DOOMED_MAX  32u                     /* failed flushes between two power losses; more are taken together */
 #define SECTOR_MAX  128u                    /* clusters that are compared with each other */
 
@@ -723,18 +723,19 @@ static void cands_synced(struct hist *h, uint32_t sector, uint64_t inv)
     } while (c);
 }
 
-void hist_synced(struct hist *h, uint64_t inv)
+void hist_synced(struct hist *h, unsigned nexus, uint64_t inv)
 {
+    const uint64_t up = h->nexus_up[nexus];
+
     ++h->tick;
-    if (inv > h->epoch) {
+    /* Sent again after a new login it was carried out after that: it says nothing of what was before. */
+    for (unsigned i = 0; i < h->doomed_nr; i++)
+        if (inv < h->doomed[i].hi && up < h->doomed[i].hi)
+            h->doomed[i].lo = max_u64(h->doomed[i].lo, inv);
+    if (inv > h->epoch)
         h->synced = max_u64(h->synced, inv);
-        for (unsigned i = 0; i < h->doomed_nr; i++)
-            if (inv < h->doomed[i].hi)
-                h->doomed[i].lo = max_u64(h->doomed[i].lo, inv);
-        return;
-    }
-    /* It began before the crash, and was heard of after: what it had made stable was not lost. */
-    for (uint32_t i = 0; i < h->conf.sectors; i++)
+    /* It was carried out before the crash, and heard of after: what it had made stable was not lost. */
+    for (uint32_t i = 0; inv < h->epoch && up < h->epoch && i < h->conf.sectors; i++)
         cands_synced(h, i, inv);
 }
 

@@ -77,8 +77,8 @@ void hist_write_end(struct hist *h, struct hist_write *w, enum hist_fate fate);
 /* A COMPARE AND WRITE that said MISCOMPARE in sector first + @at. @w: gone. */
 void hist_caw_miscompared(struct hist *h, struct hist_write *w, uint32_t at);
 
-/* A flush that began at tick @inv was acknowledged. */
-void hist_synced(struct hist *h, uint64_t inv);
+/* A flush of the nexus that began at tick @inv was acknowledged. */
+void hist_synced(struct hist *h, unsigned nexus, uint64_t inv);
 
 /* ---- reads ----------------------------------------------------------------------------------------------- */
 

@@ -243,7 +243,11 @@ struct scene {
 
 /* The first of a seed counts; the world stops. */
 void scene_fail(struct scene *sc, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
-#define scene_log(sc, ...) do { if ((sc)->verbose) sim_logf((sc)->w, __VA_ARGS__); } while (0)
+#define scene_log(sc, ...)                                                                                     \
+    do {                                                                                                         \
+        if ((sc)->verbose)                                                                                       \
+            sim_logf((sc)->w, __VA_ARGS__);                                                                      \
+    } while (0)
 
 /* scene.c. Everything there is, nothing running. @buffers: SCENE_BUFFERS bytes for requests, borrowed. */
 #define SCENE_BUF_LEN (LEN_MAX + 2 * CAW_MAX * STAMP_LEN)

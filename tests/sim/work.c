@@ -113,16 +113,18 @@ static void slot_over(struct slot *s, int res)
 {
     struct desk *d = s->desk;
 
+    const bool audit = s->audit;
+
     slot_log(s, "ended", res);
     s->busy = s->waiting = false;
-    if (s->audit) {
+    if (audit) {
         s->audit = false;
         d->audit_next += res ? 0 : s->n;
         if (res && ++s->tries > AUDIT_TRIES)
             scene_fail(scene_of(s), "nexus %u cannot read unit %u in peace: %s", d->nexus->id, d->unit->number,
                        strerror(-res));
     }
-    wait_for(s, think(s));
+    wait_for(s, audit ? 1 + (res ? POLL_NS : 0) : think(s));
 }
 
 static void io_done(struct mpio_io *io, int res)
@@ -137,7 +139,7 @@ static void io_done(struct mpio_io *io, int res)
         break;
     case OP_FLUSH:
         if (!res)
-            hist_synced(h, s->tick);
+            hist_synced(h, s->desk->nexus->id, s->tick);
         break;
     default:
         accessed(s, true, res);

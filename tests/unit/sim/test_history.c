@@ -320,7 +320,7 @@ static void test_what_is_stable_is_not_lost(void **state)
         write_all(h, 2, how == 0);
         inv = hist_now(h);
         if (how == 1)
-            hist_synced(h, inv);
+            hist_synced(h, 0, inv);
         crash(h);
         read_all(h, 1);
         end(h, how == 2);
@@ -338,12 +338,27 @@ static void test_a_flush_heard_of_after_the_crash_counts(void **state)
         inv = hist_now(h);
         hist_target_down(h);
         hist_lost(h);
-        hist_synced(h, inv);
+        hist_synced(h, 0, inv);
         hist_target_up(h);
         hist_nexus_up(h, 0);
         read_all(h, good ? 2 : 1);
         end(h, good);
     }
+}
+
+/* The one that is acknowledged was carried out after the crash. */
+static void test_a_flush_sent_again_after_the_crash_says_nothing(void **state)
+{
+    struct hist *h = make(1, false);
+    uint64_t inv;
+
+    write_all(h, 1, true);
+    write_all(h, 2, false);
+    inv = hist_now(h);
+    crash(h);
+    hist_synced(h, 0, inv);
+    read_all(h, 1);
+    end(h, true);
 }
 
 static void test_a_failed_flush_is_not_made_good_by_the_next(void **state)
@@ -358,11 +373,11 @@ static void test_a_failed_flush_is_not_made_good_by_the_next(void **state)
         hist_sync_failed(h);
         after = hist_now(h);
         if (how == 1)
-            hist_synced(h, before);         /* it failed, and said that it had not */
-        hist_synced(h, after);
+            hist_synced(h, 0, before);         /* it failed, and said that it had not */
+        hist_synced(h, 0, after);
         if (how == 2) {
             write_all(h, 3, false);
-            hist_synced(h, hist_now(h));
+            hist_synced(h, 0, hist_now(h));
         }
         crash(h);
         read_all(h, 1);
@@ -549,7 +564,7 @@ static void random_history(uint64_t seed, unsigned steps)
 
             for (unsigned k = 0; k < SECTORS; k++)
                 t.past_nr[k] = 0;
-            hist_synced(h, inv);
+            hist_synced(h, 0, inv);
         }
     }
     hist_stats(h, &st);
@@ -663,6 +678,7 @@ int main(void)
         cmocka_unit_test(test_what_is_not_stable_may_be_lost_once),
         cmocka_unit_test(test_what_is_stable_is_not_lost),
         cmocka_unit_test(test_a_flush_heard_of_after_the_crash_counts),
+        cmocka_unit_test(test_a_flush_sent_again_after_the_crash_says_nothing),
         cmocka_unit_test(test_a_failed_flush_is_not_made_good_by_the_next),
         cmocka_unit_test(test_a_killed_program_loses_nothing),
         cmocka_unit_test(test_memory_goes_with_its_program),
