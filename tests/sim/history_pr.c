@@ -48,6 +48,11 @@ static void unregister(struct prh *p, unsigned nexus)
         p->type = PRH_NONE;
 }
 
+static bool is_register(const struct prh_op *op)
+{
+    return op->sa == PRH_REGISTER || op->sa == PRH_REGISTER_IGNORE;
+}
+
 /* What the command must answer, and what is so after it. */
 static enum prh_answer carry_out(struct prh *p, const struct prh_op *op)
 {
@@ -116,8 +121,13 @@ void prh_end(struct prh *p, enum prh_answer answer)
         p->ghosts |= 1u << p->op.nexus;
         return;
     }
-    if (p->unsure || answer == PRH_REFUSED) {
-        p->unsure |= answer != PRH_REFUSED; /* it was done to what is not known */
+    if (answer == PRH_REFUSED)
+        return;
+    if (p->unsure) {                        /* it was done to what is not known; but what is preserved is known then */
+        if (answer == PRH_GOOD && is_register(&p->op) && p->op.sa_key) {
+            p->aptpl = p->op.aptpl;
+            p->unsure_aptpl = false;
+        }
         return;
     }
     p->judged++;

@@ -83,6 +83,7 @@ static void on_up(void *user)
 {
     struct nexus_end *n = user;
 
+    n->ups++;
     for (unsigned i = 0; i < n->scene->plan.units; i++) {
         hist_nexus_up(n->scene->unit[i].hist, n->id);
         prh_nexus_up(&n->scene->unit[i].prh, n->id);

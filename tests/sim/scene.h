@@ -119,7 +119,8 @@ struct slot {
     uint64_t value, tick, pr_tick;          /* tick: a flush's begin */
     struct hist_write *write;
     struct hist_read read;
-    unsigned tries, breaks;
+    unsigned tries, breaks, ups;
+    bool never_up;                          /* there was no session when it was submitted */
     struct mpio_io io;
     struct ini_task task;
     struct iovec iov[4];
@@ -163,7 +164,7 @@ struct nexus_end {
     uint8_t life, way;
     bool failed;
     uint64_t due_ns;                        /* when it logs in again */
-    unsigned breaks;                        /* connections lost */
+    unsigned breaks, ups;                   /* connections lost, and logins */
     unsigned once;                          /* commands under way that must not be sent twice */
     struct desk desk[UNITS_MAX];
     struct sim_rng rng;

@@ -63,10 +63,14 @@ static uint64_t think(struct slot *s)
 static enum hist_fate fate_of(const struct slot *s, int res)
 {
     const struct nexus_end *n = s->desk->nexus;
+    /* Zeroes first, and then a flush: that may be what met a conflict. */
+    const bool two = s->fua && s->op != OP_WRITE;
 
+    if (res && s->never_up && s->ups == n->ups)
+        return HIST_NOT;                    /* there was no connection all the time: it was never sent */
     switch (res) {
     case 0: return HIST_ACKED;
-    case -EBADE: return s->breaks == n->breaks ? HIST_NOT : HIST_MAYBE;
+    case -EBADE: return s->breaks == n->breaks && !two ? HIST_NOT : HIST_MAYBE;
     case -EIO:
     case -ENOSPC:
     case -ENODATA:
@@ -161,6 +165,8 @@ static bool not_yet(const struct ini_task *t)
 
 static enum hist_fate task_fate(const struct slot *s, const struct ini_task *t)
 {
+    if (t->err && s->never_up && s->ups == s->desk->nexus->ups)
+        return HIST_NOT;
     if (t->err)
         return t->err == -EPROTO || t->err == -EREMOTEIO ? HIST_MAYBE : HIST_LATER;
     if (t->status == SCSI_GOOD)
@@ -349,6 +355,8 @@ static void slot_submit(struct slot *s)
     s->busy = true;
     s->tries = s->audit ? s->tries : 0;
     s->breaks = d->nexus->breaks;
+    s->ups = d->nexus->ups;
+    s->never_up = d->nexus->s->state != INI_UP;
     s->pr_tick = prh_tick(&d->unit->prh);
     scene_of(s)->requests++;
     switch ((enum work_op)s->op) {
