@@ -269,6 +269,22 @@ void ini_io_pump(struct ini_lun *l)
     }
 }
 
+static void io_rewind(struct ini_lun *l, struct ini_io *io)
+{
+    io->next = 0;
+    io->iov_at = 0;
+    io->iov_skip = 0;
+    io->stage = IO_PIECES;
+    io->logins = l->sess->reconnects;
+}
+
+/* A flush covers what the target took before it. One that answers after a new login may be a target that lost its
+ * power, and with it what it had in its cache: then all of it is done once more. */
+static bool io_flushed_late(const struct ini_lun *l, const struct ini_io *io)
+{
+    return io->op != INI_FLUSH && io->stage == IO_SYNC && !io->res && io->logins != l->sess->reconnects;
+}
+
 static int io_refusal(const struct ini_lun *l, const struct ini_io *io)
 {
     const struct ini_lun_info *i = &l->info;
@@ -293,13 +309,10 @@ void ini_io_submit(struct ini_lun *l, struct ini_io *io)
 
     rt_assert_here(l->rt);
     io->lun = l;
-    io->next = 0;
-    io->iov_at = 0;
-    io->iov_skip = 0;
     io->left = 0;
     io->res = 0;
-    io->stage = IO_PIECES;
     io->queued = false;
+    io_rewind(l, io);
     l->io_nr++;
     err = io_refusal(l, io);
     if (err || (io->op == INI_FLUSH && (!l->info.write_cache || l->no_sync))) {
@@ -551,6 +564,15 @@ static void piece_finish(struct ini_lun *l, struct ini_piece *p, int err)
         io->first.off = io->first.len = 0;
         io->left++;
         piece_go_on(l, &io->first);
+    }
+    if (!io->left && io_flushed_late(l, io)) {
+        if (l->err) {
+            io->res = l->err;
+        } else {
+            io_rewind(l, io);
+            io->queued = true;
+            rt_list_push(&l->waiting, &io->link);
+        }
     }
     finished = !io->left && !io->queued;
     if (!rt_list_empty(&l->waiting) || !rt_list_empty(&l->delayed))

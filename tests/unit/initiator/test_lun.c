@@ -133,6 +133,32 @@ static bool nothing_there(struct fake_conn *c)
     return true;
 }
 
+/* As a target that loses its power, and what it had not written, when the first flush comes. */
+static bool break_at_the_flush(struct fake_conn *c)
+{
+    if (c->nr || c->pdu.opcode != ISCSI_OP_SCSI_CMD || c->pdu.cmd.cdb[0] != SCSI_SYNC_CACHE_10)
+        return false;
+    memset(c->f->disk, 0, 512);
+    shutdown(c->fd, SHUT_RDWR);
+    return true;
+}
+
+static void test_a_flush_after_a_new_login_does_not_vouch_for_what_was_before(void **state)
+{
+    struct fake f = { .hook = break_at_the_flush };
+    struct rig r;
+
+    (void)state;
+    start(&r, &f);
+    memset(bufs[0], 0x11, 512);
+    assert_int_equal(run(&r, INI_WRITE, 0, 512, INI_FUA), 0);
+    assert_int_equal(f.writes, 2);          /* the same once more */
+    assert_int_equal(f.disk[0], 0x11);
+    assert_int_equal(run(&r, INI_FLUSH, 0, 0, 0), 0);
+    assert_int_equal(f.writes, 2);
+    end(&r, &f);
+}
+
 static void test_no_unit_is_said_so(void **state)
 {
     struct fake f = { .hook = nothing_there };
@@ -474,6 +500,7 @@ int main(void)
         cmocka_unit_test(test_requests_that_cannot_be_are_refused),
         cmocka_unit_test(test_a_target_without_the_flush_command_is_asked_once),
         cmocka_unit_test(test_a_refused_flush_is_an_error_every_time),
+        cmocka_unit_test(test_a_flush_after_a_new_login_does_not_vouch_for_what_was_before),
         cmocka_unit_test(test_no_unit_is_said_so),
         cmocka_unit_test(test_not_one_byte_goes_to_another_unit),
         cmocka_unit_test(test_the_same_unit_goes_on),
