@@ -135,6 +135,17 @@ int lun_new(struct lun **out, struct rt_host *host, unsigned owner, const struct
     return 0;
 }
 
+bool lun_idle(const struct lun *lun)
+{
+    for (unsigned i = 0; i < lun->parts_nr; i++) {
+        const struct lun_part *p = &lun->parts[i];
+
+        if (!rt_list_empty(&p->itls) || !rt_list_empty(&p->tasks) || p->kicking)
+            return false;
+    }
+    return !lun->own.busy && !lun->own.guards_nr;
+}
+
 void lun_free(struct lun *lun)
 {
     if (!lun)

@@ -42,6 +42,8 @@ struct lun_conf {
 int lun_new(struct lun **out, struct rt_host *host, unsigned owner, const struct lun_conf *conf, char why[static 256]);
 /* When no ITL is left on any core and lun_quiesce() has completed. Blocks (closes the backend). Accepts NULL. */
 void lun_free(struct lun *lun);
+/* Whether nothing is under way on it: no session knows it, no change of it is being made. Once the host has stopped. */
+bool lun_idle(const struct lun *lun);
 
 struct lun_info {
     uint64_t blocks;

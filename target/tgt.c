@@ -349,7 +349,9 @@ void tgt_free(struct tgt *t)
         return;
     for (unsigned i = 0; t->cores && i < t->cores_nr; i++)
         idle &= !t->cores[i].ctls || core_is_idle(&t->cores[i]);
-    /* Sessions that did not end still point into all of this, and the logical units at them. */
+    idle &= model_is_idle(t);
+    /* Sessions that did not end still point into all of this, and the logical units at them; and a change that is being
+     * made, as when a stop was cut short, at its unit. */
     if (!idle)
         return;
     model_close(t);

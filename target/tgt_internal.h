@@ -220,6 +220,7 @@ void unit_free(struct unit *u);             /* blocks; in no list; accepts NULL 
 /* Opens the units of the document; those that cannot be opened are logged and stay offline. Set-up. */
 int model_open(struct tgt *t);
 void model_close(struct tgt *t);
+bool model_is_idle(const struct tgt *t);    /* nothing is under way on a unit; once the host has stopped */
 /* Builds a snapshot of a document and the units. NULL: no memory. */
 struct snap *model_snap(struct tgt *t, json_t *doc);
 /* Puts a snapshot in place on all cores, then calls over(). */

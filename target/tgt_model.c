@@ -378,6 +378,17 @@ void unit_free(struct unit *u)
     free(u);
 }
 
+bool model_is_idle(const struct tgt *t)
+{
+    rt_list_for (l, &t->units) {
+        const struct unit *u = rt_list_entry(l, struct unit, link);
+
+        if (u->lun && !lun_idle(u->lun))
+            return false;
+    }
+    return !t->change && !t->retiring;
+}
+
 void model_close(struct tgt *t)
 {
     struct rt_link *l;
