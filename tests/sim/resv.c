@@ -130,6 +130,7 @@ static void change(struct desk *d, enum prh_sa sa, enum prh_type type, uint64_t 
         .aptpl = (sa == PRH_REGISTER || sa == PRH_REGISTER_IGNORE) && d->nexus->scene->plan.aptpl,
     };
     struct ini_task *t = &d->pr.task;
+    bool breaks;
 
     memset(t, 0, sizeof(*t));
     memset(d->pr.buf, 0, 24);
@@ -151,7 +152,10 @@ static void change(struct desk *d, enum prh_sa sa, enum prh_type type, uint64_t 
     t->done = change_done;
     d->nexus->once++;
     prh_begin(&d->unit->prh, &op);
+    breaks = swarm_once(d->nexus, 24);
     ini_submit(d->nexus->s, t);
+    if (breaks)
+        desk_burst(d);
 }
 
 static enum prh_type type_draw(struct desk *d)

@@ -135,7 +135,7 @@ struct desk {                               /* a session's place at a unit */
     bool opening, abandoned;
     struct slot slot[DEPTH_MAX];
     uint32_t audit_next;
-    bool audit_done;
+    bool audit_done, bursting;
     uint64_t count;                         /* of values written */
 
     struct {                                /* reservations */
@@ -276,6 +276,7 @@ uint8_t nexus_state(const struct nexus_end *n);              /* enum ini_state; 
 /* work.c; on the nexus's core but for desk_orphan() */
 void desk_start(struct desk *d);            /* its disk is open */
 bool desk_idle(const struct desk *d);       /* no request of it is under way */
+void desk_burst(struct desk *d);            /* all that think begin now, in one turn */
 void desk_orphan(struct desk *d);           /* its program is dead */
 void desk_audit(struct desk *d);            /* reads all of it once */
 
@@ -288,6 +289,9 @@ struct swarm *swarm_new(struct scene *sc);
 void swarm_start(struct scene *sc);
 void swarm_free(struct swarm *s);
 void swarm_note(struct scene *sc, enum scene_fault f, const struct nexus_end *n);   /* NULL: all of them */
+/* A command that must not be sent twice is about to be submitted, @bytes of it at once. Return: whether its send will
+ * break soon after it, so that something more should be in it. */
+bool swarm_once(struct nexus_end *n, uint32_t bytes);
 
 /* play.c */
 struct result {

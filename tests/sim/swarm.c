@@ -17,7 +17,8 @@
 
 enum kind {
     K_RESET, K_CUT, K_HALF_CLOSE, K_BLACKHOLE, K_FLIP, K_PARTITION, K_KILL_CLIENT, K_POWER_CLIENT, K_KILL_TGT,
-    K_POWER_TGT, K_STOP_TGT, K_STALL, K_LUN_RESET, K_LOGOUT, K_ABRUPT, K_ABANDON, K_RESIZE, K_ASK, KINDS,
+    K_POWER_TGT, K_STOP_TGT, K_STALL, K_READ_EIO, K_WRITE_EIO, K_SYNC_EIO, K_NO_SPACE, K_LUN_RESET, K_LOGOUT,
+    K_ABRUPT, K_ABANDON, K_RESIZE, K_ASK, KINDS,
 };
 
 /* How many there are in a storm at most, in a scene that has the kind; and whether it may lie in wait. */
@@ -29,6 +30,8 @@ static const struct {
     [K_BLACKHOLE] = { 6, true },    [K_FLIP] = { 20, true },       [K_PARTITION] = { 6, true },
     [K_KILL_CLIENT] = { 5, true },  [K_POWER_CLIENT] = { 3, true }, [K_KILL_TGT] = { 5, true },
     [K_POWER_TGT] = { 5, true },    [K_STOP_TGT] = { 4, true },    [K_STALL] = { 4, true },
+    [K_READ_EIO] = { 4, true },     [K_WRITE_EIO] = { 4, true },   [K_SYNC_EIO] = { 2, true },
+    [K_NO_SPACE] = { 3, true },
     [K_LUN_RESET] = { 10, true },   [K_LOGOUT] = { 8, false },     [K_ABRUPT] = { 5, false },
     [K_ABANDON] = { 5, true },      [K_RESIZE] = { 4, true },      [K_ASK] = { 4, true },
 };
@@ -66,6 +69,9 @@ struct swarm {
     struct ambush ambush[AMBUSH_MAX];
     unsigned ambushes;
     uint32_t size_asked;                    /* sectors of unit 0 */
+    unsigned slow_resets;                   /* connections break when the disk is slow: so often */
+    bool slow_seen;
+    struct sim_disk disk;                   /* as it was drawn */
 };
 
 static uint64_t draw(struct scene *sc, uint64_t lo, uint64_t hi)
@@ -129,6 +135,8 @@ static void on_fault(void *arg, enum sim_fault f, struct sim_machine *m, struct 
         if (!sc->tgtd.sync_failed_ns)
             sc->tgtd.sync_failed_ns = sim_now(sc->w);
     }
+    if (f == SIM_FAULT_SLOW_DISK)
+        sc->swarm->slow_seen = true;
     if (c) {
         sim_conn_info(c, &info);
         if ((n = conn_nexus(sc, &info.addr[1])))
@@ -276,6 +284,26 @@ static void unstall(struct later *l)
     sim_disk_stall(l->scene->tgtd.machine, false);
 }
 
+static void disk_mend(struct later *l)
+{
+    if (l->scene->act == ACT_STORM)
+        sim_disk_set(l->scene->tgtd.machine, &l->scene->swarm->disk);
+}
+
+/* For a while all operations of a kind fail. */
+static void do_disk(struct scene *sc, enum kind k)
+{
+    struct sim_disk d = sc->swarm->disk;
+
+    if (!later_new(sc, disk_mend, draw(sc, RT_MS, 4 * RT_MS) << draw(sc, 0, 9)))
+        return;
+    d.read_eio_ppm = k == K_READ_EIO ? 1000000 : 0;
+    d.write_eio_ppm = k == K_WRITE_EIO ? 1000000 : 0;
+    d.sync_eio_ppm = k == K_SYNC_EIO ? 1000000 : 0;
+    d.enospc_ppm = k == K_NO_SPACE ? 1000000 : 0;
+    sim_disk_set(sc->tgtd.machine, &d);
+}
+
 static void do_stall(struct scene *sc)
 {
     if (!later_new(sc, unstall, hold(sc)))
@@ -368,6 +396,10 @@ static void do_fault(struct scene *sc, enum kind k, struct nexus_end *n)
     case K_POWER_TGT: do_kill_tgt(sc, true); break;
     case K_STOP_TGT: tgtd_stop(sc); break;
     case K_STALL: do_stall(sc); break;
+    case K_READ_EIO:
+    case K_WRITE_EIO:
+    case K_SYNC_EIO:
+    case K_NO_SPACE: do_disk(sc, k); break;
     case K_RESIZE: do_resize(sc); break;
     case K_ASK: tgtd_ask_logout(sc); break;
     default: do_session(sc, k, n); break;
@@ -401,6 +433,46 @@ static void ambush_look(struct scene *sc, struct nexus_end *n, uint8_t state)
         l->kind = a->kind;
         l->nexus = n;
     }
+}
+
+/* What the disk holds back must not be carried out once its session was replaced. */
+static void slow_look(struct scene *sc)
+{
+    struct swarm *s = sc->swarm;
+
+    if (!s->slow_seen)
+        return;
+    s->slow_seen = false;
+    if (!s->slow_resets || sc->act != ACT_STORM || !one_in(sc, 3))
+        return;
+    s->slow_resets--;
+    for (unsigned i = 0; i < sc->nexuses_nr; i++) {
+        struct later *l = one_in(sc, 2) ? later_new(sc, ambush_fired, draw(sc, 0, RT_MS) << draw(sc, 0, 7)) : NULL;
+
+        if (!l)
+            continue;
+        l->kind = K_RESET;
+        l->nexus = sc->nexus[i];
+    }
+}
+
+bool swarm_once(struct nexus_end *n, uint32_t bytes)
+{
+    struct scene *sc = n->scene;
+    struct sim_conn *c = sim_conn_find(sc->w, n->conn_id);
+
+    if (sc->act != ACT_STORM || !c)
+        return false;
+    for (unsigned i = 0; i < sc->swarm->ambushes; i++) {
+        struct ambush *a = &sc->swarm->ambush[i];
+
+        if (a->state != STATE_ONCE || a->kind != K_CUT || !a->left || one_in(sc, 2))
+            continue;
+        a->left--;
+        sim_fault_cut(c, 0, 48 + (one_in(sc, 3) ? 0 : bytes) + draw(sc, 1, 100));
+        return true;
+    }
+    return false;
 }
 
 static void on_connect(void *arg, struct sim_conn *c)
@@ -456,6 +528,7 @@ static void on_event(void *arg)
 {
     struct scene *sc = arg;
 
+    slow_look(sc);
     for (unsigned i = 0; i < sc->nexuses_nr; i++) {
         struct nexus_end *n = sc->nexus[i];
         const uint8_t st = nexus_state(n);
@@ -532,6 +605,7 @@ static void disk_draw(struct scene *sc)
     d.torn_ppm = ppm(sc, 2, 100000);
     d.save_ppm = ppm(sc, 4, 400000);
     d.load_ppm = ppm(sc, 6, 200000);
+    sc->swarm->disk = d;
     sim_disk_set(sc->tgtd.machine, &d);
 }
 
@@ -582,6 +656,7 @@ void swarm_start(struct scene *sc)
         s->every[k].mean_ns = sc->plan.storm_ns / draw(sc, 1, kinds[k].most);
         sim_at(sc->w, &s->every[k].timer, draw(sc, 1, 2 * s->every[k].mean_ns));
     }
+    s->slow_resets = one_in(sc, 2) ? (unsigned)draw(sc, 1, 8) : 0;
     s->ambushes = (unsigned)draw(sc, 0, AMBUSH_MAX);
     for (unsigned i = 0; i < s->ambushes; i++) {
         struct ambush *a = &s->ambush[i];
@@ -591,5 +666,10 @@ void swarm_start(struct scene *sc)
         while (!kinds[a->kind].waits);
         a->state = (uint8_t)draw(sc, 0, STATES - 1);
         a->left = (unsigned)draw(sc, 1, 4);
+        if (one_in(sc, 4)) {                /* the one that is hardest to hit */
+            a->kind = K_CUT;
+            a->state = STATE_ONCE;
+            a->left = (unsigned)draw(sc, 2, 12);
+        }
     }
 }

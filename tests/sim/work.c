@@ -225,6 +225,7 @@ static void task_submit(struct slot *s)
     const bool caw = s->op == OP_CAW;
     const uint32_t blocks = s->n / d->unit->per_block, out = caw ? 2 * s->n * STAMP_LEN : d->unit->per_block * STAMP_LEN;
     const uint64_t lba = s->first / d->unit->per_block;
+    bool breaks;
 
     memset(t, 0, sizeof(*t));
     t->lun = (uint16_t)d->unit->number;
@@ -243,7 +244,10 @@ static void task_submit(struct slot *s)
     s->iov[0] = (struct iovec){ s->buf, out };
     t->edtl = out;
     t->out = (struct dm_buf){ s->iov, 1, out };
+    breaks = caw && swarm_once(d->nexus, out);
     ini_submit(d->nexus->s, t);
+    if (breaks)
+        desk_burst(d);
 }
 
 /* ---- drawing --------------------------------------------------------------------------------------------- */
@@ -434,6 +438,7 @@ static void slot_next(struct slot *s)
 {
     struct desk *d = s->desk;
     struct scene *sc = scene_of(s);
+    const bool burst = sc->act == ACT_STORM && !sim_rng_below(&d->nexus->rng, 12);
 
     if (s->waiting) {                       /* whatever the act: it is under way */
         s->waiting = false;
@@ -442,6 +447,8 @@ static void slot_next(struct slot *s)
         wait_for(s, POLL_NS);
     } else if (sc->act == ACT_STORM) {
         slot_draw(s);
+        if (burst)
+            desk_burst(d);
     } else if (sc->act != ACT_AUDIT || !audit_draw(s)) {
         wait_for(s, POLL_NS);
     }
@@ -464,6 +471,22 @@ void desk_start(struct desk *d)
         s->timer.fn = slot_timer;
         wait_for(s, think(s));
     }
+}
+
+void desk_burst(struct desk *d)
+{
+    if (d->bursting)
+        return;
+    d->bursting = true;
+    for (unsigned i = 0; i < d->nexus->scene->plan.depth; i++) {
+        struct slot *s = &d->slot[i];
+
+        if (s->busy || !rt_timer_armed(&s->timer))
+            continue;
+        rt_timer_disarm(d->nexus->rt, &s->timer);
+        slot_next(s);
+    }
+    d->bursting = false;
 }
 
 bool desk_idle(const struct desk *d)
@@ -498,5 +521,5 @@ void desk_orphan(struct desk *d)
     }
     d->lun = NULL;
     d->disk = NULL;
-    d->opening = d->abandoned = false;
+    d->opening = d->abandoned = d->bursting = false;
 }
