@@ -263,6 +263,7 @@ struct ini_io {
     uint32_t left;                          /* pieces under way */
     int res;
     uint8_t stage;                          /* enum io_stage */
+    bool cached;                            /* some of it went out without FUA */
     bool queued;
     struct ini_piece first;                 /* the first, or only, piece */
 };

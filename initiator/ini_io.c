@@ -66,13 +66,15 @@ static void piece_submit(struct ini_lun *l, struct ini_piece *p)
     const uint64_t lba = p->off / info->block_len;
     const uint32_t blocks = (uint32_t)(p->len / info->block_len);
     uint32_t chunk;
+    bool fua = false;
 
     switch ((enum piece_kind)p->kind) {
     case PIECE_READ:
         t->cdb_len = (uint8_t)scsi_cdb_read(t->cdb, lba, blocks, false);
         break;
     case PIECE_WRITE:
-        t->cdb_len = (uint8_t)scsi_cdb_write(t->cdb, lba, blocks, info->fua && p->io->flags & INI_FUA);
+        fua = info->fua && p->io->flags & INI_FUA;
+        t->cdb_len = (uint8_t)scsi_cdb_write(t->cdb, lba, blocks, fua);
         break;
     case PIECE_SYNC:
         t->cdb_len = (uint8_t)scsi_cdb_sync_cache(t->cdb, 0, 0);
@@ -98,6 +100,8 @@ static void piece_submit(struct ini_lun *l, struct ini_piece *p)
         t->cdb_len = (uint8_t)scsi_cdb_write(t->cdb, lba, chunk / info->block_len, false);
         break;
     }
+    /* What the unit can do may be another thing when this has been answered, after a new login. */
+    p->io->cached |= !fua;
     t->edtl = t->out.len + t->in.len;
     l->flight_nr++;
     ini_submit(l->sess, t);
@@ -245,7 +249,7 @@ static bool io_hand_out(struct ini_lun *l, struct ini_io *io)
 static bool io_needs_sync(const struct ini_lun *l, const struct ini_io *io)
 {
     return io->op >= INI_WRITE && io->op != INI_FLUSH && io->flags & INI_FUA && io->stage == IO_PIECES &&
-           !io->res && !(l->info.fua && io->op == INI_WRITE) && l->info.write_cache && !l->no_sync;
+           !io->res && io->cached && l->info.write_cache && !l->no_sync;
 }
 
 static void delay_run(struct ini_lun *l);
@@ -275,6 +279,7 @@ static void io_rewind(struct ini_lun *l, struct ini_io *io)
     io->iov_at = 0;
     io->iov_skip = 0;
     io->stage = IO_PIECES;
+    io->cached = false;
     io->logins = l->sess->reconnects;
 }
 

@@ -159,6 +159,32 @@ static void test_a_flush_after_a_new_login_does_not_vouch_for_what_was_before(vo
     end(&r, &f);
 }
 
+/* It had no FUA when the write was made; it has when that is answered, after a new login. */
+static bool break_and_learn_fua(struct fake_conn *c)
+{
+    if (c->nr || !is_data(c))
+        return false;
+    c->f->no_mode6 = true;                  /* its MODE SENSE (10) says so */
+    shutdown(c->fd, SHUT_RDWR);
+    return true;
+}
+
+static void test_a_write_that_went_out_without_fua_is_flushed(void **state)
+{
+    struct fake f = { .hook = break_and_learn_fua };
+    struct rig r;
+
+    (void)state;
+    start(&r, &f);
+    assert_false(ini_lun_info(r.lun)->fua);
+    assert_int_equal(run(&r, INI_WRITE, 0, 512, INI_FUA), 0);
+    assert_true(ini_lun_info(r.lun)->fua);
+    assert_int_equal(f.syncs, 1);
+    assert_int_equal(run(&r, INI_WRITE, 0, 512, INI_FUA), 0);
+    assert_int_equal(f.syncs, 1);
+    end(&r, &f);
+}
+
 static void test_no_unit_is_said_so(void **state)
 {
     struct fake f = { .hook = nothing_there };
@@ -501,6 +527,7 @@ int main(void)
         cmocka_unit_test(test_a_target_without_the_flush_command_is_asked_once),
         cmocka_unit_test(test_a_refused_flush_is_an_error_every_time),
         cmocka_unit_test(test_a_flush_after_a_new_login_does_not_vouch_for_what_was_before),
+        cmocka_unit_test(test_a_write_that_went_out_without_fua_is_flushed),
         cmocka_unit_test(test_no_unit_is_said_so),
         cmocka_unit_test(test_not_one_byte_goes_to_another_unit),
         cmocka_unit_test(test_the_same_unit_goes_on),
