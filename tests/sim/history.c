@@ -16,7 +16,8 @@
 #define CL_MAX      (1u << 20)              /* clusters in all */
 #define WRITES_MAX  (1u << 17)              /* writes remembered in all */
 #define DOOMED_MAX  32u                     /* failed flushes between two power losses; more are taken together */
-#define SECTOR_MAX  128u                    /* clusters that are compared with each other */
+#define PATIENCE    64u                     /* values of a sector that may wait for a read that does not end */
+#define SECTOR_MAX  192u                    /* clusters that are compared with each other */
 
 enum { PENDING = -1 };                      /* of ->fate, beside enum hist_fate */
 
@@ -54,7 +55,10 @@ struct cluster {
 struct hist {
     struct hist_conf conf;
     uint64_t tick, epoch, synced;
-    struct { uint64_t lo, hi; } doomed[DOOMED_MAX];   /* ended at lo or later, begun before hi: no flush helps */
+    struct {                                /* ended at lo or later, begun before hi: no flush helps */
+        uint64_t lo, hi;
+        bool deaf;                         /* nor does one that was under way */
+    } doomed[DOOMED_MAX];
     unsigned doomed_nr;
     uint64_t nexus_up[HIST_NEXUS_MAX];
     unsigned resets;
@@ -409,15 +413,18 @@ static void chain_inherit(struct hist *h, uint32_t sector, const struct cluster 
             w->gf = min_u64(w->gf, min_u64(zone_f(v), v->gf));
 }
 
-static void prune(struct hist *h, uint32_t sector)
+/* Return: how many can still be read. */
+static unsigned prune(struct hist *h, uint32_t sector)
 {
     const uint64_t t0 = oldest(h);
     struct view v;
+    unsigned live;
 
     if (!h->cl[h->sector[sector]].next)
-        return;                             /* one value: nothing to forget */
+        return 1;                           /* one value: nothing to forget */
     if (!view_make(h, &v, sector, NULL))
-        return;
+        return 1;
+    live = v.n;
     for (unsigned i = 0; i < v.n; i++) {
         const struct group *g = &v.g[v.g[i].of];
         bool gone = false;
@@ -433,6 +440,7 @@ static void prune(struct hist *h, uint32_t sector)
         /* What is under way may yet be sent again, and be there once more. */
         if (!gone || (v.c[i] && v.c[i]->w && v.c[i]->w->fate == PENDING))
             continue;
+        live--;
         if (v.c[i]) {
             if (!(v.c[i]->flags & OLD))
                 chain_inherit(h, sector, v.c[i]);
@@ -450,6 +458,18 @@ static void prune(struct hist *h, uint32_t sector)
         else
             l = &c->next;
     }
+    return live;
+}
+
+/* The oldest read under way will not be judged: what it may return need not be remembered for it. */
+static void give_up_oldest(struct hist *h)
+{
+    struct hist_read *r = h->reads.next;
+
+    h->reads.next = r->next;
+    r->next->prev = &h->reads;
+    r->next = r->prev = r;
+    r->inv = 0;
 }
 
 static void settle(struct hist *h, uint32_t sector)
@@ -460,7 +480,8 @@ static void settle(struct hist *h, uint32_t sector)
 
     if (h->cl[h->sector[sector]].next && view_make(h, &v, sector, NULL) && (what = view_judge(&v, &value)))
         fail(h, sector, what, value);
-    prune(h, sector);
+    while (prune(h, sector) > PATIENCE && h->reads.next != &h->reads && h->reads.next->inv + PATIENCE < h->tick)
+        give_up_oldest(h);
 }
 
 /* ---- reads ----------------------------------------------------------------------------------------------- */
@@ -543,7 +564,7 @@ static void judge_read(struct hist *h, uint32_t sector, uint64_t value, uint64_t
     struct cluster *c = NULL, *can = NULL;
     unsigned n, ways = 0;
 
-    if (inv < h->epoch) {
+    if (inv < h->epoch || !inv) {           /* 0: it took too long */
         h->stats.skipped++;
         return;
     }
@@ -684,7 +705,7 @@ void hist_write_end(struct hist *h, struct hist_write *w, enum hist_fate fate)
         fate = HIST_MAYBE;
     if (caw_acked)                          /* what was there before it, while that is still known */
         for (uint32_t i = 0; i < w->n; i++)
-            judge_read(h, w->first + i, h->cl[*link_of(h, w->first + i, w)].from, w->inv, end);
+            judge_read(h, w->first + i, h->cl[*link_of(h, w->first + i, w)].from, w->read.inv, end);
     w->fate = (int8_t)fate;
     if (fate != HIST_LATER)
         write_close(h, w, end);
@@ -730,11 +751,11 @@ void hist_synced(struct hist *h, unsigned nexus, uint64_t inv)
     ++h->tick;
     /* Sent again after a new login it was carried out after that: it says nothing of what was before. */
     for (unsigned i = 0; i < h->doomed_nr; i++)
-        if (inv < h->doomed[i].hi && up < h->doomed[i].hi)
+        if (inv < h->doomed[i].hi && up < h->doomed[i].hi && !h->doomed[i].deaf)
             h->doomed[i].lo = max_u64(h->doomed[i].lo, inv);
     if (inv > h->epoch)
         h->synced = max_u64(h->synced, inv);
-    /* It was carried out before the crash, and heard of after: what it had made stable was not lost. */
+    /* It was carried out before the crash, and deaf of after: what it had made stable was not lost. */
     for (uint32_t i = 0; inv < h->epoch && up < h->epoch && i < h->conf.sectors; i++)
         cands_synced(h, i, inv);
 }
@@ -900,14 +921,15 @@ void hist_lost(struct hist *h)
 void hist_sync_failed(struct hist *h)
 {
     const uint64_t now = ++h->tick;
-    unsigned n = h->doomed_nr;
 
-    if (n && (h->doomed[n - 1].lo >= h->synced || n == DOOMED_MAX))
-        n--;                                /* nothing was made stable in between */
-    else
-        h->doomed[n].lo = h->synced;
-    h->doomed[n].hi = now;
-    h->doomed_nr = n + 1;
+    if (h->doomed_nr == DOOMED_MAX) {       /* as if no flush since the last could be believed */
+        h->doomed[DOOMED_MAX - 1].hi = now;
+        h->doomed[DOOMED_MAX - 1].deaf = true;
+        return;
+    }
+    h->doomed[h->doomed_nr].lo = h->synced;
+    h->doomed[h->doomed_nr].hi = now;
+    h->doomed[h->doomed_nr++].deaf = false;
 }
 
 /* ---- numbers --------------------------------------------------------------------------------------------- */

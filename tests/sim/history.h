@@ -20,8 +20,9 @@
  * Time is counted in calls (ticks), so two events are never at once. What can be read no more, and can not
  * come back by a crash either, is forgotten: memory is bounded by what is in flight and not flushed.
  *
- * It is exact but for this, where it errs on the side of silence: reads during which the target crashed are not
- * judged; a read of zeroes that several operations may have written binds none of them.
+ * It is exact but for this, where it errs on the side of silence: reads during which the target crashed, and those
+ * during which a sector had very many values, are not judged; a read of zeroes that several operations may have
+ * written binds none of them.
  */
 #ifndef CORELANE_SIM_HISTORY_H
 #define CORELANE_SIM_HISTORY_H

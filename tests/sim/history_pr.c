@@ -109,16 +109,17 @@ static enum prh_answer carry_out(struct prh *p, const struct prh_op *op)
 
 void prh_end(struct prh *p, enum prh_answer answer)
 {
-    static const char *const names[] = { "GOOD", "RESERVATION CONFLICT", "no answer", "another refusal" };
+    static const char *const names[] = { "GOOD", "RESERVATION CONFLICT", "no answer", "aborted", "another refusal" };
     enum prh_answer want;
     char text[200];
 
     assert(p->changing);
     p->changing = false;
     changed(p);
-    if (answer == PRH_LOST) {
+    if (answer == PRH_LOST || answer == PRH_MAYBE) {
         p->unsure = p->unsure_aptpl = true;
-        p->ghosts |= 1u << p->op.nexus;
+        if (answer == PRH_LOST)
+            p->ghosts |= 1u << p->op.nexus;
         return;
     }
     if (answer == PRH_REFUSED)

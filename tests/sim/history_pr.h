@@ -28,6 +28,7 @@ enum prh_answer {
     PRH_GOOD,
     PRH_CONFLICT,
     PRH_LOST,                               /* none: it may have been done, or be done yet */
+    PRH_MAYBE,                              /* it may have been done; it is over */
     PRH_REFUSED,                            /* something else: it was not done */
 };
 

@@ -116,7 +116,7 @@ static void change_done(struct ini_task *t)
         a = PRH_CONFLICT;
     else if (t->status == SCSI_TASK_ABORTED ||
              (t->status == SCSI_CHECK_CONDITION && t->sense.key == SCSI_ABORTED_COMMAND))
-        a = PRH_LOST;
+        a = PRH_MAYBE;
     scene_log(d->nexus->scene, "    nexus %u unit %u: PR OUT %u: %d, status %02x, sense %x/%02x/%02x", d->nexus->id,
               d->unit->number, d->unit->prh.op.sa, t->err, t->status, t->sense.key, t->sense.asc, t->sense.ascq);
     prh_end(&d->unit->prh, a);
@@ -230,6 +230,9 @@ static void pr_timer(struct rt_timer *timer)
 
     if (d->pr.busy)
         return;
+    /* Whoever lost a command on a session that goes on ends that: only then it is known to be over. */
+    if (sc->act == ACT_CALM && d->unit->prh.ghosts >> d->nexus->id & 1 && d->nexus->life == LIFE_RUN)
+        nexus_close(d->nexus, WAY_DRAIN);
     if (d->nexus->life != LIFE_RUN || !d->disk || d->abandoned || sc->failed || !prh_free(&d->unit->prh) ||
         d->unit->pr_desk)
         pr_wait(d, SOON_NS);

@@ -385,6 +385,26 @@ static void test_a_failed_flush_is_not_made_good_by_the_next(void **state)
     }
 }
 
+/* The one under way when the second fails says nothing of what the first lost. */
+static void test_two_failed_flushes_are_told_apart(void **state)
+{
+    struct hist *h = make(1, false);
+    uint64_t inv;
+
+    write_all(h, 1, true);
+    write_all(h, 2, false);
+    hist_sync_failed(h);
+    hist_target_down(h);
+    hist_target_up(h);
+    hist_nexus_up(h, 0);
+    inv = hist_now(h);
+    hist_sync_failed(h);
+    hist_synced(h, 0, inv);
+    crash(h);
+    read_all(h, 1);
+    end(h, true);
+}
+
 static void test_a_killed_program_loses_nothing(void **state)
 {
     struct hist *h = make(1, false);
@@ -680,6 +700,7 @@ int main(void)
         cmocka_unit_test(test_a_flush_heard_of_after_the_crash_counts),
         cmocka_unit_test(test_a_flush_sent_again_after_the_crash_says_nothing),
         cmocka_unit_test(test_a_failed_flush_is_not_made_good_by_the_next),
+        cmocka_unit_test(test_two_failed_flushes_are_told_apart),
         cmocka_unit_test(test_a_killed_program_loses_nothing),
         cmocka_unit_test(test_memory_goes_with_its_program),
         cmocka_unit_test(test_true_registers_are_believed),
