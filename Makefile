@@ -81,6 +81,7 @@ help:
 #: make check SAN=1    the same with AddressSanitizer and UndefinedBehaviorSanitizer
 #: make check-kernel   the tests in real kernels: User-Mode Linux, and QEMU for ublk
 #: make conformance    libiscsi's iscsi-test-cu against our target
+#: make kill-test      kill -9 of target and initiator under verified load, CYCLES=200 times each
 #: make bench          measurements, side by side with tgt and libiscsi
 #: make lint           clang-tidy, cppcheck, shellcheck
 #: make format         clang-format over the lines changed since the last commit (BASE=REV: since then)

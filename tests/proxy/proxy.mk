@@ -13,3 +13,11 @@ $(B)/unit/proxy/%: $(B)/tests/unit/proxy/%.o $(PROXY_PARTS) $(call arch,reactor)
 	$(Q)$(CC) $(ALLFLAGS) $(LDFLAGS) -o $@ $^ $(LIBS) -lcmocka
 
 tests: $(PROXY)
+
+# `make kill-test CYCLES=200`: kill -9 of the target and of corelaned under verified load, with the proxy between
+CYCLES ?= 200
+kill-test: deps
+	$(Q)$(MAKE) --no-print-directory -j$$(nproc) all $(PROXY)
+	$(Q)BUILD=$(B) CYCLES=$(CYCLES) tests/e2e/proxy_kill.sh
+
+.PHONY: kill-test
