@@ -4,8 +4,9 @@
 durable.py write PATH BYTES LOG STOP SEED THREADS   until the file STOP is there; status 1 when anything is wrong
 durable.py check PATH LOG THREADS                   what LOG.* says against what is in PATH
 
-PATH may be @FILE: FILE holds the path, and is replaced when the disk is another one after a crash of what served it.
-Then an error is no failure: the writers wait for the next path, look what is there now, and go on.
+PATH may be @FILE: FILE holds the path of a loop device and the file that must be behind it, and is replaced when the disk
+is another device after a crash of what served it: names of devices are given again, to other disks. Then an error is no
+failure: the writers wait for the next, look what is there now, and go on.
 
 Each thread overwrites blocks of a region of its own, one write (O_DIRECT | O_DSYNC) at a time. Before a write it
 notes "t SEQ OFFSET" in its log, after the acknowledgement "a SEQ OFFSET", and of each block that it finds after a
@@ -63,22 +64,30 @@ class Region:
 
     def found(self, data, off):
         """The seq of what is there. Raises Wrong if it may not be there."""
+        data = bytes(data)      # any() of an mmap asks whether its bytes are objects
         sure, maybe = self.sure.get(off, 0), self.maybe.get(off, set())
         seq = self.read(data, off)
         if seq is not None and (seq == sure or seq in maybe):
             return seq
         kind = "bad" if seq is None else "lost" if seq in self.acked or not seq else "stale"
         self.counts[kind] += 1
-        raise Wrong(f"{kind}: at {off} there is {bytes(data[:51])!r}, and {sure} was sure, {sorted(maybe)} possible")
+        raise Wrong(f"{kind}: at {off} there is {data[:51]!r}, and {sure} was sure, {sorted(maybe)} possible")
 
     def read(self, data, off):
         if not any(data):
             return 0
         try:
-            seed, seq, at = (int(word, 16) for word in bytes(data[:50]).split())
+            seed, seq, at = (int(word, 16) for word in data[:50].split())
         except ValueError:
             return None
-        return seq if (seed, at) == (self.seed, off) and bytes(data) == content(seed, seq, off) else None
+        return seq if (seed, at) == (self.seed, off) and data == content(seed, seq, off) else None
+
+
+def backing(fd):
+    """The file behind a loop device, which stays so while fd is open."""
+    dev = os.fstat(fd).st_rdev
+    with open(f"/sys/dev/block/{os.major(dev)}:{os.minor(dev)}/loop/backing_file", encoding="utf-8") as f:
+        return f.read().strip()
 
 
 class Disk:
@@ -100,18 +109,30 @@ class Disk:
                 return None
             if time.monotonic() > end:
                 raise Wrong("bad: no other disk in time")
-            try:
-                info = os.stat(self.file)
-                with open(self.file, encoding="utf-8") as f:
-                    self.path = f.read().strip()
-                if info.st_ino != self.seen:
-                    fd = os.open(self.path, os.O_RDWR | os.O_DIRECT | os.O_DSYNC)
-                    self.seen = info.st_ino
-                    return fd
-            except OSError:
-                pass
+            fd = self.try_open()
+            if fd is not None:
+                return fd
             time.sleep(0.02)
         return os.open(self.path, os.O_RDWR | os.O_DIRECT | os.O_DSYNC)
+
+
+    def try_open(self):
+        fd = None
+        try:
+            with open(self.file, encoding="utf-8") as f:
+                generation = os.fstat(f.fileno()).st_mtime_ns
+                self.path, behind = f.read().split()
+            if generation == self.seen:
+                return None
+            fd = os.open(self.path, os.O_RDWR | os.O_DIRECT | os.O_DSYNC)
+            if backing(fd) == behind:
+                self.seen = generation
+                return fd
+        except OSError:
+            pass
+        if fd is not None:
+            os.close(fd)
+        return None
 
 
 class Writer(threading.Thread):

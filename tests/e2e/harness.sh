@@ -127,7 +127,7 @@ start_corelaned() {
 }
 
 start_proxy() {
-    rm -f "$E2E_DIR/proxy.ctl"
+    rm -f "$E2E_DIR"/proxy.{ctl,log} # what an earlier one said is not to be taken for this one's word
     "$BUILD/corelane-faultproxy" "${PROXY_TO:-$PORTAL}" --control "$E2E_DIR/proxy.ctl" "$@" >"$E2E_DIR/proxy.log" 2>&1 &
     PROXY=$!
     e2e_own $PROXY

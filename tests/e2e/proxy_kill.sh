@@ -39,18 +39,32 @@ disk() {
         sleep 0.1
     done
 }
-fio_start() { # DISK: until it is interrupted, or the disk is gone
+fio_opened() { # both jobs have; or it is over
+    local pid n=0
+    gone $fio && return
+    for pid in $(cat "/proc/$fio/task/$fio/children" 2>/dev/null); do
+        find "/proc/$pid/fd" -lname "$1" 2>/dev/null | grep -q . && n=$((n + 1))
+    done
+    [ $n -ge 2 ]
+}
+# until it is interrupted, or the disk is gone. Returns when it has the disk open: the device's name may be given to another
+# disk after a kill
+fio_start() { # DISK
     fio --name=f --filename="$1" --direct=1 --ioengine=psync --rw=randwrite --bs=4k --size=4M --numjobs=2 \
         --offset_increment=8M --time_based --runtime=86400 --verify=crc32c --verify_fatal=1 --verify_backlog=64 \
         --verify_state_save=0 --randseed="$RANDOM" --output="$E2E_DIR/fio.log" >/dev/null 2>&1 &
     fio=$!
     disown $fio
     e2e_own $fio KILL
+    e2e_wait 300 fio_opened "$1"
 }
 fio_wrong=0
 fio_over() {
     e2e_wait 300 gone $fio
-    grep -E 'bad magic|bad header|verify failed|got pattern' "$E2E_DIR/fio.log" && fio_wrong=$((fio_wrong + 1))
+    if grep -qE 'bad magic|bad header|verify failed|got pattern' "$E2E_DIR/fio.log"; then
+        fio_wrong=$((fio_wrong + 1))
+        head -n 20 "$E2E_DIR/fio.log" | sed 's/^/# /'
+    fi
 }
 writers_start() { # LOG PATH
     rm -f "$E2E_DIR/stop"
@@ -65,12 +79,12 @@ report() {
     touch "$E2E_DIR/stop"
     wait $writers
     same "$what killed: no write failed, no read was stale" 0 $?
-    sed 's/^/# while it went on: /' "$E2E_DIR/$log.said"
+    tail -n 3 "$E2E_DIR/$log.said" | cut -c 1-240 | sed 's/^/# while it went on: /'
     ok "$what killed: what was acknowledged is there, through the disk" python3 "$here/durable.py" check "$path" "$E2E_DIR/$log" 4
-    sed 's/^/# through the disk: /' "$E2E_DIR/said"
+    tail -n 3 "$E2E_DIR/said" | cut -c 1-240 | sed 's/^/# through the disk: /'
     e2e_stop "$TARGETD" KILL
     ok "$what killed: and in the file, the target being dead" python3 "$here/durable.py" check "$file" "$E2E_DIR/$log" 4
-    sed 's/^/# in the file: /' "$E2E_DIR/said"
+    tail -n 3 "$E2E_DIR/said" | cut -c 1-240 | sed 's/^/# in the file: /'
     same "$what killed: fio found each block as written" 0 $fio_wrong
     echo "# $what: $kills kills, $(acks "$log") writes acknowledged, $(grep -c '\] byte' "$E2E_DIR/proxy.log") faults of the network so far, $((SECONDS - began)) s"
     ok "start the target again" start_targetd
@@ -99,7 +113,7 @@ report target target $began "$disk" "$E2E_DIR/lun1.img"
 
 # --- corelaned
 began=$SECONDS kills=0
-here_is() { echo "$1" >"$E2E_DIR/disk.new" && mv "$E2E_DIR/disk.new" "$E2E_DIR/disk"; }
+here_is() { echo "$1 $CORELANE_RUN_DIR/disks/kill-2/disk" >"$E2E_DIR/disk.new" && mv "$E2E_DIR/disk.new" "$E2E_DIR/disk"; }
 daemon_kill() {
     e2e_stop "$CORELANED" KILL
     kills=$((kills + 1))
@@ -124,6 +138,6 @@ while [ $kills -lt "$cycles" ]; do
 done
 kill -INT $fio 2>/dev/null
 fio_over
-disk=$(cat "$E2E_DIR/disk")
+read -r disk _ <"$E2E_DIR/disk"
 report corelaned daemon $began "$disk" "$E2E_DIR/lun2.img"
 e2e_end
