@@ -552,11 +552,11 @@ void ini_conn_open(struct ini_sess *s)
 
 static uint64_t backoff_ns(struct ini_sess *s)
 {
-    const unsigned shift = s->attempts > 8 ? 8 : s->attempts;
+    const unsigned bad = s->attempts > s->vain ? s->attempts : s->vain, shift = bad > 8 ? 8 : bad;
     uint64_t ns = 0;
     uint8_t jitter;
 
-    if (s->attempts) {
+    if (bad) {
         ns = min_u64(INI_BACKOFF_MIN_NS << (shift - 1), INI_BACKOFF_MAX_NS);
         /* A thousand sessions to one target that restarts shall not come back in one instant. */
         rt_random(s->rt, &jitter, 1);

@@ -25,6 +25,7 @@
 #define INI_LOGIN_OUT_MAX 4096u             /* bytes of login text that we send in one PDU */
 #define INI_BACKOFF_MIN_NS (100 * RT_MS)
 #define INI_BACKOFF_MAX_NS (5 * RT_S)
+#define INI_LASTED_NS (5 * RT_S)            /* a session that did so was one, whatever it did */
 #define INI_REJECTS_MAX 64u                 /* in a row: more is a target that answers nothing else */
 #define INI_NOTES_MAX 64u                   /* more are a target's that asks faster than it listens */
 #define INI_CMD_TRIES_MAX 8u
@@ -155,6 +156,9 @@ struct ini_sess {
     bool tick_soon;
     uint64_t tick_due_ns;
     unsigned attempts;                      /* failed ones in a row */
+    unsigned vain;                          /* ones in a row that succeeded and led to nothing */
+    uint64_t up_ns;                         /* when the last of those did */
+    bool useful;                            /* since then a command that is no probe was answered */
     uint64_t wait_ns; /* before the next attempt at least: Time2Wait as the target asked */
     bool again;                             /* the next attempt is not a retry: redirect, other CHAP list */
     bool ever_up;

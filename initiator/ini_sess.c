@@ -28,6 +28,8 @@ static void sess_came_up(struct ini_sess *s)
 {
     rt_timer_disarm(s->rt, &s->replacement);
     s->attempts = 0;
+    s->up_ns = rt_now(s->rt);
+    s->useful = false;
     s->sending = true;
     ini_tick_soon(s);
     rt_list_for(l, &s->luns)
@@ -70,6 +72,8 @@ static void act_hold(struct ini_sess *s)
     memcpy(why, s->why, sizeof(why));
     s->sending = s->leaving = false;
     s->down_ns = rt_now(s->rt);
+    /* One that lets us in and breaks at once, again and again, is waited for like one that lets nobody in. */
+    s->vain = s->useful || s->down_ns - s->up_ns >= INI_LASTED_NS ? 0 : s->vain + 1;
     rt_timer_disarm(s->rt, &s->tick);
     if (hold_s > 0)
         rt_timer_arm(s->rt, &s->replacement, (uint64_t)hold_s * RT_S);

@@ -359,6 +359,7 @@ void ini_task_notify(struct ini_sess *s, const struct iscsi_pdu *pdu, const uint
     sense_take(t, pdu, data);
     s->commands++;
     s->rejects = 0;                         /* it does answer */
+    s->useful |= !t->probe;
     s->read_bytes += t->in_len;
     if (t->out.len && !t->status && !t->err)
         s->write_bytes += t->edtl - (t->overflow ? 0 : t->residual);

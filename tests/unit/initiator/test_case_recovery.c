@@ -69,6 +69,27 @@ static void test_a_command_for_once_is_not_repeated_when_its_send_breaks_half_wa
     free(big);
 }
 
+/* ---- when ----------------------------------------------------------------------------------------------- */
+
+static void revolving_door_script(struct fake_conn *c)
+{
+    if (fake_login(c))
+        scene_of(c)->seen++;
+}
+
+/* 6.3.5: a new login each time, but not as fast as the network allows. */
+static void test_a_target_that_drops_each_session_at_once_is_not_hammered(void **state)
+{
+    struct scene x;
+
+    (void)state;
+    scene_up(&x, revolving_door_script, NULL);
+    rig_for(&x.r, 1000);
+    rig_until(&x.r, x.seen >= 3);
+    assert_true(x.seen < 20);
+    scene_end(&x);
+}
+
 /* ---- where to ------------------------------------------------------------------------------------------- */
 
 static void moved_for_good_script(struct fake_conn *c)
@@ -141,6 +162,7 @@ static void test_when_the_new_home_dies_the_old_one_is_asked(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_a_target_that_drops_each_session_at_once_is_not_hammered),
         cmocka_unit_test(test_a_permanent_move_to_nowhere_is_not_remembered),
         cmocka_unit_test(test_when_the_new_home_dies_the_old_one_is_asked),
         cmocka_unit_test(test_a_command_for_once_is_not_repeated_when_its_send_breaks_half_way),
