@@ -98,6 +98,22 @@ static inline void numbered_bhs(struct fake_conn *c, uint8_t bhs[static ISCSI_BH
     iscsi_pdu_encode(bhs, &p);
 }
 
+/* A file's table of cases, X(test, function, argument): the functions, and their places in the list. */
+#define CASE_FUNCTION(name, fn, ...)                                                                          \
+    static void name(void **state)                                                                            \
+    {                                                                                                         \
+        (void)state;                                                                                          \
+        fn(__VA_ARGS__);                                                                                      \
+    }
+#define CASE_ENTRY(name, fn, ...) cmocka_unit_test(name),
+
+/* What becomes of a command that meets something odd. */
+enum outcome {
+    IS_GOOD,                                /* it is answered, as if nothing had been */
+    IS_LOST,                                /* the session is made anew, and the command then answered */
+    IS_BROKEN,                              /* the command fails with -EPROTO, the session goes on */
+};
+
 /* A command that works, after whatever came before: the session is as it was. */
 static inline void still_works(struct scene *x, unsigned ups)
 {
@@ -108,6 +124,17 @@ static inline void still_works(struct scene *x, unsigned ups)
     assert_int_equal(c->t.err, 0);
     assert_int_equal(c->t.status, SCSI_GOOD);
     assert_int_equal(x->r.ups, ups);
+}
+
+/* cmd_read() or cmd_write() of @x->c[0] was called. */
+static inline void command_comes_to(struct scene *x, enum outcome how)
+{
+    struct cmd *c = &x->c[0];
+
+    rig_until(&x->r, c->ended);
+    assert_int_equal(c->t.err, how == IS_BROKEN ? -EPROTO : 0);
+    assert_int_equal(c->t.status, SCSI_GOOD);
+    still_works(x, how == IS_LOST ? 2 : 1);
 }
 
 #endif

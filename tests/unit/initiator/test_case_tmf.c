@@ -3,16 +3,16 @@
  */
 #include "case.h"
 
-struct outcome {
+struct ending {
     bool ended;
     int resp, err;
 };
 
 static void reset_done(void *user, int resp, int err)
 {
-    struct outcome *o = user;
+    struct ending *o = user;
 
-    *o = (struct outcome){ true, resp, err };
+    *o = (struct ending){ true, resp, err };
 }
 
 /* ---- from above ----------------------------------------------------------------------------------------- */
@@ -36,7 +36,7 @@ static bool answer_tmf(struct fake_conn *c)
 static void reset_answered(uint8_t resp)
 {
     struct scene x;
-    struct outcome o = { 0 };
+    struct ending o = { 0 };
 
     scene_init(&x, NULL, answer_tmf);
     x.which = resp;
@@ -75,7 +75,7 @@ static bool deaf_to_tmf(struct fake_conn *c)
 static void test_an_unanswered_reset_ends_at_its_timeout(void **state)
 {
     struct scene x;
-    struct outcome o = { 0 };
+    struct ending o = { 0 };
 
     (void)state;
     scene_init(&x, NULL, deaf_to_tmf);
@@ -94,7 +94,7 @@ static void test_an_unanswered_reset_ends_at_its_timeout(void **state)
 static void test_two_resets_at_once_are_one_too_many(void **state)
 {
     struct scene x;
-    struct outcome a = { 0 }, b = { 0 };
+    struct ending a = { 0 }, b = { 0 };
 
     (void)state;
     scene_init(&x, NULL, answer_tmf);
@@ -121,7 +121,7 @@ static bool swallow_then_reset(struct fake_conn *c)
 static void test_commands_that_a_reset_ended_are_sent_again(void **state)
 {
     struct scene x;
-    struct outcome o = { 0 };
+    struct ending o = { 0 };
 
     (void)state;
     scene_up(&x, NULL, swallow_then_reset);
@@ -210,7 +210,7 @@ static void test_an_answer_that_comes_twice_counts_once(void **state)
     (void)state;
     scene_up(&x, NULL, twice);
     for (unsigned i = 0; i < 5; i++) {
-        struct outcome o = { 0 };
+        struct ending o = { 0 };
 
         ini_lun_reset(x.r.s, 3, reset_done, &o);
         rig_until(&x.r, o.ended);
