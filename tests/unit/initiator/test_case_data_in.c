@@ -294,7 +294,7 @@ static void data_in_for_a_write(enum row which)
     X(test_more_data_than_expected_cost_the_session, read_comes_to, MORE_THAN_ASKED, IS_LOST)                 \
     /* 11.7: the same after all that was expected */                                                          \
     X(test_data_beyond_the_end_cost_the_session, read_comes_to, BEYOND_END, IS_LOST)                          \
-    /* 11.7.5: a Buffer Offset whose sum with the length wraps */                                             \
+    /* 11.7.6: a Buffer Offset whose sum with the length wraps */                                             \
     X(test_an_offset_that_wraps_costs_the_session, read_comes_to, FAR_OFFSET, IS_LOST)                        \
     /* 13.18: DataPDUInOrder: no overlap */                                                                   \
     X(test_data_for_one_place_twice_cost_the_session, read_comes_to, TWICE, IS_LOST)                          \
@@ -324,7 +324,7 @@ static void data_in_for_a_write(enum row which)
     X(test_a_status_for_a_command_to_come_is_ignored, read_comes_to, AHEAD, IS_GOOD)                          \
     /* 11.7.3: StatSN means something with S alone */                                                         \
     X(test_a_stat_sn_without_a_status_means_nothing, read_comes_to, STAT_SN_AHEAD, IS_GOOD)                   \
-    /* 11.2.3: padding need not be zero */                                                                    \
+    /* 11.2.4: padding need not be zero */                                                                    \
     X(test_padding_that_is_not_zero_is_taken, read_comes_to, SHORT_PAD, IS_GOOD)                              \
     /* 11.3.1: data for a command that reads none */                                                          \
     X(test_data_for_a_write_cost_the_session, data_in_for_a_write, WHOLE)

@@ -323,7 +323,7 @@ static void test_answers_may_be_split_at_every_byte(void **state)
     X(test_task_reporting_is_rfc_3720_s, asked_back, "TaskReporting=ResponseFence,RFC3720", "TaskReporting=RFC3720") \
     /* 13.23: another is not done */                                                                          \
     X(test_other_task_reporting_is_rejected, asked_back, "TaskReporting=FastAbort", "TaskReporting=Reject")   \
-    /* 13.5: TargetAlias says something and asks nothing */                                                   \
+    /* 13.6: TargetAlias says something and asks nothing */                                                   \
     X(test_an_alias_gets_no_answer, asked_back, "TargetAlias=T\xc3\xbcr zum Speicher", NULL)                  \
     /* 13.9: TargetPortalGroupTag asks nothing, also where it is none */                                      \
     X(test_a_group_tag_past_65535_is_ignored, asked_back, "TargetPortalGroupTag=65536", NULL)                 \

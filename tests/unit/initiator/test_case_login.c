@@ -420,9 +420,9 @@ static void test_the_address_is_found_among_other_keys(void **state)
 }
 
 #define CASES(X)                                                                                              \
-    /* 11.13.3: a response from a stage that was not reached */                                               \
+    /* 11.12.3: a response from a stage that was not reached */                                               \
     X(test_a_response_from_the_stage_ahead_is_refused, login_fails, STAGE_AHEAD)                              \
-    /* 11.13.3: NSG beyond what was asked for */                                                              \
+    /* 11.13.6: NSG beyond what was asked for */                                                              \
     X(test_a_stage_that_is_skipped_is_refused, login_fails, STAGE_SKIPPED)                                    \
     /* 11.12.3: NSG 2 is reserved */                                                                          \
     X(test_a_reserved_stage_is_refused, login_fails, STAGE_RESERVED)                                          \
@@ -430,7 +430,7 @@ static void test_the_address_is_found_among_other_keys(void **state)
     X(test_a_stage_that_goes_nowhere_is_refused, login_fails, STAGE_BACK)                                     \
     /* 11.12.3: CSG 3 is no stage of a login */                                                               \
     X(test_a_login_in_full_feature_phase_is_refused, login_fails, STAGE_FULL)                                 \
-    /* 11.13.4: T and C exclude each other */                                                                 \
+    /* 11.13.7: T and C exclude each other */                                                                 \
     X(test_done_with_more_to_come_is_refused, login_fails, T_AND_C)                                           \
     /* 11.13.2: Version-active other than 0 */                                                                \
     X(test_a_version_to_come_is_refused, login_fails, VERSION_ACTIVE)                                         \
@@ -460,7 +460,7 @@ static void test_the_address_is_found_among_other_keys(void **state)
     X(test_more_text_for_ever_is_refused, login_fails, C_FOR_EVER)                                            \
     /* 11.13: two responses to one request */                                                                 \
     X(test_a_response_nobody_asked_for_is_refused, login_fails, ANSWERED_TWICE)                               \
-    /* 11.13.3: back to a stage that is over */                                                               \
+    /* 6.3: back to a stage that is over */                                                                   \
     X(test_a_stage_that_is_over_stays_over, login_fails, TAKEN_BACK)                                          \
     /* 6.3: full feature phase before its time */                                                             \
     X(test_a_scsi_response_in_a_login_is_refused, login_fails, T_EARLY_FINAL)                                 \

@@ -332,18 +332,31 @@ static void test_an_answer_to_a_ping_with_a_transfer_tag_counts(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        /* 11.18, 11.19: each NOP-In with a Target Transfer Tag is answered, under its tag and LUN */
         cmocka_unit_test(test_each_of_many_pings_is_answered),
+        /* 11.18: the answer is immediate, under the reserved tag, and uses no CmdSN up */
         cmocka_unit_test(test_the_answer_to_a_ping_is_immediate_and_numbered_as_it_must_be),
+        /* 11.19: a ping of a target has no data */
         cmocka_unit_test(test_a_ping_with_data_that_it_must_not_have_is_answered_without),
+        /* 11.19: both tags reserved: nothing is asked */
         cmocka_unit_test(test_a_nop_in_that_asks_nothing_is_not_answered),
+        /* 4.2.2.1, 11.19: the window of a NOP-In that asks nothing counts */
         cmocka_unit_test(test_a_nop_in_that_asks_nothing_opens_the_window),
+        /* 4.2.2.1, 11.19: the window of a ping counts */
         cmocka_unit_test(test_a_ping_opens_the_window),
+        /* hostile: pings faster than they are answered */
         cmocka_unit_test(test_a_storm_of_pings_does_not_stop_the_work),
+        /* 11.19: a ping between R2T and data */
         cmocka_unit_test(test_a_ping_in_the_middle_of_a_write_is_answered),
+        /* 11.18: our own ping: immediate, a tag of its own, no transfer tag */
         cmocka_unit_test(test_a_quiet_target_is_pinged_by_the_rules),
+        /* 11.19: an answer under another tag */
         cmocka_unit_test(test_an_answer_to_a_ping_never_sent_is_ignored),
+        /* 11.19: an answer twice */
         cmocka_unit_test(test_a_ping_answered_twice_is_answered),
+        /* 11.18.3: an answer with data that were not sent */
         cmocka_unit_test(test_data_that_no_ping_had_are_ignored),
+        /* 11.19.1: an answer with a Target Transfer Tag */
         cmocka_unit_test(test_an_answer_to_a_ping_with_a_transfer_tag_counts),
     };
 

@@ -324,13 +324,13 @@ static void each_bit(enum digest_row which, unsigned bits)
     X(test_opcodes_of_initiators_cost_the_session, opcodes, 0x00, 0x1f)                                       \
     /* 11.2.1.2: opcodes of targets that are not assigned, and a Login Response after the login */            \
     X(test_opcodes_that_are_none_cost_the_session, opcodes, 0x20, 0x3f)                                       \
-    /* 11.2.1.7: DataSegmentLength of nearly 64 KiB, and one block comes: never a read past it */             \
+    /* 11.2.1.6: DataSegmentLength of nearly 64 KiB, and one block comes: never a read past it */             \
     X(test_a_length_past_what_was_read_costs_the_session, header, DATA_LEN | 0 << 8, IS_LOST)                 \
-    /* 11.2.1.7: DataSegmentLength ffffffh */                                                                 \
+    /* 11.2.1.6: DataSegmentLength ffffffh */                                                                 \
     X(test_a_length_of_16_m_costs_the_session, header, DATA_LEN | 0xff << 8, IS_LOST)                         \
-    /* 11.2.1.7: data in a task management response */                                                        \
+    /* 11.2.1.6: data in a task management response */                                                        \
     X(test_data_in_a_task_management_response_cost_the_session, header, NO_DATA_ALLOWED | 0x22 << 8, IS_LOST) \
-    /* 11.2.1.7: data in a Logout response */                                                                 \
+    /* 11.2.1.6: data in a Logout response */                                                                 \
     X(test_data_in_a_logout_response_cost_the_session, header, NO_DATA_ALLOWED | 0x26 << 8, IS_LOST)          \
     /* 11.2.1: reserved bits that are set */                                                                  \
     X(test_reserved_bits_are_ignored, header, RESERVED_BITS, IS_GOOD)                                         \
@@ -344,19 +344,19 @@ static void each_bit(enum digest_row which, unsigned bits)
     X(test_half_a_header_is_not_waited_for_for_ever, still, 47)                                               \
     /* hostile: data that do not come to their end */                                                                  \
     X(test_half_a_segment_is_not_waited_for_for_ever, still, 48)                                              \
-    /* 11.2.3, 7.7: each bit of a header digest */                                                            \
+    /* 7.8: each bit of a header digest */                                                                    \
     X(test_a_header_digest_wrong_in_any_bit_costs_the_session, each_bit, HEADER_BIT, 32)                      \
-    /* 11.2.3, 7.8: each bit of a data digest */                                                              \
+    /* 7.8: each bit of a data digest */                                                                      \
     X(test_a_data_digest_wrong_in_any_bit_costs_the_session, each_bit, DATA_BIT, 32)                          \
     /* 13.1: agreed on, and left out */                                                                       \
     X(test_a_digest_left_out_costs_the_session, digest, ABSENT, IS_LOST)                                      \
-    /* 11.2.3: padding is a part of what is digested */                                                       \
+    /* 11.2.4: padding is a part of what is digested */                                                       \
     X(test_a_digest_without_its_padding_costs_the_session, digest, PAD_NOT_IN, IS_LOST)                       \
-    /* 11.2.3: padding that is not zero, digested as it is */                                                 \
+    /* 11.2.4: padding that is not zero, digested as it is */                                                 \
     X(test_a_digest_over_padding_that_is_not_zero_is_taken, digest, PAD_IN, IS_GOOD)                          \
-    /* 7.7: a status that changed on the way */                                                               \
+    /* 7.8: a status that changed on the way */                                                               \
     X(test_a_status_changed_on_the_way_is_noticed, each_bit, STATUS_BIT, 8)                                   \
-    /* 7.7: a length that changed on the way */                                                               \
+    /* 7.8: a length that changed on the way */                                                               \
     X(test_a_length_changed_on_the_way_is_noticed, each_bit, LENGTH_BIT, 3)
 
 CASES(CASE_FUNCTION)

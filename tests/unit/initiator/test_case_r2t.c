@@ -318,11 +318,11 @@ static void data_go_out(bool r2t, bool immediate, bool digests)
 }
 
 #define CASES(X)                                                                                              \
-    /* 11.8.3: R2TSN starts with 0 */                                                                         \
+    /* 11.8.2: R2TSN starts with 0 */                                                                         \
     X(test_an_r2t_sn_from_1_costs_the_session, write_comes_to, SN_FROM_ONE, IS_LOST)                          \
-    /* 11.8.3: R2TSN advances by 1 */                                                                         \
+    /* 11.8.2: R2TSN advances by 1 */                                                                         \
     X(test_an_r2t_sn_that_is_missing_costs_the_session, write_comes_to, SN_GAP, IS_LOST)                      \
-    /* 11.8.3: R2TSN does not repeat */                                                                       \
+    /* 11.8.2: R2TSN does not repeat */                                                                       \
     X(test_an_r2t_sn_twice_costs_the_session, write_comes_to, SN_TWICE, IS_LOST)                              \
     /* 11.8.4: an offset past the Expected Data Transfer Length */                                            \
     X(test_an_r2t_past_the_data_costs_the_session, write_comes_to, OFF_BEYOND, IS_LOST)                       \
@@ -352,11 +352,11 @@ static void data_go_out(bool r2t, bool immediate, bool digests)
     X(test_an_r2t_for_the_reserved_tag_costs_the_session, write_comes_to, TAG_RESERVED, IS_LOST)              \
     /* 11.8: the F bit is always set */                                                                       \
     X(test_an_r2t_without_f_costs_the_session, write_comes_to, NOT_F, IS_LOST)                                \
-    /* 11.8: it carries no data */                                                                            \
+    /* 11.8.1: it carries no data */                                                                          \
     X(test_an_r2t_with_data_costs_the_session, write_comes_to, WITH_DATA, IS_LOST)                            \
     /* 11.8: a write in as many pieces as the target likes */                                                 \
     X(test_a_write_fetched_block_by_block_is_done, write_comes_to, IN_PIECES, IS_GOOD)                        \
-    /* 11.8.2: an R2T uses no StatSN up */                                                                    \
+    /* 11.8.3: an R2T uses no StatSN up */                                                                    \
     X(test_the_stat_sn_of_an_r2t_means_nothing, write_comes_to, STAT_SN, IS_GOOD)                             \
     /* 4.2.5.2: InitialR2T=No, ImmediateData=No */                                                            \
     X(test_unsolicited_data_without_immediate, data_go_out, false, false, false)                              \

@@ -162,9 +162,13 @@ static void test_when_the_new_home_dies_the_old_one_is_asked(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        /* hostile: lets us in and breaks, again and again */
         cmocka_unit_test(test_a_target_that_drops_each_session_at_once_is_not_hammered),
+        /* 11.13.5: 0102 to where nobody answers */
         cmocka_unit_test(test_a_permanent_move_to_nowhere_is_not_remembered),
+        /* 11.13.5: 0102 to a place that is left later */
         cmocka_unit_test(test_when_the_new_home_dies_the_old_one_is_asked),
+        /* 6.3.5: COMPARE AND WRITE and the like are not sent twice, also when half of one went out */
         cmocka_unit_test(test_a_command_for_once_is_not_repeated_when_its_send_breaks_half_way),
     };
 

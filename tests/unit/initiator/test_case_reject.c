@@ -394,32 +394,59 @@ static void test_a_reject_of_noise_is_ignored(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        /* 7.3: a rejected command was not received: its CmdSN is sent again */
         cmocka_unit_test(test_the_number_of_a_rejected_command_is_filled_in),
+        /* 7.3: unless ExpCmdSN says that it was */
         cmocka_unit_test(test_a_rejected_command_that_was_counted_leaves_no_gap),
+        /* 7.3: what fills the gap needs no answer */
         cmocka_unit_test(test_what_fills_a_gap_needs_no_answer),
+        /* 7.3: several gaps in a row */
         cmocka_unit_test(test_a_row_of_rejected_commands_is_filled_in),
+        /* 11.17.1: reason 02 */
         cmocka_unit_test(test_a_command_rejected_for_its_digest_ends),
+        /* 11.17.1: reason 03 */
         cmocka_unit_test(test_a_command_rejected_as_a_snack_ends),
+        /* 11.17.1: reason 04 */
         cmocka_unit_test(test_a_command_rejected_as_a_protocol_error_ends),
+        /* 11.17.1: reason 05 */
         cmocka_unit_test(test_a_command_rejected_as_not_supported_ends),
+        /* 11.17.1: reason 06: not now */
         cmocka_unit_test(test_a_command_rejected_as_one_immediate_too_many_met_a_full_task_set),
+        /* 11.17.1: reason 07 */
         cmocka_unit_test(test_a_command_rejected_as_a_task_in_progress_ends),
+        /* 11.17.1: reason 08 */
         cmocka_unit_test(test_a_command_rejected_as_a_bad_data_ack_ends),
+        /* 11.17.1: reason 09 */
         cmocka_unit_test(test_a_command_rejected_for_a_field_ends),
+        /* 11.17.1: reason 0a: not now */
         cmocka_unit_test(test_a_command_rejected_for_want_of_room_met_a_full_task_set),
+        /* 11.17.1: reason 0b, of RFC 3720 */
         cmocka_unit_test(test_a_command_rejected_for_a_negotiation_ends),
+        /* 11.17.1: a reason that is not assigned */
         cmocka_unit_test(test_a_command_rejected_for_a_reason_to_come_ends),
+        /* 11.17.1: reason 0c: the target waits for a Logout */
         cmocka_unit_test(test_a_target_that_waits_for_a_logout_gets_it),
+        /* 11.17.1: reason 0a to a request of a disk: a wait, no error */
         cmocka_unit_test(test_want_of_room_is_a_wait_for_a_disk),
+        /* 11.17: hundreds of Rejects among answers */
         cmocka_unit_test(test_rejects_among_answers_do_not_add_up),
+        /* 11.17.1: reason 06 to an abort: asked again */
         cmocka_unit_test(test_an_abort_rejected_for_want_of_room_is_sent_again),
+        /* 11.17.1: reason 05 to an abort: the next step */
         cmocka_unit_test(test_an_abort_rejected_for_good_becomes_a_reset),
+        /* 11.17: a rejected ping is answered */
         cmocka_unit_test(test_a_rejected_ping_is_a_sign_of_life),
+        /* 11.17: no header */
         cmocka_unit_test(test_a_reject_without_a_header_is_ignored),
+        /* 11.17: half a header */
         cmocka_unit_test(test_a_reject_with_half_a_header_is_ignored),
+        /* 11.17: the header of another task */
         cmocka_unit_test(test_a_reject_of_a_tag_never_used_is_ignored),
+        /* 11.17: the header of a target's PDU */
         cmocka_unit_test(test_a_reject_of_a_response_is_ignored),
+        /* 11.17: the header of another CmdSN */
         cmocka_unit_test(test_a_reject_of_another_number_is_ignored),
+        /* 11.17: a header that is none */
         cmocka_unit_test(test_a_reject_of_noise_is_ignored),
     };
 

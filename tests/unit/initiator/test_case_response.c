@@ -197,13 +197,13 @@ static void read_comes_to(enum row which, enum outcome how)
 }
 
 #define CASES(X)                                                                                              \
-    /* 11.4.7.2: SenseLength beyond the data that carry it */                                                 \
+    /* 11.4.7.1: SenseLength beyond the data that carry it */                                                 \
     X(test_sense_longer_than_its_data_is_read_as_far_as_it_goes, sense_read, SENSE_PAST_DATA, 5, 0x21)        \
-    /* 11.4.7.2: SenseLength 65,535 */                                                                        \
+    /* 11.4.7.1: SenseLength 65,535 */                                                                        \
     X(test_sense_of_64_k_is_read_as_far_as_it_goes, sense_read, SENSE_HUGE, 5, 0x21)                          \
-    /* 11.4.7.2: SenseLength 0 */                                                                             \
+    /* 11.4.7.1: SenseLength 0 */                                                                             \
     X(test_sense_of_no_length_is_none, sense_read, SENSE_OF_NOTHING, 0, 0)                                    \
-    /* 11.4.7.2: a data segment of one byte */                                                                \
+    /* 11.4.7.1: a data segment of one byte */                                                                \
     X(test_half_a_sense_length_is_none, sense_read, SENSE_HALF_A_LENGTH, 0, 0)                                \
     /* 11.4.7.2: what is no sense data */                                                                     \
     X(test_noise_is_no_sense, sense_read, SENSE_NOISE, 0, 0)                                                  \
@@ -229,7 +229,7 @@ static void read_comes_to(enum row which, enum outcome how)
     X(test_both_residuals_cost_the_session, read_comes_to, BOTH, IS_LOST)                                     \
     /* 11.4.5.1: a residual count without O or U */                                                           \
     X(test_a_residual_without_its_flag_is_none, read_ends, NO_FLAG, 0, 0, 0)                                  \
-    /* 11.4.4: bidirectional residuals of a command that is not */                                            \
+    /* 11.4.6: bidirectional residuals of a command that is not */                                            \
     X(test_residuals_of_another_direction_are_ignored, read_ends, BIDI_FLAGS, 0, 0, 0)                        \
     /* 11.4.5.1: GOOD, and no data came */                                                                    \
     X(test_good_without_data_is_a_lie, read_ends, GOOD_WITHOUT_DATA, -EPROTO, 0, 0)                           \
@@ -239,7 +239,7 @@ static void read_comes_to(enum row which, enum outcome how)
     X(test_a_response_to_a_tag_of_long_ago_is_ignored, read_comes_to, LATE_GENERATION, IS_GOOD)               \
     /* 11.4.2: TASK ABORTED is handed on */                                                                   \
     X(test_task_aborted_is_handed_on, read_ends, TASK_ABORTED, 0, SCSI_TASK_ABORTED, LEN)                     \
-    /* 11.4.6: a SNACK tag asks nothing at ErrorRecoveryLevel 0 */                                            \
+    /* 11.4.4: a SNACK tag asks nothing at ErrorRecoveryLevel 0 */                                            \
     X(test_a_snack_tag_is_ignored, read_ends, WITH_TTT, 0, 0, LEN)
 
 CASES(CASE_FUNCTION)

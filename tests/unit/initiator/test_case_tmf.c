@@ -326,24 +326,43 @@ static void test_an_r2t_of_an_aborted_write_is_not_answered(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        /* 11.5, 11.6.1: LOGICAL UNIT RESET as it must be; response 0 */
         cmocka_unit_test(test_a_reset_that_is_done_is_said_so),
+        /* 11.6.1: response 1 */
         cmocka_unit_test(test_a_reset_of_no_task_is_said_so),
+        /* 11.6.1: response 2 */
         cmocka_unit_test(test_a_reset_of_no_unit_is_said_so),
+        /* 11.6.1: response 3 */
         cmocka_unit_test(test_a_reset_of_what_is_still_allegiant_is_said_so),
+        /* 11.6.1: response 5 */
         cmocka_unit_test(test_a_reset_that_is_not_supported_is_said_so),
+        /* 11.6.1: response 6 */
         cmocka_unit_test(test_a_reset_that_is_not_permitted_is_said_so),
+        /* 11.6.1: response 255 */
         cmocka_unit_test(test_a_reset_that_is_rejected_is_said_so),
+        /* 11.6.1: a response that is not assigned */
         cmocka_unit_test(test_a_reset_with_an_answer_to_come_is_said_so),
+        /* 11.5: no answer, on a session that is idle */
         cmocka_unit_test(test_an_unanswered_reset_ends_at_its_timeout),
+        /* 11.5: one at a time */
         cmocka_unit_test(test_two_resets_at_once_are_one_too_many),
+        /* 11.5.1, 4.2.3: what the reset ended is sent again, in order */
         cmocka_unit_test(test_commands_that_a_reset_ended_are_sent_again),
+        /* 11.6: an answer to nothing */
         cmocka_unit_test(test_an_answer_to_no_request_is_ignored),
+        /* 11.6: an answer under the tag of a command */
         cmocka_unit_test(test_an_answer_under_the_tag_of_a_command_is_ignored),
+        /* 11.2.1.8: an answer under the reserved tag */
         cmocka_unit_test(test_an_answer_under_the_reserved_tag_costs_the_session),
+        /* 11.6: an answer twice */
         cmocka_unit_test(test_an_answer_that_comes_twice_counts_once),
+        /* 11.5.4, 11.5.5: ABORT TASK: tag, LUN and RefCmdSN */
         cmocka_unit_test(test_an_abort_names_the_task_as_it_was_sent),
+        /* 11.6.1: no such task: sent again */
         cmocka_unit_test(test_an_abort_that_finds_no_task_means_that_it_never_came),
+        /* 11.6.1: refused: the next step */
         cmocka_unit_test(test_an_abort_that_is_refused_becomes_a_reset),
+        /* 11.5.1, 11.8: an R2T that comes after the abort */
         cmocka_unit_test(test_an_r2t_of_an_aborted_write_is_not_answered),
     };
 
