@@ -303,7 +303,11 @@ static void record_once(void *arg)
         err = ini_name_save(dir, name);
     } while (again(err, hits));
     assert_int_equal(err, 0);
-    assert_int_equal(ini_record_delete(dir, FAKE_IQN, &portal), 0);
+    do {
+        hits = fail_hits();
+        err = ini_record_delete(dir, FAKE_IQN, &portal);
+    } while (again(err, hits));
+    assert_int_equal(err, 0);
     assert_record(&portal, NULL);
     fail_end();
 }
