@@ -13,6 +13,7 @@
 
 #include "export/export_internal.h"
 #include "reactor/rt_log.h"
+#include "rpc/json.h"
 
 #define RECORD_LEN_MAX 4096
 
@@ -34,7 +35,7 @@ int exp_record_save(const struct exp *e, int id)
         return err;
     j = json_pack("{s:s, s:i, s:s}", "kind", exp_kind_name(e->ops->kind), "id", id, "wwid",
                   e->wwid);
-    text = j ? json_dumps(j, JSON_INDENT(1)) : NULL;
+    text = rpc_json_text(j, JSON_INDENT(1));
     err = text ? rt_save(path, text, strlen(text), 0600) : -ENOMEM;
     free(text);
     json_decref(j);
@@ -45,16 +46,18 @@ int exp_record_load(const char *run_dir, const char *name, struct exp_record *ou
 {
     char path[PATH_MAX], *text;
     const char *kind, *wwid;
-    json_t *j;
+    json_t *j = NULL;
     size_t len;
     int err, id;
 
     if ((err = record_path(run_dir, name, path)) || (err = rt_load(path, RECORD_LEN_MAX, &text, &len)))
         return err;
-    j = json_loads(text, 0, NULL);
+    err = rpc_json_read(&j, text, len, 0, NULL);
     free(text);
+    if (err)
+        return err;
     err = -EINVAL;
-    if (j && !json_unpack(j, "{s:s, s:i, s:s}", "kind", &kind, "id", &id, "wwid", &wwid) && id >= 0 &&
+    if (!json_unpack(j, "{s:s, s:i, s:s}", "kind", &kind, "id", &id, "wwid", &wwid) && id >= 0 &&
         strlen(wwid) < sizeof(out->wwid) && !exp_kind_parse(kind, &out->kind)) {
         out->id = id;
         memcpy(out->wwid, wwid, strlen(wwid) + 1);

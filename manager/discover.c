@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "manager/mgr_internal.h"
+#include "rpc/json.h"
 
 struct discover {
     struct mgr *mgr;
@@ -98,6 +99,7 @@ static void save_run(struct rt_work *w)
 
 static void save_done(struct rt_work *w)
 {
+    const uint64_t losses = rpc_json_losses();
     struct discover *d = container_of(w, struct discover, save);
 
     if (d->failed)
@@ -105,7 +107,7 @@ static void save_done(struct rt_work *w)
     else if (d->saved)
         rt_log(RT_INFO, "discovery: %u new node record%s in %s/nodes", d->saved, d->saved == 1 ? "" : "s",
                d->mgr->config_dir);
-    rpc_reply(d->call, found_json(&d->disc));
+    rpc_reply_whole(d->call, found_json(&d->disc), losses);
     discover_free(d);
 }
 

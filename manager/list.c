@@ -10,6 +10,7 @@
 #include <string.h>
 
 #include "manager/mgr_internal.h"
+#include "rpc/json.h"
 
 struct visit {
     struct hop hop;
@@ -49,6 +50,7 @@ static struct gather *gather_new(struct mgr *m, struct rpc_call *call, unsigned 
 
 static void gather_over(struct gather *g)
 {
+    const uint64_t losses = rpc_json_losses();
     json_t *list = json_array();
 
     for (unsigned i = 0; i < g->nr; i++) {
@@ -60,7 +62,7 @@ static void gather_over(struct gather *g)
         if (v->sess)
             sess_put(v->sess);
     }
-    rpc_reply(g->call, list);
+    rpc_reply_whole(g->call, list, losses);
     free(g);
 }
 

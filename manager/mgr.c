@@ -160,12 +160,12 @@ int mgr_new(struct mgr **out, struct rt_host *host, const struct mgr_conf *conf)
     rt_list_init(&m->isids);
     rt_list_init(&m->atts);
     rt_list_init(&m->save_waits);
-    if ((err = name_find(m)) || (err = settings_check(m)) || (err = bal_load_new(&m->load, host))) {
+    if ((err = name_find(m)) || (err = settings_check(m)) || (err = bal_load_new(&m->load, host)) ||
+        (err = store_load(m, &m->restore))) {
         mgr_free(m);
         return err;
     }
     rt_save_sweep(m->run_dir, "attachments.json");
-    m->restore = store_load(m);
     exp_cleanup(m->run_dir);
     m->restore_op.done = restore;
     rt_defer(m->rt, &m->restore_op);

@@ -278,7 +278,9 @@ struct mgr {
 };
 
 void store_save(struct mgr *m, struct store_wait *w /* may be NULL */);
-json_t *store_load(struct mgr *m); /* blocks; NULL: nothing to take over; else "disks" is a list in it */
+/* Blocks. *out: NULL: nothing to take over; else "disks" is a list in it. Return: 0, or -ENOMEM: what is there is not to
+ * be overwritten. */
+int store_load(struct mgr *m, json_t **out);
 /* One entry of it. Return: NULL or what is wrong with it. */
 const char *store_entry(const json_t *entry, struct att_spec *spec, uint8_t isid[static 6], bool *takes_over);
 

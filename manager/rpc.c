@@ -11,6 +11,7 @@
 
 #include "corelane.h"
 #include "manager/mgr_internal.h"
+#include "rpc/json.h"
 
 /* ---- parameters ------------------------------------------------------------------------------------------ */
 
@@ -167,6 +168,7 @@ static const char *mode_word(enum rt_mode mode)
 static void do_status(void *user, struct rpc_call *call, json_t *params)
 {
     struct mgr *m = user;
+    const uint64_t losses = rpc_json_losses();
     json_t *o, *cores;
     int sessions = 0, disks = 0;
 
@@ -182,7 +184,7 @@ static void do_status(void *user, struct rpc_call *call, json_t *params)
     o = json_pack("{s:s, s:i, s:I, s:s, s:o, s:s, s:i, s:i}", "version", CORELANE_VERSION, "pid", (int)getpid(),
                   "uptime_s", (json_int_t)(rt_wall_s(m->rt) - m->start_s), "mode", mode_word(rt_mode(m->rt)),
                   "cores", cores, "initiator", m->initiator, "sessions", sessions, "disks", disks);
-    rpc_reply(call, o);
+    rpc_reply_whole(call, o, losses);
 }
 
 static json_t *core_json(struct mgr *m, unsigned i)
@@ -204,6 +206,7 @@ static json_t *core_json(struct mgr *m, unsigned i)
 
 static void do_layout(void *user, struct rpc_call *call, json_t *params)
 {
+    const uint64_t losses = rpc_json_losses();
     struct mgr *m = user;
     json_t *cores;
 
@@ -212,7 +215,7 @@ static void do_layout(void *user, struct rpc_call *call, json_t *params)
     cores = json_array();
     for (unsigned i = 0; i < rt_host_count(m->host); i++)
         json_array_append_new(cores, core_json(m, i));
-    rpc_reply(call, json_pack("{s:o}", "cores", cores));
+    rpc_reply_whole(call, json_pack("{s:o}", "cores", cores), losses);
 }
 
 static void do_session_list(void *user, struct rpc_call *call, json_t *params)
@@ -553,13 +556,14 @@ static void do_logout(void *user, struct rpc_call *call, json_t *params)
 
 static void attached(struct att *a, int err, const char *why, void *user)
 {
+    const uint64_t losses = rpc_json_losses();
     struct rpc_call *call = user;
 
     if (err)
         rpc_fail(call, RPC_FAILED, "LUN %u of %s at %s is not attached: %s", a->spec.lun, a->spec.wish.iqn,
                  a->portal, why);
     else
-        rpc_reply(call, att_json(a));
+        rpc_reply_whole(call, att_json(a), losses);
 }
 
 static void do_attach(void *user, struct rpc_call *call, json_t *params)

@@ -10,6 +10,7 @@
 #include <string.h>
 
 #include "manager/mgr_internal.h"
+#include "rpc/json.h"
 
 #define STORE_LEN_MAX (16u << 20)
 
@@ -47,6 +48,7 @@ static json_t *entry_of(const struct att *a)
 
 static char *store_text(const struct mgr *m)
 {
+    const uint64_t losses = rpc_json_losses();
     json_t *list = json_array(), *top;
     char *text;
 
@@ -57,7 +59,8 @@ static char *store_text(const struct mgr *m)
             json_array_append_new(list, entry_of(a));
     }
     top = json_pack("{s:i, s:o, s:o}", "version", 1, "disks", list, "identities", isid_list(m));
-    text = top ? json_dumps(top, JSON_INDENT(1)) : NULL;
+    /* A disk or a secret left out would be forgotten by the next daemon: better to keep what was saved before. */
+    text = rpc_json_losses() == losses ? rpc_json_text(top, JSON_INDENT(1)) : NULL;
     json_decref(top);
     return text;
 }
@@ -119,31 +122,35 @@ void store_save(struct mgr *m, struct store_wait *w)
 
 /* ---- loading --------------------------------------------------------------------------------------------- */
 
-json_t *store_load(struct mgr *m)
+int store_load(struct mgr *m, json_t **out)
 {
     char path[512], *text;
     json_error_t why;
-    json_t *top, *list;
+    json_t *top = NULL, *list;
     size_t len;
     int err;
 
+    *out = NULL;
     store_path(m, path, sizeof(path));
     if ((err = rt_load(path, STORE_LEN_MAX, &text, &len))) {
         if (err != -ENOENT)
             rt_log(RT_ERR, "%s: %s: disks of before are not taken over", path, strerror(-err));
-        return NULL;
+        return err == -ENOMEM ? err : 0;
     }
-    if (!(top = json_loadb(text, len, 0, &why)))
+    if ((err = rpc_json_read(&top, text, len, 0, &why)) == -EINVAL)
         rt_log(RT_ERR, "%s: line %d: %s: disks of before are not taken over", path, why.line, why.text);
     explicit_bzero(text, len);
     free(text);
+    if (err == -ENOMEM)
+        return err;
     list = json_object_get(top, "disks");
     if (top && !json_is_array(list)) {
         rt_log(RT_ERR, "%s: no list of disks in it: disks of before are not taken over", path);
         json_decref(top);
         top = NULL;
     }
-    return top;
+    *out = top;
+    return 0;
 }
 
 static void cred_get(const json_t *entry, const char *name_key, const char *secret_key, struct chap_cred *c)

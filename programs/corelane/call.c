@@ -10,6 +10,7 @@
 #include "programs/common/rundir.h"
 #include "programs/common/text.h"
 #include "programs/corelane/call.h"
+#include "rpc/json.h"
 #include "rpc/rpc.h"
 
 #define TIMEOUT_S_DEFAULT 60u
@@ -69,6 +70,11 @@ int call_daemon(const struct opts *o, enum daemon d, const char *method, json_t 
     char dir[RUNDIR_MAX], socket[RUNDIR_PATH_MAX], why[512];
     int err;
 
+    if (rpc_json_losses()) {                /* a parameter may be missing: half a command is another command */
+        json_decref(params);
+        fprintf(stderr, "%s: not enough memory\n", o->prog);
+        return -ENOMEM;
+    }
     if (!rundir_find(opt_text(o, "run-dir", NULL), dir, why)) {
         json_decref(params);
         fprintf(stderr, "%s: %s\n", o->prog, why);
