@@ -86,14 +86,20 @@ int rt_ring_make(struct rt *rt, uint32_t entries)
     return rt->msgs ? 0 : -ENOMEM;
 }
 
+static void shared_free(struct rt_shared *s)
+{
+    rt_mem_free(s->ring, s->ring_len);
+    rt_mem_free(s->mem, s->mem_len);
+    *s = (struct rt_shared){ 0 };
+}
+
 void rt_ring_free(struct rt *rt)
 {
     if (rt->made)
         io_uring_queue_exit(&rt->ring);
     rt->made = false;
     free(rt->msgs);
-    rt_mem_free(rt->shared.ring, rt->shared.ring_len);
-    rt_mem_free(rt->shared.mem, rt->shared.mem_len);
+    shared_free(&rt->shared);
 }
 
 static uint8_t *shared_at(const struct rt *rt, unsigned id)
@@ -110,42 +116,52 @@ static void shared_give(struct rt *rt, unsigned id)
     io_uring_buf_ring_advance(s->ring, 1);
 }
 
-static int shared_make(struct rt *rt)
+static int shared_alloc(struct rt_shared *s)
 {
-    struct rt_shared *s = &rt->shared;
-    struct io_uring_buf_reg reg;
-
     s->ring_len = SHARED_BUFS * sizeof(struct io_uring_buf);
     s->mem_len = (size_t)SHARED_BUFS * RT_RECV_SHARED_MAX;
     s->mem = rt_mem_alloc(s->mem_len);
     s->ring = rt_mem_alloc(s->ring_len);
-    if (!s->mem || !s->ring)
-        return -ENOMEM;
+    if (s->mem && s->ring)
+        return 0;
+    shared_free(s);
+    return -ENOMEM;
+}
+
+static void shared_register(struct rt *rt)
+{
+    struct rt_shared *s = &rt->shared;
+    struct io_uring_buf_reg reg;
+
     reg = (struct io_uring_buf_reg){
         .ring_addr = (uintptr_t)s->ring, .ring_entries = SHARED_BUFS, .bgid = SHARED_GROUP,
     };
     if (io_uring_register_buf_ring(&rt->ring, &reg, 0)) {
         rt_mem_free(s->ring, s->ring_len);      /* before 5.19: rt_sock.c reads at readiness instead */
         s->ring = NULL;
-        return 0;
+        return;
     }
     io_uring_buf_ring_init(s->ring);
     for (unsigned i = 0; i < SHARED_BUFS; i++)
         shared_give(rt, i);
-    return 0;
 }
 
 static int ring_enable(struct rt *rt)
 {
-    /* Not io_uring_enable_rings(): Debian 12's liburing declares it and does not export it. */
-    int err = io_uring_register((unsigned)rt->ring.ring_fd, IORING_REGISTER_ENABLE_RINGS, NULL, 0);
+    int err = shared_alloc(&rt->shared);    /* first: without, the reactor is as it was and may be tried again */
 
     if (err)
         return err;
+    /* Not io_uring_enable_rings(): Debian 12's liburing declares it and does not export it. */
+    if ((err = io_uring_register((unsigned)rt->ring.ring_fd, IORING_REGISTER_ENABLE_RINGS, NULL, 0))) {
+        shared_free(&rt->shared);
+        return err;
+    }
     rt->enabled = true;
     /* Saves looking the descriptor up on each enter; the kernel may be too old, and then nothing changes. */
     (void)io_uring_register_ring_fd(&rt->ring);
-    return shared_make(rt);
+    shared_register(rt);
+    return 0;
 }
 
 /* ---- operations -------------------------------------------------------------------------------------- */
