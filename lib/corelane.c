@@ -283,8 +283,8 @@ int corelane_disk_open(struct corelane *c, const char *url, const struct corelan
         err = d->err;
     else
         failed(c, err, "%s", strerror(-err));
-    if (!err)
-        err = mpio_disk_new(&d->disk, c->rt, d->lun, NULL, d);
+    if (!err && (err = mpio_disk_new(&d->disk, c->rt, d->lun, NULL, d)))
+        failed(c, err, "no memory");
     if (err) {
         disk_free(d);
         return err;
