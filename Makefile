@@ -61,6 +61,10 @@ include tests/sim/sim.mk tests/sim/work.mk tests/proxy/proxy.mk
 FAIL_WRAP := $(foreach f,malloc calloc realloc aligned_alloc posix_memalign strdup strndup free rt_mem_alloc rt_mem_free,-Wl$(,)--wrap=$(f))
 $(patsubst tests/unit/%.c,$(B)/unit/%,$(wildcard tests/unit/*/test_fail_*.c)): LDFLAGS += $(FAIL_WRAP)
 
+# and in which operations do: tests/unit/failop.h
+FAILOP_WRAP := $(foreach f,file_read file_write file_sync file_falloc recv recv_shared send accept connect,-Wl$(,)--wrap=rt_$(f))
+$(patsubst tests/unit/%.c,$(B)/unit/%,$(wildcard tests/unit/*/test_failop_*.c)): LDFLAGS += $(FAILOP_WRAP)
+
 # `make unit-ROOM` builds and runs one room's unit tests
 unit-%: $$(filter $(B)/unit/$$*/$$(any),$(TESTS))
 	$(Q)for t in $^; do echo "== $$t"; $$t || exit 1; done

@@ -5,11 +5,10 @@
  * Whatever was asked for succeeds, or is refused with nothing changed: on the disk, in the lists, for the session. Asked
  * again it succeeds. Only what an allocation failed under may fail; and nothing that is read is wrong.
  */
-#include "tgt_peer.h"
+#include "fail_bed.h"
 #include "rpc/json.h"
 #include "../fail.h"
 
-#define ANSWER_MS 30000
 #define X_IQN "iqn.2026-01.test:another-target-with-quite-a-name"
 
 static struct bed bed;
@@ -17,30 +16,16 @@ static char disk_path[128];
 
 /* ---- the target ------------------------------------------------------------------------------------------ */
 
-/* Everything is in memory where it can be: each run saves a score of times. */
 static int up(void **state)
 {
-    static const int cpus[] = { -1, -1 };
-    const struct rt_conf rc = { .cores = cpus, .cores_nr = 2, .mode = RT_MODE_INTERRUPT };
     static const char conf[] = "{\"version\": 1, \"limits\": {\"buffer_mib\": 16}}";
-    struct rt_addr at;
-    struct tgt_conf tc = { .config_path = bed.config, .state_dir = bed.dir, .portals = &at, .portals_nr = 1 };
 
     (void)state;
     fail_up();
     rt_log_level(RT_ERR);
-    snprintf(bed.dir, sizeof(bed.dir), "%s/tgt-test-XXXXXX", access("/dev/shm", W_OK) ? "/tmp" : "/dev/shm");
-    assert_non_null(mkdtemp(bed.dir));
-    snprintf(bed.sock, sizeof(bed.sock), "%s/rpc.sock", bed.dir);
-    snprintf(bed.config, sizeof(bed.config), "%s/config.json", bed.dir);
+    fail_bed_dir(&bed);
     assert_int_equal(rt_save(bed.config, conf, strlen(conf), 0600), 0);
-    assert_int_equal(rt_addr_parse(&at, "127.0.0.1:0", 0), 0);
-    assert_int_equal(rt_host_new(&bed.host, &rc), 0);
-    assert_int_equal(tgt_new(&bed.tgt, bed.host, &tc), 0);
-    bed.port = ntohs(bed.tgt->portals[0].addr.in.sin_port);
-    assert_int_equal(
-        rpc_listen(&bed.rpc, rt_host_at(bed.host, 0), bed.sock, tgt_methods, tgt_methods_nr, bed.tgt), 0);
-    assert_int_equal(pthread_create(&bed.thread, NULL, bed_thread, &bed), 0);
+    fail_bed_up(&bed, 2);
     snprintf(disk_path, sizeof(disk_path), "%s/disk.img", bed.dir);
     bed_disk(&bed);
     /* The lists are there from now on, if empty: a run ends as it began. */
