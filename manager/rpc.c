@@ -425,6 +425,7 @@ struct logout { /* first the disks one after another, then the sessions together
     struct rpc_call *call;
     struct mgr_wish wish;
     bool any_portal;
+    bool unwatched;                         /* a session was told to end, and there was no memory to wait for it */
     unsigned left;
     struct att_wait att_wait;
 };
@@ -442,7 +443,11 @@ static void logout_left(struct logout *lo)
 {
     if (--lo->left)
         return;
-    rpc_reply(lo->call, NULL);
+    if (lo->unwatched)
+        rpc_fail(lo->call, RPC_FAILED, "not enough memory to see every session to %s end: 'corelane session list' shows "
+                 "what is left", lo->wish.iqn);
+    else
+        rpc_reply(lo->call, NULL);
     free(lo);
 }
 
@@ -460,10 +465,15 @@ static void logout_sessions(struct logout *lo)
     lo->left = 1;
     rt_list_for_safe (l, &lo->mgr->sessions) {
         struct sess *s = rt_list_entry(l, struct sess, link);
-        struct logout_one *one = logout_means(lo, s) ? calloc(1, sizeof(*one)) : NULL;
+        struct logout_one *one;
 
-        if (!one)
+        if (!logout_means(lo, s))
             continue;
+        if (!(one = calloc(1, sizeof(*one)))) {
+            lo->unwatched = true;
+            sess_end(s, NULL);
+            continue;
+        }
         one->logout = lo;
         one->wait.fn = logout_sess_gone;
         lo->left++;
