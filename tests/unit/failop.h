@@ -245,7 +245,7 @@ static inline unsigned failop_run(unsigned at, enum failop_how how, void (*run)(
 static inline void failop_each(const char *name, unsigned sample, void (*run)(void *arg), void *arg)
 {
     const char *only = getenv("FAILOP_AT");
-    unsigned n, step, done = 0;
+    unsigned n, step, done = 0, hits = 0;
 
     failop_state.name = name;
     signal(SIGABRT, failop_died);
@@ -259,10 +259,11 @@ static inline void failop_each(const char *name, unsigned sample, void (*run)(vo
             continue;
         failop_state.run = i;
         failop_run(i / FAILOP_HOWS + 1, i % FAILOP_HOWS, run, arg);
+        hits += failop_hit() != NULL;
         if (only)
             break;
     }
-    fprintf(stderr, "# %s: %u operations, %u of %u cases\n", name, n / FAILOP_HOWS, done, n);
+    fprintf(stderr, "# %s: %u operations, %u cases, of which %u came about\n", name, n / FAILOP_HOWS, done, hits);
     failop_state.name = NULL;
 }
 

@@ -175,14 +175,20 @@ static json_t *discover_params(void)
     return p;
 }
 
+/* A list is to have so many entries, at last: a session may still be on its way out. */
 static void list(struct books *b, const char *method, size_t nr)
 {
-    json_t *result = ask(b, method, NULL, NULL);
+    const uint64_t end_ns = rt_clock(b->rt) + LIMIT_NS;
+    bool right;
 
-    assert_non_null(result);
-    if (json_is_array(result))
-        assert_int_equal(json_array_size(result), nr);
-    json_decref(result);
+    do {
+        json_t *result = ask(b, method, NULL, NULL);
+
+        assert_non_null(result);
+        right = !json_is_array(result) || json_array_size(result) == nr;
+        json_decref(result);
+    } while (!right && rt_clock(b->rt) < end_ns);
+    assert_true(right);
 }
 
 static void requests_once(void *arg)
