@@ -118,21 +118,29 @@ static struct isid *isid_find(struct mgr *m, const uint8_t isid[static 6])
     return NULL;
 }
 
-void isid_keep(struct mgr *m, const char *iqn, const uint8_t isid[static 6], bool owed)
+struct isid *isid_record(void)
+{
+    return calloc(1, sizeof(struct isid));
+}
+
+int isid_keep(struct mgr *m, const char *iqn, const uint8_t isid[static 6], bool owed, struct isid **record)
 {
     struct isid *i = isid_find(m, isid);
 
     if (i) {
         i->owed = owed;
-        return;
+        return 0;
     }
+    if (!(i = record && *record ? *record : isid_record()))
+        return -ENOMEM;
+    if (record)
+        *record = NULL;
     isids_make_room(m);
-    if (!(i = calloc(1, sizeof(*i))))
-        return;
     snprintf(i->iqn, sizeof(i->iqn), "%s", iqn);
     memcpy(i->isid, isid, sizeof(i->isid));
     i->owed = owed;
     rt_list_push(&m->isids, &i->link);
+    return 0;
 }
 
 bool isid_lives(const struct mgr *m, const uint8_t isid[static 6])
@@ -160,11 +168,11 @@ void isid_take(struct mgr *m, const uint8_t isid[static 6], uint8_t out[static 6
 static void endings_keep(struct mgr *m, const char *iqn)
 {
     rt_list_for (l, &m->sessions) {
-        const struct sess *s = rt_list_entry(l, struct sess, link);
+        struct sess *s = rt_list_entry(l, struct sess, link);
 
         if (s->state == SESS_ENDING && !s->settler && !strcmp(s->wish.iqn, iqn) &&
             !isid_lives(m, s->conf.isid))
-            isid_keep(m, iqn, s->conf.isid, true);
+            (void)isid_keep(m, iqn, s->conf.isid, true, &s->record);
     }
 }
 

@@ -98,6 +98,12 @@ static void restored(struct att *a, int err, const char *why, void *user)
                a->sess->name);
 }
 
+static void owed_keep(struct mgr *m, const char *iqn, const uint8_t isid[static 6])
+{
+    if (isid_keep(m, iqn, isid, true, NULL))
+        rt_log(RT_ERR, "no memory to remember a session of before with %s: what it left there is not ended first", iqn);
+}
+
 static void restore_entry(struct mgr *m, const json_t *entry)
 {
     struct att_spec spec;
@@ -110,7 +116,7 @@ static void restore_entry(struct mgr *m, const json_t *entry)
         rt_log(RT_ERR, "%s/attachments.json: an entry is passed over: %s", m->run_dir, wrong);
     else if (!takes_over) {
         rt_log(RT_WARN, "%s: its device ended with the corelaned of before: attach it again", spec.name);
-        isid_keep(m, spec.wish.iqn, isid, true);
+        owed_keep(m, spec.wish.iqn, isid);
     } else if (!att_open(m, &spec, isid, restored, NULL, why))
         rt_log(RT_ERR, "%s: not taken over: %s", spec.name, why);
     explicit_bzero(&spec, sizeof(spec));
@@ -126,7 +132,7 @@ static void restore_isid(struct mgr *m, const json_t *entry)
     if (wrong)
         rt_log(RT_ERR, "%s/attachments.json: an identity is passed over: %s", m->run_dir, wrong);
     else if (!att_has_isid(m, isid))
-        isid_keep(m, iqn, isid, true);
+        owed_keep(m, iqn, isid);
 }
 
 /* In the first turn. */

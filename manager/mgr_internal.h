@@ -99,6 +99,7 @@ struct sess {
     char why_failed[MGR_WHY_MAX];
     int err;
     struct rt_link up_waits, end_waits, settle_waits;
+    struct isid *record; /* to keep its identity in when it is over: there may be no memory then */
     struct settings_load load;
     bool loading;
     struct hop start, stop;
@@ -144,8 +145,11 @@ struct sess *sess_find(struct mgr *m, unsigned id);
  * first. So identities are kept, on record too, until a session with them has logged out in order: the next
  * session to that target takes one, and no disk is served before the others have been settled. */
 
-/* @owed: something may be left under it; else it is kept for the next session to have one that the target knows. */
-void isid_keep(struct mgr *m, const char *iqn, const uint8_t isid[static 6], bool owed);
+struct isid;
+struct isid *isid_record(void); /* to free(); NULL: no memory */
+/* @owed: something may be left under it; else it is kept for the next session to have one that the target knows.
+ * @record: taken where one is needed; NULL, or NULL in it: one is made. Return: 0 or -ENOMEM. */
+int isid_keep(struct mgr *m, const char *iqn, const uint8_t isid[static 6], bool owed, struct isid **record);
 void isids_free(struct mgr *m);
 /* For a new session. Return: whether it was made up. */
 bool isid_choose(struct mgr *m, const char *iqn, uint8_t out[static 6]);

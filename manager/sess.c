@@ -28,6 +28,7 @@ void sess_put(struct sess *s)
     explicit_bzero(&s->wish, sizeof(s->wish));
     explicit_bzero(&s->conf, sizeof(s->conf));
     explicit_bzero(&s->load, sizeof(s->load));
+    free(s->record);
     free(s);
 }
 
@@ -188,7 +189,7 @@ static void ended(struct hop *h)
 
     rt_list_del(&s->link);
     if (!isid_lives(s->mgr, s->conf.isid))
-        isid_keep(s->mgr, s->wish.iqn, s->conf.isid, !s->clean);
+        (void)isid_keep(s->mgr, s->wish.iqn, s->conf.isid, !s->clean, &s->record);
     if (s->settler)
         isid_settled(s);
     if (!s->mgr->stopping)                  /* which saves when all is over */
@@ -250,8 +251,10 @@ struct sess *sess_new(struct mgr *m, const struct mgr_wish *wish, const uint8_t 
 {
     struct sess *s = calloc(1, sizeof(*s));
 
-    if (!s)
+    if (!s || !(s->record = isid_record())) {
+        free(s);
         return NULL;
+    }
     s->mgr = m;
     s->wish = *wish;
     s->keep = keep;
