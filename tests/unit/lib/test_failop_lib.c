@@ -81,8 +81,9 @@ static int up(void **state)
 static int down(void **state)
 {
     (void)state;
-    bed_stop(&bed);
-    return 0;
+    bed_settle(&bed, 0);
+    bed_down(&bed, true);
+    return fail_bed_clear(&bed);
 }
 
 static void test_each_operation_of_the_initiator_fails(void **state)

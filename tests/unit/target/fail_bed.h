@@ -5,6 +5,8 @@
 #ifndef CORELANE_TESTS_FAIL_BED_H
 #define CORELANE_TESTS_FAIL_BED_H
 
+#include <dirent.h>
+
 #include "tgt_peer.h"
 
 #define ANSWER_MS 30000                     /* a limit for a test that hangs, not for a machine that is slow */
@@ -33,6 +35,21 @@ static inline void fail_bed_up(struct bed *b, unsigned cores)
     b->port = ntohs(b->tgt->portals[0].addr.in.sin_port);
     assert_int_equal(rpc_listen(&b->rpc, rt_host_at(b->host, 0), b->sock, tgt_methods, tgt_methods_nr, b->tgt), 0);
     assert_int_equal(pthread_create(&b->thread, NULL, bed_thread, b), 0);
+}
+
+/* What the last one that was stopped left in its directory, also when a test failed half way. */
+static inline int fail_bed_clear(struct bed *b)
+{
+    struct dirent *e;
+    DIR *d = opendir(b->dir);
+
+    while (d && (e = readdir(d))) {
+        if (*e->d_name != '.')
+            unlinkat(dirfd(d), e->d_name, 0);
+    }
+    if (d)
+        closedir(d);
+    return rmdir(b->dir);
 }
 
 #endif

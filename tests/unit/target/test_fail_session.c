@@ -12,13 +12,14 @@
 #define X_IQN "iqn.2026-01.test:another-target-with-quite-a-name"
 
 static struct bed bed;
-static char disk_path[128];
+static char disk_path[128], keys_path[160];
 
 /* ---- the target ------------------------------------------------------------------------------------------ */
 
 static int up(void **state)
 {
     static const char conf[] = "{\"version\": 1, \"limits\": {\"buffer_mib\": 16}}";
+    json_t *list;
 
     (void)state;
     fail_up();
@@ -28,6 +29,10 @@ static int up(void **state)
     fail_bed_up(&bed, 2);
     snprintf(disk_path, sizeof(disk_path), "%s/disk.img", bed.dir);
     bed_disk(&bed);
+    list = bed_call(&bed, "lun.list", NULL);
+    snprintf(keys_path, sizeof(keys_path), "%s/%s.pr", bed.dir,
+             json_string_value(json_object_get(json_array_get(list, 0), "naa")));
+    json_decref(list);
     /* The lists are there from now on, if empty: a run ends as it began. */
     bed_do(&bed, "acl.add", json_pack("{s:s, s:s}", "iqn", T_IQN, "initiator", "*"));
     bed_do(&bed, "acl.remove", json_pack("{s:s, s:s}", "iqn", T_IQN, "initiator", "*"));
@@ -40,9 +45,9 @@ static int up(void **state)
 static int down(void **state)
 {
     (void)state;
-    unlink(disk_path);
-    bed_stop(&bed);
-    return 0;
+    bed_settle(&bed, 0);
+    bed_down(&bed, true);
+    return fail_bed_clear(&bed);
 }
 
 /* ---- control --------------------------------------------------------------------------------------------- */
@@ -293,6 +298,49 @@ static void reset_lun(struct peer_end **p)
     fail_msg("a reset of LUN 0 failed");
 }
 
+/* The keys that a start would find, as often as one of them is this. */
+static unsigned keys_saved(unsigned key)
+{
+    char word[40], *text;
+    unsigned n = 0;
+
+    snprintf(word, sizeof(word), "\"key\": \"%016x\"", key);
+    if (rt_load(keys_path, 1 << 20, &text, NULL))
+        return 0;
+    for (const char *at = text; (at = strstr(at, word)); at++)
+        n++;
+    free(text);
+    return n;
+}
+
+/* PERSISTENT RESERVE OUT, REGISTER with APTPL on LUN 0: GOOD and saved, or neither. */
+static void register_key(struct peer_end **p, unsigned from, unsigned to)
+{
+    uint8_t cdb[16] = { 0x5f, [8] = 24 }, list[24] = { [7] = (uint8_t)from, [15] = (uint8_t)to, [20] = 1 };
+
+    for (;;) {
+        const unsigned hits = fail_hits();
+        struct iscsi_pdu pdu = cmd_pdu(*p, cdb, sizeof(list), false, true);
+
+        pdu.data_len = sizeof(list);
+        if (!exchange(p, &pdu, list, false)) {
+            cdb[1] = 6;                     /* AND IGNORE EXISTING KEY: it may have been done */
+            continue;
+        }
+        assert_int_equal((*p)->rsp.opcode, ISCSI_OP_SCSI_RESP);
+        if ((*p)->rsp.resp.status == SCSI_GOOD)
+            break;
+        assert_int_equal((*p)->rsp.resp.status, SCSI_CHECK_CONDITION);
+        if (((*p)->data[2 + 2] & 0xf) == SCSI_UNIT_ATTENTION)
+            continue;
+        assert_true(fail_hits() != hits);
+        assert_int_equal(keys_saved(from), from != 0);
+        assert_int_equal(keys_saved(to), 0);
+    }
+    assert_int_equal(keys_saved(from), 0);
+    assert_int_equal(keys_saved(to), to != 0);
+}
+
 static void send_targets(struct peer_end **p)
 {
     unsigned hits;
@@ -380,6 +428,7 @@ static void session_once(void *arg)
     fail_begin(FAIL_OTHERS);
     p = login(false);
     write_and_read(&p, 1);
+    register_key(&p, 0, 7);
     for (unsigned i = 0; i < ARRAY_SIZE(changes); i++)
         step(&changes[i]);
     write_and_read(&p, 2);
@@ -389,6 +438,7 @@ static void session_once(void *arg)
     for (unsigned i = 0; i < ARRAY_SIZE(looks); i++)
         step(&looks[i]);
     logout(d);
+    register_key(&p, 7, 0);
     reset_lun(&p);
     for (unsigned i = 0; i < ARRAY_SIZE(undoing); i++)
         step(&undoing[i]);

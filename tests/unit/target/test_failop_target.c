@@ -235,6 +235,7 @@ static void target_once(void *arg)
     steps(seed += 8);
     failop_end();
     steps(seed += 8);                       /* works again, but for a unit whose flush failed */
+    bed_settle(&bed, 0);
     bed_down(&bed, true);
 }
 
@@ -256,9 +257,7 @@ static int up(void **state)
 static int down(void **state)
 {
     (void)state;
-    unlink(disk_path);
-    unlink(bed.config);
-    return rmdir(bed.dir);
+    return fail_bed_clear(&bed);
 }
 
 static void test_each_operation_of_the_target_fails(void **state)
