@@ -101,7 +101,8 @@ static void restored(struct att *a, int err, const char *why, void *user)
 static void owed_keep(struct mgr *m, const char *iqn, const uint8_t isid[static 6])
 {
     if (isid_keep(m, iqn, isid, true, NULL))
-        rt_log(RT_ERR, "no memory to remember a session of before with %s: what it left there is not ended first", iqn);
+        rt_log(RT_ERR,
+               "no memory to remember a session of before with %s: what it left there is not ended first", iqn);
 }
 
 static void restore_entry(struct mgr *m, const json_t *entry)

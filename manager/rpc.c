@@ -425,7 +425,7 @@ struct logout { /* first the disks one after another, then the sessions together
     struct rpc_call *call;
     struct mgr_wish wish;
     bool any_portal;
-    bool unwatched;                         /* a session was told to end, and there was no memory to wait for it */
+    bool unwatched; /* a session was told to end, and there was no memory to wait for it */
     unsigned left;
     struct att_wait att_wait;
 };
@@ -444,8 +444,10 @@ static void logout_left(struct logout *lo)
     if (--lo->left)
         return;
     if (lo->unwatched)
-        rpc_fail(lo->call, RPC_FAILED, "not enough memory to see every session to %s end: 'corelane session list' shows "
-                 "what is left", lo->wish.iqn);
+        rpc_fail(lo->call, RPC_FAILED,
+                 "not enough memory to see every session to %s end: 'corelane session list' shows "
+                 "what is left",
+                 lo->wish.iqn);
     else
         rpc_reply(lo->call, NULL);
     free(lo);

@@ -1,10 +1,10 @@
 /*
  * json.c - jansson's allocations, counted where they fail
  *
- * Its reader cannot be let run out of memory at all: the buffer in which it gathers a string loses what it finds no room
- * for, the closing quote too, and the reader then looks for that beyond the buffer's end. So while a text is read memory
- * comes from an arena, and when there is no more the reader is left by longjmp(), the arena being all that it had. What
- * was read whole is copied out: copying tells of every failure.
+ * Its reader cannot be let run out of memory at all: the buffer in which it gathers a string loses what it
+ * finds no room for, the closing quote too, and the reader then looks for that beyond the buffer's end. So
+ * while a text is read memory comes from an arena, and when there is no more the reader is left by longjmp(),
+ * the arena being all that it had. What was read whole is copied out: copying tells of every failure.
  */
 #include <assert.h>
 #include <errno.h>
@@ -85,8 +85,8 @@ static void counting_free(void *mem)
         free(mem);
 }
 
-/* Before main(), as jansson's functions are the process's and must not change under a thread that uses them. Only
- * programs that have this file in them get it: libcorelane has not. */
+/* Before main(), as jansson's functions are the process's and must not change under a thread that uses them.
+ * Only programs that have this file in them get it: libcorelane has not. */
 __attribute__((constructor)) static void counting_install(void)
 {
     json_set_alloc_funcs(counting_malloc, counting_free);

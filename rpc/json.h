@@ -1,10 +1,10 @@
 /*
  * json.h - JSON that is whole or not there
  *
- * jansson does not pass every lack of memory on: a string that is read loses the bytes for which there was no room, and
- * what is appended to a list or set in an object without looking at the answer is simply missing. A name one letter
- * short would be served, and saved. So its failed allocations are counted, and who makes a document looks at the
- * count before it believes in it.
+ * jansson does not pass every lack of memory on: a string that is read loses the bytes for which there was no
+ * room, and what is appended to a list or set in an object without looking at the answer is simply missing. A
+ * name one letter short would be served, and saved. So its failed allocations are counted, and who makes a
+ * document looks at the count before it believes in it.
  */
 #ifndef CORELANE_RPC_JSON_H
 #define CORELANE_RPC_JSON_H

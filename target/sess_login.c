@@ -695,7 +695,7 @@ void login_request(struct sess *s, const struct iscsi_pdu *pdu, const uint8_t *d
         }
     }
     if (!text_append(l, data, pdu->data_len)) {
-        login_fail(s, ISCSI_LOGIN_OUT_OF_RESOURCES, "more than 64 KiB of keys");
+        login_fail(s, ISCSI_LOGIN_OUT_OF_RESOURCES, "more than 64 KiB of keys, or no memory for them");
         return;
     }
     if (pdu->login.cont) {

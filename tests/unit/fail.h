@@ -1,16 +1,18 @@
 /*
  * fail.h - one allocation after another fails
  *
- * For test programs named test_fail_*.c, which the Makefile links with FAIL_WRAP: each call of an allocator in the rooms
- * comes here first. A scenario is run once to count its allocations, then once for each of them with that one
- * failing. Every block is written down, so that what is still there afterwards is a leak, with or without sanitizers.
+ * For test programs named test_fail_*.c, which the Makefile links with FAIL_WRAP: each call of an allocator
+ * in the rooms comes here first. A scenario is run once to count its allocations, then once for each of them
+ * with that one failing. Every block is written down, so that what is still there afterwards is a leak, with
+ * or without sanitizers.
  *
  *   FULL=1          every allocation, however many; else a sample of them, evenly
  *   FAIL_AT=N       only the N-th, and says where it was asked for
  *   FAIL_TRACE=1    says before each which it is
  *
- * Between fail_begin() and fail_end() either the thread that runs the test counts, for code that it drives itself, or all
- * others do, for code with threads of its own. What a test itself allocates neither counts nor fails.
+ * Between fail_begin() and fail_end() either the thread that runs the test counts, for code that it drives
+ * itself, or all others do, for code with threads of its own. What a test itself allocates neither counts nor
+ * fails.
  */
 #ifndef CORELANE_TESTS_FAIL_H
 #define CORELANE_TESTS_FAIL_H
@@ -122,7 +124,8 @@ static bool fail_now(void *by)
     bool hit;
 
     pthread_mutex_lock(&f->lock);
-    hit = f->on && fail_test_thread == (f->who == FAIL_HERE) && ++f->seen >= f->from && f->from && f->seen <= f->to;
+    hit = f->on && fail_test_thread == (f->who == FAIL_HERE) && ++f->seen >= f->from && f->from &&
+          f->seen <= f->to;
     if (hit && !f->hits++)
         f->hit_by = by;
     pthread_mutex_unlock(&f->lock);
@@ -345,8 +348,8 @@ static inline unsigned fail_run(unsigned from, unsigned to, void (*run)(void *ar
     if (getenv("FAIL_TRACE"))
         fprintf(stderr, "# %s: %u\n", f->name, from);
     run(arg);
-    /* Other threads may still be about to put away what they had: of this run, or of the one before when @base was
-     * counted, which then is corrected. */
+    /* Other threads may still be about to put away what they had: of this run, or of the one before when
+     * @base was counted, which then is corrected. */
     for (int i = 0; fail_live() > f->base && i < FAIL_WAIT_MS; i++)
         usleep(1000);
     if (fail_live() > f->base) {
@@ -357,9 +360,11 @@ static inline unsigned fail_run(unsigned from, unsigned to, void (*run)(void *ar
     return f->seen;
 }
 
-/* Runs the scenario with none failing, then with each in turn (@width of them in a row; @sample of them, evenly, where there
- * are more), and after each failure once more with none if @again. @name: NULL for one of many, of which nothing is said. run() checks by itself that what it saw is right, by fail_hit(). */
-static inline void fail_each(const char *name, unsigned width, unsigned sample, bool again, void (*run)(void *arg), void *arg)
+/* Runs the scenario with none failing, then with each in turn (@width of them in a row; @sample of them,
+ * evenly, where there are more), and after each failure once more with none if @again. @name: NULL for one of
+ * many, of which nothing is said. run() checks by itself that what it saw is right, by fail_hit(). */
+static inline void fail_each(const char *name, unsigned width, unsigned sample, bool again,
+                             void (*run)(void *arg), void *arg)
 {
     const char *at = getenv("FAIL_AT");
     unsigned n, step, done = 0;

@@ -1,9 +1,9 @@
 /*
  * failop.h - one operation of the reactor after another fails
  *
- * For test programs named test_failop_*.c, which the Makefile links with FAILOP_WRAP: operations on files and sockets that
- * the rooms submit come here first. One of them ends with an error, or with less than was asked for, instead of how it
- * would have ended; all others are real.
+ * For test programs named test_failop_*.c, which the Makefile links with FAILOP_WRAP: operations on files and
+ * sockets that the rooms submit come here first. One of them ends with an error, or with less than was asked
+ * for, instead of how it would have ended; all others are real.
  *
  *   FULL=1          every operation with every error; else a sample of them, evenly
  *   FAILOP_AT=N     only the N-th case, see failop_each()
@@ -109,7 +109,8 @@ static bool failop_submit(struct rt *rt, struct rt_op *op, const char *kind, boo
         return true;
     op->done = failop_done;
     /* What was received and not told of would be a stream with a hole. */
-    if (real && (failop_state.how == FAILOP_CANCELED || (failop_state.how == FAILOP_SHORT && !failop_receives(kind))))
+    if (real && (failop_state.how == FAILOP_CANCELED ||
+                 (failop_state.how == FAILOP_SHORT && !failop_receives(kind))))
         return true;
     rt_defer(rt, op);
     return false;
@@ -135,10 +136,10 @@ static bool failop_submit(struct rt *rt, struct rt_op *op, const char *kind, boo
             __real_##name args;                                                                               \
     }
 
-FAILOP_FILE(rt_file_read, (struct rt *rt, struct rt_file *f, struct rt_op *op, const struct iovec *iov, unsigned n,
-                           uint64_t off), (rt, f, op, iov, n, off))
-FAILOP_FILE(rt_file_write, (struct rt *rt, struct rt_file *f, struct rt_op *op, const struct iovec *iov, unsigned n,
-                            uint64_t off), (rt, f, op, iov, n, off))
+FAILOP_FILE(rt_file_read, (struct rt *rt, struct rt_file *f, struct rt_op *op, const struct iovec *iov,
+                           unsigned n, uint64_t off), (rt, f, op, iov, n, off))
+FAILOP_FILE(rt_file_write, (struct rt *rt, struct rt_file *f, struct rt_op *op, const struct iovec *iov,
+                            unsigned n, uint64_t off), (rt, f, op, iov, n, off))
 FAILOP_FILE(rt_file_sync, (struct rt *rt, struct rt_file *f, struct rt_op *op), (rt, f, op))
 FAILOP_FILE(rt_file_falloc, (struct rt *rt, struct rt_file *f, struct rt_op *op, enum rt_falloc how, uint64_t off,
                              uint64_t len), (rt, f, op, how, off, len))
@@ -239,9 +240,9 @@ static inline unsigned failop_run(unsigned at, enum failop_how how, void (*run)(
     return f->seen;
 }
 
-/* Runs the scenario with none failing, then with each operation ending in each way in turn: case n is operation
- * n / FAILOP_HOWS + 1 in way n % FAILOP_HOWS. @sample: of so many cases, evenly, where there are more. run() checks by itself
- * that what it saw is right, by failop_hit(). */
+/* Runs the scenario with none failing, then with each operation ending in each way in turn: case n is
+ * operation n / FAILOP_HOWS + 1 in way n % FAILOP_HOWS. @sample: of so many cases, evenly, where there are
+ * more. run() checks by itself that what it saw is right, by failop_hit(). */
 static inline void failop_each(const char *name, unsigned sample, void (*run)(void *arg), void *arg)
 {
     const char *only = getenv("FAILOP_AT");
@@ -263,7 +264,8 @@ static inline void failop_each(const char *name, unsigned sample, void (*run)(vo
         if (only)
             break;
     }
-    fprintf(stderr, "# %s: %u operations, %u cases, of which %u came about\n", name, n / FAILOP_HOWS, done, hits);
+    fprintf(stderr, "# %s: %u operations, %u cases, of which %u came about\n", name, n / FAILOP_HOWS, done,
+            hits);
     failop_state.name = NULL;
 }
 

@@ -1,9 +1,9 @@
 /*
- * test_fail_initiator.c - discovery, login, a unit, reads and writes, logout, and node records, while one allocation after
- * another fails
+ * test_fail_initiator.c - discovery, login, a unit, reads and writes, logout, and node records, while one
+ * allocation after another fails
  *
- * Each step succeeds, or says that it did not and can be taken again. Nothing that is read is wrong, and a record is on the
- * disk whole, the old one or the new.
+ * Each step succeeds, or says that it did not and can be taken again. Nothing that is read is wrong, and a
+ * record is on the disk whole, the old one or the new.
  */
 #include "fake_target.h"
 #include "initiator/record.h"
@@ -35,7 +35,8 @@ static bool on_request(struct fake_conn *c)
 {
     static const uint8_t luns[16] = { [3] = 8 };
     static const char list[] = "TargetName=" FAKE_IQN;
-    struct iscsi_pdu p = { .opcode = ISCSI_OP_TEXT_RESP, .final = true, .itt = c->pdu.itt, .ttt = ISCSI_TAG_RESERVED };
+    const struct iscsi_pdu p = { .opcode = ISCSI_OP_TEXT_RESP, .final = true, .itt = c->pdu.itt,
+                                 .ttt = ISCSI_TAG_RESERVED };
 
     if (c->pdu.opcode == ISCSI_OP_SCSI_CMD && c->pdu.cmd.cdb[0] == 0xa0)
         return fake_data(c, luns, sizeof(luns));
@@ -178,8 +179,8 @@ static void request(struct rig *r, enum ini_io_op op, uint8_t *buf)
     struct iovec iov = { buf, LEN };
     static struct request q;
 
-    q = (struct request){ .io = { .op = (uint8_t)op, .len = op == INI_FLUSH ? 0 : LEN, .iov = &iov, .iov_nr = buf ? 1 : 0,
-                                  .done = request_done } };
+    q = (struct request){ .io = { .op = (uint8_t)op, .len = op == INI_FLUSH ? 0 : LEN, .iov = &iov,
+                                  .iov_nr = buf ? 1 : 0, .done = request_done } };
     ini_io_submit(r->lun, &q.io);
     until(r, q.over);
     assert_int_equal(q.res, 0);

@@ -1,6 +1,6 @@
 /*
- * test_fail_lib.c - libcorelane opens a disk of our own target, reads, writes and closes it while one allocation of the
- * library after another fails
+ * test_fail_lib.c - libcorelane opens a disk of our own target, reads, writes and closes it while one
+ * allocation of the library after another fails
  *
  * Each call succeeds, or returns -ENOMEM or what came of it, with words, and succeeds when it is made again.
  */
@@ -82,7 +82,9 @@ static void open_and_use(struct corelane *c)
 
 static void lib_once(void *arg)
 {
-    static const struct corelane_options options = { .core = -1, .mode = CORELANE_INTERRUPT, .initiator_name = I_IQN };
+    static const struct corelane_options options = {
+        .core = -1, .mode = CORELANE_INTERRUPT, .initiator_name = I_IQN,
+    };
     struct corelane *c = NULL;
     int err;
 

@@ -1,6 +1,6 @@
 /*
- * test_failop_lib.c - a disk of our own target is opened, written, read and closed while one operation of the initiator on
- * its socket after another fails
+ * test_failop_lib.c - a disk of our own target is opened, written, read and closed while one operation of the
+ * initiator on its socket after another fails
  *
  * To a request a broken connection is a wait: each ends well, and what is read is what was written.
  */
@@ -18,7 +18,8 @@ static void io_done(struct corelane_io *io, int res)
     *(int *)io->user = res;
 }
 
-static void request(struct corelane *c, struct corelane_disk *d, enum corelane_op op, uint8_t *buf, unsigned flags)
+static void request(struct corelane *c, struct corelane_disk *d, enum corelane_op op, uint8_t *buf,
+                    unsigned flags)
 {
     struct iovec iov = { buf, LEN };
     int res = 1;
@@ -33,7 +34,9 @@ static void request(struct corelane *c, struct corelane_disk *d, enum corelane_o
 
 static void lib_once(void *arg)
 {
-    static const struct corelane_options options = { .core = -1, .mode = CORELANE_INTERRUPT, .initiator_name = I_IQN };
+    static const struct corelane_options options = {
+        .core = -1, .mode = CORELANE_INTERRUPT, .initiator_name = I_IQN,
+    };
     static uint8_t out[LEN], in[LEN], seed;
     struct corelane_disk *d = NULL;
     struct corelane *c = NULL;

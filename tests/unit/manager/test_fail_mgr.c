@@ -1,9 +1,9 @@
 /*
- * test_fail_mgr.c - corelaned's books while one allocation after another fails: a start with disks of before, and discovery, login,
- * attach, lists, detach and logout over JSON-RPC
+ * test_fail_mgr.c - corelaned's books while one allocation after another fails: a start with disks of before,
+ * and discovery, login, attach, lists, detach and logout over JSON-RPC
  *
- * Each request succeeds or says what is wrong, and succeeds when it is made again. What a daemon of before left is not
- * lost by one that finds no memory to read it.
+ * Each request succeeds or says what is wrong, and succeeds when it is made again. What a daemon of before
+ * left is not lost by one that finds no memory to read it.
  */
 #include "../initiator/fake_target.h"
 #include "initiator/record.h"
@@ -26,7 +26,8 @@ static char dir[] = "/tmp/fail-mgr-XXXXXX", conf_dir[64], store[64], sock[64];
 
 static const char attachments[] =
     "{\"version\":1,\"disks\":[{\"name\":\"d\",\"iqn\":\"" FAKE_IQN "\",\"portal\":\"127.0.0.1:3260\",\"lun\":0,"
-    "\"export\":\"nbd\",\"readonly\":false,\"isid\":\"80010203abff\",\"user\":\"somebody\",\"secret\":\"a secret of length\"}]}";
+    "\"export\":\"nbd\",\"readonly\":false,\"isid\":\"80010203abff\","
+    "\"user\":\"somebody\",\"secret\":\"a secret of length\"}]}";
 
 /* ---- the target's side ----------------------------------------------------------------------------------- */
 

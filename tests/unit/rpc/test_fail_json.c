@@ -1,8 +1,8 @@
 /*
  * test_fail_json.c - JSON is read, written and asked for while one allocation after another fails
  *
- * What comes is whole, or it is said that memory is lacking. Strings of every length up to some hundred are read, as the
- * reader's buffer grows in between.
+ * What comes is whole, or it is said that memory is lacking. Strings of every length up to some hundred are
+ * read, as the reader's buffer grows in between.
  */
 #include <setjmp.h>
 #include <stdarg.h>

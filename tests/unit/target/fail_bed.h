@@ -1,6 +1,6 @@
 /*
- * fail_bed.h - a target whose allocations or operations fail in turn: started often, saving often, and sleeping when it
- * has nothing to do
+ * fail_bed.h - a target whose allocations or operations fail in turn: started often, saving often, and
+ * sleeping when it has nothing to do
  */
 #ifndef CORELANE_TESTS_FAIL_BED_H
 #define CORELANE_TESTS_FAIL_BED_H
@@ -33,7 +33,8 @@ static inline void fail_bed_up(struct bed *b, unsigned cores)
     assert_int_equal(rt_host_new(&b->host, &rc), 0);
     assert_int_equal(tgt_new(&b->tgt, b->host, &tc), 0);
     b->port = ntohs(b->tgt->portals[0].addr.in.sin_port);
-    assert_int_equal(rpc_listen(&b->rpc, rt_host_at(b->host, 0), b->sock, tgt_methods, tgt_methods_nr, b->tgt), 0);
+    assert_int_equal(
+        rpc_listen(&b->rpc, rt_host_at(b->host, 0), b->sock, tgt_methods, tgt_methods_nr, b->tgt), 0);
     assert_int_equal(pthread_create(&b->thread, NULL, bed_thread, b), 0);
 }
 

@@ -1,9 +1,10 @@
 /*
- * test_fail_session.c - login to logout, with changes of the configuration and reads and writes in between, while one
- * allocation of the target after another fails
+ * test_fail_session.c - login to logout, with changes of the configuration and reads and writes in between,
+ * while one allocation of the target after another fails
  *
- * Whatever was asked for succeeds, or is refused with nothing changed: on the disk, in the lists, for the session. Asked
- * again it succeeds. Only what an allocation failed under may fail; and nothing that is read is wrong.
+ * Whatever was asked for succeeds, or is refused with nothing changed: on the disk, in the lists, for the
+ * session. Asked again it succeeds. Only what an allocation failed under may fail; and nothing that is read
+ * is wrong.
  */
 #include "fail_bed.h"
 #include "rpc/json.h"
@@ -97,7 +98,8 @@ static json_t *saved(void)
     return doc;
 }
 
-/* What there is in an answer, whatever the order and the numbers: every value counts, and every character but digits. */
+/* What there is in an answer, whatever the order and the numbers: every value counts, and every character but
+ * digits. */
 static size_t weight(json_t *json)
 {
     size_t n = 1, i;
@@ -298,6 +300,25 @@ static void reset_lun(struct peer_end **p)
     fail_msg("a reset of LUN 0 failed");
 }
 
+/* A NOP-Out with more data than fits what a connection has of its own. */
+static void ping(struct peer_end **p)
+{
+    static uint8_t data[8192];
+
+    memset(data, 0x5c, sizeof(data));
+    for (;;) {
+        struct iscsi_pdu pdu = { .opcode = ISCSI_OP_NOP_OUT, .immediate = true, .final = true,
+                                 .itt = ++(*p)->itt, .ttt = ISCSI_TAG_RESERVED, .cmd_sn = (*p)->cmd_sn,
+                                 .data_len = sizeof(data) };
+
+        if (exchange(p, &pdu, data, false))
+            break;
+    }
+    assert_int_equal((*p)->rsp.opcode, ISCSI_OP_NOP_IN);
+    assert_int_equal((*p)->data_len, sizeof(data));
+    assert_memory_equal((*p)->data, data, sizeof(data));
+}
+
 /* The keys that a start would find, as often as one of them is this. */
 static unsigned keys_saved(unsigned key)
 {
@@ -346,8 +367,8 @@ static void send_targets(struct peer_end **p)
     unsigned hits;
 
     do {
-        struct iscsi_pdu pdu = { .opcode = ISCSI_OP_TEXT, .final = true, .itt = ++(*p)->itt, .ttt = ISCSI_TAG_RESERVED,
-                                 .cmd_sn = (*p)->cmd_sn++ };
+        struct iscsi_pdu pdu = { .opcode = ISCSI_OP_TEXT, .final = true, .itt = ++(*p)->itt,
+                                 .ttt = ISCSI_TAG_RESERVED, .cmd_sn = (*p)->cmd_sn++ };
         char text[64];
 
         pdu.data_len = keys_text("SendTargets=All", text);
@@ -428,6 +449,7 @@ static void session_once(void *arg)
     fail_begin(FAIL_OTHERS);
     p = login(false);
     write_and_read(&p, 1);
+    ping(&p);
     register_key(&p, 0, 7);
     for (unsigned i = 0; i < ARRAY_SIZE(changes); i++)
         step(&changes[i]);

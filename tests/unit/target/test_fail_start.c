@@ -1,8 +1,8 @@
 /*
  * test_fail_start.c - a target starts from a configuration while one allocation after another fails
  *
- * It says so and leaves nothing, or it starts with all of the configuration; a LUN alone may be offline, with the reason.
- * What it saved is what it was given. The next start, with memory, is a whole one.
+ * It says so and leaves nothing, or it starts with all of the configuration; a LUN alone may be offline, with
+ * the reason. What it saved is what it was given. The next start, with memory, is a whole one.
  */
 #include <setjmp.h>
 #include <stdarg.h>

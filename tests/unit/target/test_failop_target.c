@@ -1,9 +1,11 @@
 /*
- * test_failop_target.c - reads, writes, flushes and zeroes on a file while one operation of the target after another fails
+ * test_failop_target.c - reads, writes, flushes and zeroes on a file while one operation of the target after
+ * another fails
  *
- * What an operation on the file failed under is not GOOD; what is read is what was written, or for a write that failed the
- * old or the new, and never anything else. What a socket's operation failed under ends its connection, and a new login
- * serves. After a restart all that was acknowledged with a flush, and here all else too, is there.
+ * What an operation on the file failed under is not GOOD; what is read is what was written, or for a write
+ * that failed the old or the new, and never anything else. What a socket's operation failed under ends its
+ * connection, and a new login serves. After a restart all that was acknowledged with a flush, and here all
+ * else too, is there.
  */
 #include "fail_bed.h"
 #include "../failop.h"
@@ -30,7 +32,8 @@ static struct peer_end *login(void)
         struct iscsi_pdu pdu = login_pdu(p, 1, 3, true);
         char text[1024];
 
-        pdu.data_len = keys_text(LOGIN_NAMES "\nInitialR2T=Yes\nImmediateData=Yes\nMaxRecvDataSegmentLength=65536", text);
+        pdu.data_len = keys_text(LOGIN_NAMES "\nInitialR2T=Yes\nImmediateData=Yes\nMaxRecvDataSegmentLength=65536",
+                                 text);
         peer_send(p, &pdu, text);
         if (peer_recv_ms(p, ANSWER_MS)) {
             assert_int_equal(p->rsp.opcode, ISCSI_OP_LOGIN_RESP);
@@ -85,7 +88,7 @@ static bool on_file(const char *kind)
     return kind && !strncmp(kind, "rt_file_", 8);
 }
 
-/* One command, and whether its end may be what it was. Return: it is GOOD. @again: of a new connection it is sent again. */
+/* One command, and whether its end may be what it was. Return: it is GOOD. */
 static bool command(struct peer_end **p, const uint8_t cdb[static 16], uint32_t len, uint32_t immediate,
                     const uint8_t *out, uint8_t *in)
 {
@@ -126,7 +129,8 @@ static void expect(uint32_t lba, uint32_t blocks, uint8_t value, bool good)
     }
 }
 
-static void write_blocks(struct peer_end **p, uint32_t lba, uint16_t blocks, uint8_t value, bool immediate, bool fua)
+static void write_blocks(struct peer_end **p, uint32_t lba, uint16_t blocks, uint8_t value, bool immediate,
+                         bool fua)
 {
     static uint8_t data[LEN_MAX];
     uint8_t cdb[16];
