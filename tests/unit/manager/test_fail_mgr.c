@@ -257,7 +257,7 @@ static void test_a_start_without_memory_leaves_what_was_there(void **state)
 static void test_requests_without_memory_can_be_made_again(void **state)
 {
     (void)state;
-    fail_each("corelaned's requests", 1, 400, false, requests_once, NULL);
+    fail_each("corelaned's requests", 1, 200, false, requests_once, NULL);
 }
 
 int main(void)
