@@ -18,6 +18,7 @@
 #define CORELANE_TESTS_FAIL_H
 
 #include <errno.h>
+#include <netdb.h>
 #include <execinfo.h>
 #include <pthread.h>
 #include <signal.h>
@@ -358,6 +359,18 @@ static inline unsigned fail_run(unsigned from, unsigned to, void (*run)(void *ar
     }
     f->base = fail_live();
     return f->seen;
+}
+
+/* A name for 127.0.0.1, so that a look-up takes memory too; or the number, on a system that knows no names. */
+static inline const char *fail_localhost(void)
+{
+    const struct addrinfo hints = { .ai_family = AF_INET, .ai_socktype = SOCK_STREAM };
+    struct addrinfo *found;
+
+    if (getaddrinfo("localhost", NULL, &hints, &found))
+        return "127.0.0.1";
+    freeaddrinfo(found);
+    return "localhost";
 }
 
 /* Runs the scenario with none failing, then with each in turn (@width of them in a row; @sample of them,

@@ -13,7 +13,6 @@
 #define LEN 65536u
 
 static struct fake fake;
-static const char *host = "localhost";      /* its look-up takes memory of ours too */
 static char dir[] = "/tmp/fail-ini-XXXXXX";
 
 /* Turns until @cond: a limit for a test that hangs, not for a machine that is slow. */
@@ -210,7 +209,7 @@ static void session_once(void *arg)
 
     (void)arg;
     rig_init(&r, fake.port);
-    snprintf(r.conf.portal.host, sizeof(r.conf.portal.host), "%s", host);
+    snprintf(r.conf.portal.host, sizeof(r.conf.portal.host), "%s", fail_localhost());
     r.conf.set.noop_interval_s = 0;
     r.conf.set.login_timeout_s = LIMIT_S;
     if (fail_state.from)

@@ -23,7 +23,7 @@ static int up(void **state)
     bed_disk(&bed);
     bed_do(&bed, "chap.set", json_pack("{s:s, s:s, s:s, s:s}", "iqn", T_IQN, "direction", "in", "user", USER,
                                        "secret", SECRET));
-    snprintf(url, sizeof(url), "iscsi://localhost:%u/" T_IQN "/0", bed.port);
+    snprintf(url, sizeof(url), "iscsi://%s:%u/" T_IQN "/0", fail_localhost(), bed.port);
     return 0;
 }
 
