@@ -30,6 +30,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "fail_sample.h"
 #include "reactor/rt.h"
 
 #define FAIL_WAIT_MS 30000
@@ -381,14 +382,16 @@ static inline void fail_each(const char *name, unsigned width, unsigned sample, 
 {
     const char *at = getenv("FAIL_AT");
     unsigned n, step, done = 0;
+    uint64_t began;
 
     fail_state.name = name;
     signal(SIGABRT, fail_died);
     fail_state.from = fail_state.hits = 0;
     run(arg);                               /* what is made once for a process is made now */
     fail_state.base = fail_live();
+    began = fail_clock();
     n = fail_run(0, 0, run, arg);
-    step = getenv("FULL") || n <= sample ? 1 : (n + sample - 1) / sample;
+    step = fail_step(n, sample, (fail_clock() - began) * (again ? 2 : 1));
     if (at) {
         fail_run((unsigned)atoi(at), (unsigned)atoi(at) + width - 1, run, arg);
         return;

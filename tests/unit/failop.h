@@ -21,6 +21,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "fail_sample.h"
 #include "reactor/rt.h"
 
 #define FAILOP_MAX 4096u
@@ -247,12 +248,14 @@ static inline void failop_each(const char *name, unsigned sample, void (*run)(vo
 {
     const char *only = getenv("FAILOP_AT");
     unsigned n, step, done = 0, hits = 0;
+    uint64_t began;
 
     failop_state.name = name;
     signal(SIGABRT, failop_died);
+    failop_run(0, 0, run, arg);             /* what is made at first is not counted */
+    began = fail_clock();
     n = failop_run(0, 0, run, arg) * FAILOP_HOWS;
-    /* An odd step meets every way. */
-    step = getenv("FULL") || n <= sample ? 1 : ((n + sample - 1) / sample) | 1;
+    step = fail_step(n, sample, fail_clock() - began) | 1;   /* an odd one meets every way */
     for (unsigned i = only ? (unsigned)atoi(only) : 0; i < n; i += step, done++) {
         const char *kind = failop_state.kinds[i / FAILOP_HOWS % FAILOP_MAX];
 
