@@ -627,12 +627,16 @@ static void test_ipv6_listener_leaves_ipv4_alone(void **state)
     struct rt_sock *v4 = NULL;
     struct rt_addr at;
     struct pair p;
+    int err = -EADDRINUSE;
 
-    pair_listen(&p, "[::]:0");
-    assert_int_equal(rt_addr_parse(&at, "0.0.0.0", ntohs(p.at.in6.sin6_port)), 0);
-    assert_int_equal(rt_listen(p.rt, &at, &v4), 0);
-    rt_sock_close(v4);
-    pair_close(&p);
+    for (unsigned i = 0; err && i < 5; i++) {   /* somebody else may use that port of IPv4 just now */
+        pair_listen(&p, "[::]:0");
+        assert_int_equal(rt_addr_parse(&at, "0.0.0.0", ntohs(p.at.in6.sin6_port)), 0);
+        err = rt_listen(p.rt, &at, &v4);
+        rt_sock_close(v4);
+        pair_close(&p);
+    }
+    assert_int_equal(err, 0);
 }
 
 static void test_accept_waits_for_a_descriptor(void **state)
