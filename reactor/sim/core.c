@@ -11,6 +11,7 @@
 
 #include "reactor/sim/sim_internal.h"
 
+#define CLOCK_READS_MAX 10000000u           /* during one event */
 #define WALL_START_S 1767225600ull          /* 2026-01-01 */
 
 /* ---- who may call ------------------------------------------------------------------------------------- */
@@ -37,6 +38,8 @@ struct rt *rt_self(void)
 
 uint64_t rt_clock(const struct rt *rt)
 {
+    if (++rt->w->clock_reads > CLOCK_READS_MAX)
+        sim_fail(rt->w, "waits for the clock, which stands still during a turn");
     return rt->w->now;
 }
 

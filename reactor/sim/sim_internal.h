@@ -126,6 +126,7 @@ struct sim {
     uint32_t heap_nr, heap_room;
     bool stop;
     uint64_t instant, instant_events;
+    uint32_t clock_reads;                   /* during this event */
     struct sim_rng net_rng, disk_rng, sched_rng;
     struct sim_sched sched;
     struct rt *turning;                     /* whose turn runs; NULL: nobody's */

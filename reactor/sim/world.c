@@ -219,6 +219,7 @@ static bool step(struct sim *w, uint64_t until)
     sim_ev_del(w, ev);
     w->now = ev->at;
     w->events++;
+    w->clock_reads = 0;
     sim_mix(w, w->now);
     ev->fn(w, ev);                          /* enters what it runs as; the event may be gone */
     return true;

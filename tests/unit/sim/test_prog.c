@@ -639,6 +639,22 @@ static void die_spinning(void)
     sim_run(w.w, RT_S);
 }
 
+static void do_wait(void *arg)
+{
+    const uint64_t due = rt_clock(rt_self()) + 1;
+
+    while (rt_clock(rt_self()) < due)
+        ;
+}
+
+static void die_waiting_for_the_clock(void)
+{
+    struct world w;
+
+    (void)world_start(&w, 1, NULL);
+    sim_call(core(&w, 0), do_wait, &w.b);
+}
+
 static void do_twice(void *arg)
 {
     struct box *b = arg;
@@ -720,6 +736,7 @@ static void test_misuse_is_named(void **state)
 
     (void)state;
     expect_death(die_spinning, "core 1: 10001 turns in a row");
+    expect_death(die_waiting_for_the_clock, "waits for the clock");
     expect_death(die_submitting_twice, "RT_OP_IDLE");
     expect_death(die_on_the_wrong_core, "rt_owned");
     expect_death(die_of_a_freed_operation, freed);
