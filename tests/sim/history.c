@@ -17,7 +17,7 @@
 #define WRITES_MAX  (1u << 17)              /* writes remembered in all */
 #define DOOMED_MAX  32u                     /* failed flushes between two power losses; more are taken together */
 #define PATIENCE    64u                     /* values of a sector that may wait for a read that does not end */
-#define SECTOR_MAX  192u                    /* clusters that are compared with each other */
+#define SECTOR_MAX  512u                    /* clusters that are compared with each other */
 
 enum { PENDING = -1 };                      /* of ->fate, beside enum hist_fate */
 
@@ -272,7 +272,7 @@ static bool is_stable(const struct hist *h, const struct cluster *c)
 struct group {
     uint64_t f, s;
     bool there, stable;
-    uint8_t of;                             /* of which group it is part */
+    uint16_t of;                            /* of which group it is part */
 };
 
 struct view {
@@ -310,7 +310,7 @@ static bool view_make(struct hist *h, struct view *v, uint32_t sector, const str
         }
         v->c[v->n] = c;
         v->g[v->n] = (struct group){ min_u64(zone_f(c), c->gf), zone_s(c), was_there(c), is_stable(h, c),
-                                     (uint8_t)v->n };
+                                     (uint16_t)v->n };
         v->n++;
     }
     for (unsigned i = 0; i < v->n; i++) {
@@ -329,13 +329,13 @@ static bool view_make(struct hist *h, struct view *v, uint32_t sector, const str
             a->stable |= b->stable;
             for (unsigned m = 0, of = v->g[k].of, to = v->g[i].of; m < v->n; m++)
                 if (v->g[m].of == of)
-                    v->g[m].of = (uint8_t)to;
+                    v->g[m].of = (uint16_t)to;
             break;
         }
     }
     if (v->cands) {
         v->c[v->n] = NULL;
-        v->g[v->n] = (struct group){ cand_base, cand_base, true, true, (uint8_t)v->n };
+        v->g[v->n] = (struct group){ cand_base, cand_base, true, true, (uint16_t)v->n };
         v->n++;
     }
     return true;

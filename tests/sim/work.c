@@ -128,7 +128,8 @@ static void slot_over(struct slot *s, int res)
             scene_fail(scene_of(s), "nexus %u cannot read unit %u in peace: %s", d->nexus->id, d->unit->number,
                        strerror(-res));
     }
-    wait_for(s, audit ? 1 + (res ? POLL_NS : 0) : think(s));
+    /* A unit that takes no more writes is not to get hundreds that all may have been done. */
+    wait_for(s, audit ? 1 + (res ? POLL_NS : 0) : res && s->op != OP_READ ? 10 * think(s) : think(s));
 }
 
 static void io_done(struct mpio_io *io, int res)
