@@ -63,8 +63,8 @@ static uint64_t think(struct slot *s)
 static enum hist_fate fate_of(const struct slot *s, int res)
 {
     const struct nexus_end *n = s->desk->nexus;
-    /* Zeroes first, and then a flush: that may be what met a conflict. */
-    const bool two = s->fua && s->op != OP_WRITE;
+    /* Perhaps a write and then a flush: that may be what met a conflict. */
+    const bool two = s->fua;
 
     if (res && s->never_up && s->ups == n->ups)
         return HIST_NOT;                    /* there was no connection all the time: it was never sent */
