@@ -103,7 +103,7 @@ demo: deps-build
 PROBE := $(B)/unit/export/exp_probe
 
 check: deps
-	$(Q)$(MAKE) --no-print-directory -j$$(nproc) all tests fuzzers $(if $(KERNEL),$(PROBE))
+	$(Q)$(MAKE) --no-print-directory -j$$(nproc) all tests fuzzers sim-tests $(if $(KERNEL),$(PROBE))
 	$(Q)BUILD=$(B) SAN=$(SAN) KERNEL=$(KERNEL) tests/run.sh $(ONLY)
 
 check-kernel: deps

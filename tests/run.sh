@@ -55,6 +55,9 @@ for t in "$BUILD"/fuzz/fuzz_*; do
     for d in tests/fuzz/{corpus,cases,crashes}/"$n"; do [ ! -d "$d" ] || dirs+=("$d"); done
     run "fuzz/$n" 300 "$t" "${dirs[@]}"
 done
+for t in check mutants; do
+    wanted "sim/$t" && run "sim/$t" 1800 "tests/sim/$t.sh"
+done
 for t in tests/e2e/*.sh; do
     case ${t##*/} in harness.sh | demo.sh) continue ;; esac
     n=e2e/$(basename "$t" .sh)

@@ -36,7 +36,9 @@ $(B)/mutants/%/corelane-sim: tests/sim/mutants/%.patch $(B)/corelane-sim
 
 #: make sim-mutants    planted bugs that the simulation must find
 mutants: $(MUTANTS)
+# What `make check` runs of it
+sim-tests: $(B)/corelane-sim $(if $(SAN),,$(MUTANTS))
 sim-mutants: deps-build
 	$(Q)$(MAKE) --no-print-directory -j$$(nproc) mutants
 	$(Q)BUILD=$(B) tests/sim/mutants.sh
-.PHONY: mutants sim-mutants
+.PHONY: mutants sim-mutants sim-tests
