@@ -101,8 +101,8 @@ void ini_sess_start(struct ini_sess *s);    /* log in; up() or failed() follows 
 /* Logs out (waiting for what is in flight when @drain), ends in done(user): no task is left then. */
 void ini_sess_stop(struct ini_sess *s, bool drain, void (*done)(void *user), void *user);
 void ini_sess_free(struct ini_sess *s);     /* after stop's done, or never started; accepts NULL */
-/* At stop's done: the target has said that the session is closed, and no command had been given up before whose fate is
- * unknown: nothing of it is left there. */
+/* At stop's done: the target has said that the session is closed, and had answered every command before: nothing of it is
+ * left there. */
 bool ini_sess_logged_out(const struct ini_sess *s);
 
 struct ini_sess_info {

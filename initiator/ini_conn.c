@@ -146,7 +146,7 @@ static void logout_response(struct ini_sess *s, const struct iscsi_pdu *pdu, con
     if (!ini_ctl_answered(s, INI_TAG_LOGOUT, pdu->itt))
         return;
     if (s->state == INI_LOGOUT) {
-        s->logged_out = pdu->logout.response == ISCSI_LOGOUT_OK && !s->ghosts;
+        s->logged_out = pdu->logout.response == ISCSI_LOGOUT_OK && !s->ghosts && !s->flight_nr;
         ini_conn_end(s);
     } else {
         ini_conn_lost(s, 0, "the target asked for a new login");

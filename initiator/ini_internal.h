@@ -220,7 +220,7 @@ struct ini_sess {
 
     /* Stop. */
     bool stopping, drain, draining;
-    bool logged_out;                        /* the target has closed the session, and no ghost was in it */
+    bool logged_out;                        /* the target has closed the session, and no command was open in it */
     void (*stopped)(void *user);
     void *stopped_user;
     struct rt_op stop_op;

@@ -194,6 +194,7 @@ static void test_draining_stop_waits_for_what_is_in_flight(void **state)
     for (unsigned i = 0; i < N; i++)
         assert_int_equal(cmds[i].t.err, 0);
     assert_int_equal(f.logouts, 1);
+    assert_true(ini_sess_logged_out(r.s));
     ini_sess_free(r.s);
     r.s = NULL;
     end(&r, &f);
@@ -221,6 +222,38 @@ static void test_stop_ends_even_when_nobody_answers(void **state)
     rig_until(&r, r.stops);
     assert_true(cmds[0].ended);
     assert_int_equal(cmds[0].t.err, -ECANCELED);
+    assert_false(ini_sess_logged_out(r.s));
+    ini_sess_free(r.s);
+    r.s = NULL;
+    end(&r, &f);
+}
+
+static atomic_uint writes_swallowed;
+
+static bool swallow_writes(struct fake_conn *c)
+{
+    const bool write = c->pdu.opcode == ISCSI_OP_SCSI_CMD && (c->pdu.cmd.cdb[0] == 0x2a || c->pdu.cmd.cdb[0] == 0x8a);
+
+    writes_swallowed += write;
+    return write;
+}
+
+/* The target says goodbye, but what became of a command it does not say. */
+static void test_a_logout_over_unanswered_commands_is_no_clean_one(void **state)
+{
+    struct fake f = { .hook = swallow_writes };
+    struct rig r;
+
+    (void)state;
+    fake_start(&f, NULL);
+    start(&r, &f);
+    cmd_write(&r, &cmds[0], 0, 1);
+    rig_until(&r, writes_swallowed == 1);
+    ini_sess_stop(r.s, false, rig_stopped, &r);
+    rig_until(&r, r.stops);
+    assert_int_equal(f.logouts, 1);
+    assert_int_equal(cmds[0].t.err, -ECANCELED);
+    assert_false(ini_sess_logged_out(r.s));
     ini_sess_free(r.s);
     r.s = NULL;
     end(&r, &f);
@@ -817,6 +850,7 @@ int main(void)
         cmocka_unit_test(test_in_recovery_a_refusal_is_not_the_last_word),
         cmocka_unit_test(test_draining_stop_waits_for_what_is_in_flight),
         cmocka_unit_test(test_stop_ends_even_when_nobody_answers),
+        cmocka_unit_test(test_a_logout_over_unanswered_commands_is_no_clean_one),
         cmocka_unit_test(test_a_late_command_is_aborted_and_sent_again),
         cmocka_unit_test(test_what_cannot_be_aborted_is_reset),
         cmocka_unit_test(test_what_cannot_be_reset_costs_the_session),
