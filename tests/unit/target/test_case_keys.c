@@ -424,6 +424,24 @@ static void test_booleans_are_yes_and_no(void **state)
     }
 }
 
+/* Each by its rule: OR or AND, and the target would have InitialR2T=No, ImmediateData=Yes and both in order. */
+static void test_booleans_are_combined_by_the_rule_of_their_key(void **state)
+{
+    static const char *const rows[][3] = {
+        { "InitialR2T", "Yes", "Yes" },       { "InitialR2T", "No", "No" },
+        { "ImmediateData", "Yes", "Yes" },    { "ImmediateData", "No", "No" },
+        { "DataPDUInOrder", "Yes", "Yes" },   { "DataPDUInOrder", "No", "Yes" },
+        { "DataSequenceInOrder", "Yes", "Yes" }, { "DataSequenceInOrder", "No", "Yes" },
+    };
+    char pair[64];
+
+    (void)state;
+    for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
+        snprintf(pair, sizeof(pair), "%s=%s", rows[i][0], rows[i][1]);
+        answered(pair, rows[i][0], rows[i][2]);
+    }
+}
+
 /* 13.x: each number at its limits and one past them. */
 static void test_numbers_are_held_to_the_range_of_their_key(void **state)
 {
@@ -644,6 +662,7 @@ int main(void)
         CASE(test_the_words_of_refusal_are_no_offers),
         CASE(test_numbers_are_read_as_the_rfc_writes_them),
         CASE(test_booleans_are_yes_and_no),
+        CASE(test_booleans_are_combined_by_the_rule_of_their_key),
         CASE(test_numbers_are_held_to_the_range_of_their_key),
         CASE(test_a_declared_segment_length_out_of_range_is_rejected),
         CASE(test_each_side_declares_its_own_segment_length),
