@@ -674,6 +674,48 @@ static void test_a_failed_proof_ends_the_connection(void **state)
     assert_int_equal(bed_sessions(&bed), 0);
 }
 
+/* ---- who takes whose place -------------------------------------------------------------------------------- */
+
+/* The name and the ISID of a living session are no secret: without a proof they end nothing. */
+static void test_nobody_takes_a_session_over_without_a_proof(void **state)
+{
+    struct challenge c;
+    struct peer_end *p = chap_challenged("7", &c), *thief;
+    char text[300];
+
+    (void)state;
+    snprintf(text, sizeof(text), "CHAP_N=" USER "\nCHAP_R=%s", proof_hex(&c, SECRET));
+    proves(p, text);
+    assert_int_equal(login_step(p, 1, 3, true, ""), ISCSI_LOGIN_OK);
+    peer_settle(p);
+    thief = chap_challenged("7", &c);       /* the same name, the same ISID */
+    assert_memory_equal(thief->isid, p->isid, sizeof(p->isid));
+    snprintf(text, sizeof(text), "CHAP_N=" USER "\nCHAP_R=%s", proof_hex(&c, "another secret"));
+    fails(thief, text);
+    peer_host++;
+    thief = peer_open(&bed);
+    assert_int_equal(login_step(thief, 1, 3, true, LOGIN_NAMES), ISCSI_LOGIN_AUTH_FAILED);
+    peer_gone(thief);
+    peer_serves(p);
+    peer_logout(p);
+}
+
+/* A secret that is one initiator's does not prove another. */
+static void test_a_secret_of_one_initiator_is_not_anothers(void **state)
+{
+    struct challenge c;
+    struct peer_end *p;
+    char text[300];
+
+    (void)state;
+    bed_do(&bed, "chap.set", json_pack("{s:s, s:s, s:s, s:s, s:s}", "iqn", T_IQN, "direction", "in", "user", "bob",
+                                       "secret", "a secret of his", "initiator", "iqn.2026-01.test:bob"));
+    p = chap_challenged("7", &c);           /* as I_IQN */
+    snprintf(text, sizeof(text), "CHAP_N=bob\nCHAP_R=%s", proof_hex(&c, "a secret of his"));
+    fails(p, text);
+    bed_do(&bed, "chap.clear", json_pack("{s:s, s:s, s:s}", "iqn", T_IQN, "direction", "in", "user", "bob"));
+}
+
 /* ---- configuration --------------------------------------------------------------------------------------- */
 
 static void chap_refused(const char *direction, const char *secret, const char *words)
@@ -728,6 +770,8 @@ int main(void)
         CASE(test_chap_keys_in_the_operational_stage_are_refused),
         CASE(test_ways_around_the_proof_are_refused),
         CASE(test_a_failed_proof_ends_the_connection),
+        CASE(test_nobody_takes_a_session_over_without_a_proof),
+        CASE(test_a_secret_of_one_initiator_is_not_anothers),
         CASE(test_secrets_that_are_too_short_or_the_same_are_refused),
     };
 
