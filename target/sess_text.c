@@ -91,7 +91,7 @@ struct sess_text {
     uint32_t record_off;                    /* bytes of the next one's record that were told */
     char prefix[1024];                      /* answers to other keys, told first */
     uint32_t prefix_len, prefix_off;
-    uint32_t recv_data_max;                 /* bytes, declared in this exchange; 0: not. Holds from its end on */
+    uint32_t recv_data_max;                 /* bytes, declared in this exchange, for its end on; 0: not */
     char asked[SESS_TEXT_LEN];
 };
 

@@ -113,7 +113,8 @@ static void test_reserved_bits_are_ignored(void **state)
 {
     struct peer_end *p = ready("");
     static const uint8_t tur[16];
-    struct iscsi_pdu pdus[] = { nop_pdu(p, 0), tmf_pdu(p, ISCSI_TMF_ABORT_TASK_SET), cmd_pdu(p, tur, 0, false, false) };
+    struct iscsi_pdu pdus[] = { nop_pdu(p, 0), tmf_pdu(p, ISCSI_TMF_ABORT_TASK_SET),
+                                cmd_pdu(p, tur, 0, false, false) };
     static const unsigned answers[] = { ISCSI_OP_NOP_IN, ISCSI_OP_TMF_RESP, ISCSI_OP_SCSI_RESP };
     static const uint8_t at[][8] = { { 1, 2, 3, 36, 40, 47 }, { 2, 3, 40, 47 }, { 2, 3 } };
 
@@ -164,8 +165,11 @@ static void test_commands_whose_direction_cannot_be(void **state)
             uint8_t cdb[16] = { SCSI_TEST_UNIT_READY }, bhs[ISCSI_BHS_LEN];
             struct iscsi_pdu pdu = cmd_pdu(p, cdb, 512, false, false);
 
-            iscsi_pdu_encode(bhs, &(struct iscsi_pdu){ .opcode = ISCSI_OP_SCSI_CMD, .final = true, .itt = pdu.itt,
-                                                       .cmd_sn = pdu.cmd_sn, .exp_stat_sn = p->exp_stat_sn });
+            iscsi_pdu_encode(bhs, &(struct iscsi_pdu){ .opcode = ISCSI_OP_SCSI_CMD,
+                                                       .final = true,
+                                                       .itt = pdu.itt,
+                                                       .cmd_sn = pdu.cmd_sn,
+                                                       .exp_stat_sn = p->exp_stat_sn });
             bhs[1] = (uint8_t)(0x80 | rw << 5 | attr);
             store_be32(&bhs[20], 512);
             peer_raw(p, bhs, sizeof(bhs));
@@ -249,7 +253,8 @@ static void test_two_ahs_of_a_kind_are_refused(void **state)
 
     (void)state;
     ahs_refused(p, (const uint8_t[16]){ 0, 5, ISCSI_AHS_ECDB, 0, 1, 2, 3, 4, 0, 5, ISCSI_AHS_ECDB }, 16);
-    ahs_refused(p, (const uint8_t[16]){ 0, 5, ISCSI_AHS_BIDI_READ, 0, 1, 2, 3, 4, 0, 5, ISCSI_AHS_BIDI_READ }, 16);
+    ahs_refused(p, (const uint8_t[16]){ 0, 5, ISCSI_AHS_BIDI_READ, 0, 1, 2, 3, 4, 0, 5, ISCSI_AHS_BIDI_READ },
+                16);
     peer_logout(p);
 }
 
@@ -294,8 +299,9 @@ static void test_an_ahs_on_other_pdus_is_a_protocol_error(void **state)
 {
     struct peer_end *p = ready("");
     struct iscsi_pdu w = { .itt = 77 };
-    struct iscsi_pdu pdus[] = { nop_pdu(p, 0), tmf_pdu(p, ISCSI_TMF_ABORT_TASK_SET), text_pdu(p, ISCSI_TAG_RESERVED, 0, false),
-                                logout_pdu(p, 0), data_out_pdu(&w, 1, 0, 0, 0, true) };
+    struct iscsi_pdu pdus[] = { nop_pdu(p, 0), tmf_pdu(p, ISCSI_TMF_ABORT_TASK_SET),
+                                text_pdu(p, ISCSI_TAG_RESERVED, 0, false), logout_pdu(p, 0),
+                                data_out_pdu(&w, 1, 0, 0, 0, true) };
 
     (void)state;
     for (size_t i = 0; i < ARRAY_SIZE(pdus); i++) {
@@ -367,8 +373,11 @@ static void test_a_segment_of_sixteen_mebibytes_is_skipped(void **state)
 static void test_data_on_pdus_that_have_none_are_rejected_and_skipped(void **state)
 {
     struct peer_end *p = ready("");
-    struct iscsi_pdu pdus[] = { tmf_pdu(p, ISCSI_TMF_ABORT_TASK_SET), logout_pdu(p, 0),
-                                { .opcode = ISCSI_OP_SNACK, .final = true, .itt = 3, .ttt = ISCSI_TAG_RESERVED } };
+    struct iscsi_pdu pdus[] = {
+        tmf_pdu(p, ISCSI_TMF_ABORT_TASK_SET),
+        logout_pdu(p, 0),
+        { .opcode = ISCSI_OP_SNACK, .final = true, .itt = 3, .ttt = ISCSI_TAG_RESERVED }
+    };
 
     (void)state;
     for (size_t i = 0; i < ARRAY_SIZE(pdus); i++) {

@@ -15,8 +15,9 @@ static struct bed bed;
 
 static void chap_set(const char *direction, const char *user, const char *secret)
 {
-    bed_do(&bed, "chap.set", json_pack("{s:s, s:s, s:s, s:s}", "iqn", T_IQN, "direction", direction, "user", user,
-                                       "secret", secret));
+    bed_do(&bed, "chap.set",
+           json_pack("{s:s, s:s, s:s, s:s}", "iqn", T_IQN, "direction", direction, "user", user, "secret",
+                     secret));
 }
 
 static void chap_clear(const char *direction)
@@ -186,7 +187,9 @@ static void test_the_first_known_digest_is_chosen(void **state)
 
 static void test_lists_without_a_known_digest_fail(void **state)
 {
-    static const char *const lists[] = { "", "0", "4", "9", "5x", "MD5", "-5", "5;7", ",", "0x", "5,,7", "5,abc" };
+    static const char *const lists[] = {
+        "", "0", "4", "9", "5x", "MD5", "-5", "5;7", ",", "0x", "5,,7", "5,abc"
+    };
     char text[300];
 
     (void)state;
@@ -209,8 +212,9 @@ static void test_a_digest_that_is_not_allowed_is_no_downgrade(void **state)
 
     (void)state;
     chap_clear("in");
-    bed_do(&bed, "chap.set", json_pack("{s:s, s:s, s:s, s:s, s:[s]}", "iqn", T_IQN, "direction", "in", "user", USER,
-                                       "secret", SECRET, "algs", "SHA256"));
+    bed_do(&bed, "chap.set",
+           json_pack("{s:s, s:s, s:s, s:s, s:[s]}", "iqn", T_IQN, "direction", "in", "user", USER, "secret",
+                     SECRET, "algs", "SHA256"));
     fails(chap_open(), "CHAP_A=5");
     fails(chap_open(), "CHAP_A=5,6");
     {
@@ -353,7 +357,8 @@ static void test_a_user_whose_name_looks_like_hex_is_taken_by_the_letter(void **
     p = chap_challenged("7", &c);
     snprintf(text, sizeof(text), "CHAP_N=abc\nCHAP_R=%s", proof_hex(&c, "the secret of 0x"));
     fails(p, text);
-    bed_do(&bed, "chap.clear", json_pack("{s:s, s:s, s:s}", "iqn", T_IQN, "direction", "in", "user", "0x616263"));
+    bed_do(&bed, "chap.clear",
+           json_pack("{s:s, s:s, s:s}", "iqn", T_IQN, "direction", "in", "user", "0x616263"));
 }
 
 static void test_user_names_are_bounded(void **state)
@@ -420,8 +425,9 @@ static void test_the_target_proves_itself_when_asked(void **state)
 /* LIO read 256 as 0. */
 static void test_identifiers_that_are_no_byte_fail(void **state)
 {
-    static const char *const bad[] = { "", "256", "257", "65536", "4294967296", "18446744073709551616", "-1", "x",
-                                       "0x", "0x100", "1.0", " 1", "1,2" };
+    static const char *const bad[] = { "",   "256", "257", "65536", "4294967296", "18446744073709551616",
+                                       "-1", "x",   "0x",  "0x100", "1.0",        " 1",
+                                       "1,2" };
     struct peer_end *p;
 
     (void)state;
@@ -434,7 +440,9 @@ static void test_identifiers_that_are_no_byte_fail(void **state)
 
 static void test_challenges_that_are_none_fail(void **state)
 {
-    static const char *const bad[] = { "", "0x", "0b", "0x1", "0xabc", "0xzz", "deadbeef", "1", "0b=", "0b===="};
+    static const char *const bad[] = {
+        "", "0x", "0b", "0x1", "0xabc", "0xzz", "deadbeef", "1", "0b=", "0b===="
+    };
     struct peer_end *p;
 
     (void)state;
@@ -494,7 +502,8 @@ static void test_the_targets_own_challenge_is_not_answered(void **state)
 
     (void)state;
     iscsi_text_hex(c.bytes, c.len, hex);
-    snprintf(text, sizeof(text), "CHAP_N=" USER "\nCHAP_R=%s\nCHAP_I=%u\nCHAP_C=%s", proof_hex(&c, SECRET), c.id, hex);
+    snprintf(text, sizeof(text), "CHAP_N=" USER "\nCHAP_R=%s\nCHAP_I=%u\nCHAP_C=%s", proof_hex(&c, SECRET),
+             c.id, hex);
     fails(p, text);
 }
 
@@ -638,9 +647,14 @@ static void test_ways_around_the_proof_are_refused(void **state)
         unsigned csg, nsg;
         const char *keys;
     } rows[] = {
-        { 0, 1, LOGIN_NAMES }, { 0, 3, LOGIN_NAMES }, { 1, 3, LOGIN_NAMES }, { 0, 1, LOGIN_NAMES "\nAuthMethod=None" },
-        { 0, 3, LOGIN_NAMES "\nAuthMethod=None" }, { 0, 1, LOGIN_NAMES "\nAuthMethod=SRP,KRB5,None" },
-        { 0, 1, LOGIN_NAMES "\nAuthMethod=chap" }, { 0, 1, LOGIN_NAMES "\nAuthMethod=" },
+        { 0, 1, LOGIN_NAMES },
+        { 0, 3, LOGIN_NAMES },
+        { 1, 3, LOGIN_NAMES },
+        { 0, 1, LOGIN_NAMES "\nAuthMethod=None" },
+        { 0, 3, LOGIN_NAMES "\nAuthMethod=None" },
+        { 0, 1, LOGIN_NAMES "\nAuthMethod=SRP,KRB5,None" },
+        { 0, 1, LOGIN_NAMES "\nAuthMethod=chap" },
+        { 0, 1, LOGIN_NAMES "\nAuthMethod=" },
     };
 
     (void)state;
@@ -708,8 +722,9 @@ static void test_a_secret_of_one_initiator_is_not_anothers(void **state)
     char text[300];
 
     (void)state;
-    bed_do(&bed, "chap.set", json_pack("{s:s, s:s, s:s, s:s, s:s}", "iqn", T_IQN, "direction", "in", "user", "bob",
-                                       "secret", "a secret of his", "initiator", "iqn.2026-01.test:bob"));
+    bed_do(&bed, "chap.set",
+           json_pack("{s:s, s:s, s:s, s:s, s:s}", "iqn", T_IQN, "direction", "in", "user", "bob", "secret",
+                     "a secret of his", "initiator", "iqn.2026-01.test:bob"));
     p = chap_challenged("7", &c);           /* as I_IQN */
     snprintf(text, sizeof(text), "CHAP_N=bob\nCHAP_R=%s", proof_hex(&c, "a secret of his"));
     fails(p, text);
@@ -720,8 +735,10 @@ static void test_a_secret_of_one_initiator_is_not_anothers(void **state)
 
 static void chap_refused(const char *direction, const char *secret, const char *words)
 {
-    bed_refused(&bed, "chap.set", json_pack("{s:s, s:s, s:s, s:s}", "iqn", T_IQN, "direction", direction, "user", "carol",
-                                            "secret", secret), words);
+    bed_refused(&bed, "chap.set",
+                json_pack("{s:s, s:s, s:s, s:s}", "iqn", T_IQN, "direction", direction, "user", "carol",
+                          "secret", secret),
+                words);
 }
 
 /* 12.1.3.1: 96 bits at least, and never the same both ways. */

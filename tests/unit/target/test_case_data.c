@@ -36,7 +36,8 @@ static struct peer_end *ready(const char *keys)
     return peer_ready(&bed, 1, keys);
 }
 
-static struct iscsi_pdu write_pdu(struct peer_end *p, uint32_t lba, uint16_t blocks, uint32_t immediate, bool final)
+static struct iscsi_pdu write_pdu(struct peer_end *p, uint32_t lba, uint16_t blocks, uint32_t immediate,
+                                  bool final)
 {
     uint8_t cdb[16];
     struct iscsi_pdu pdu;
@@ -82,12 +83,14 @@ static void bad_data_out(const struct bad_out *rows, size_t nr, unsigned asc)
 
         zero(p, 0, 16);
         write = hanging_write(p, 0);
-        out = data_out_pdu(&write, p->rsp.ttt + rows[i].ttt_off, rows[i].sn, rows[i].off, rows[i].len, rows[i].final);
+        out = data_out_pdu(&write, p->rsp.ttt + rows[i].ttt_off, rows[i].sn, rows[i].off, rows[i].len,
+                           rows[i].final);
         peer_send(p, &out, data);
         if (!peer_recv_ms(p, PEER_MS))
             fail_msg("%s: no answer", rows[i].what);
         if (p->rsp.opcode != ISCSI_OP_SCSI_RESP || p->rsp.resp.status != SCSI_CHECK_CONDITION)
-            fail_msg("%s: %s with status %u", rows[i].what, iscsi_opcode_name(p->rsp.opcode), p->rsp.resp.status);
+            fail_msg("%s: %s with status %u", rows[i].what, iscsi_opcode_name(p->rsp.opcode),
+                     p->rsp.resp.status);
         assert_int_equal(p->data[2 + 2] & 0xf, SCSI_ABORTED_COMMAND);
         assert_int_equal(p->data[2 + 12] << 8 | p->data[2 + 13], asc);
         untouched(p, 0, 16);
@@ -161,7 +164,8 @@ static void test_more_data_than_solicited_end_the_write(void **state)
 static void test_an_offset_that_wraps_is_rejected(void **state)
 {
     struct peer_end *p = ready("ImmediateData=No");
-    struct iscsi_pdu write = hanging_write(p, 0), out = data_out_pdu(&write, p->rsp.ttt, 0, 0xffffff00, 512, false);
+    struct iscsi_pdu write = hanging_write(p, 0),
+                     out = data_out_pdu(&write, p->rsp.ttt, 0, 0xffffff00, 512, false);
 
     (void)state;
     peer_send(p, &out, data);
@@ -387,7 +391,8 @@ static void test_an_empty_last_data_out_ends_the_burst(void **state)
 /* MaxBurstLength bounds each, MaxOutstandingR2T their number, R2TSN and offset go on without a gap. */
 static void test_r2ts_keep_to_what_was_agreed_on(void **state)
 {
-    struct peer_end *p = ready("ImmediateData=No\nMaxBurstLength=8192\nFirstBurstLength=8192\nMaxOutstandingR2T=3");
+    struct peer_end *p =
+        ready("ImmediateData=No\nMaxBurstLength=8192\nFirstBurstLength=8192\nMaxOutstandingR2T=3");
     struct iscsi_pdu write = write_pdu(p, 0, 2048, 0, true), r2t[3], out;
     uint32_t sn = 0, asked = 0, sent = 0;
     unsigned waiting = 0, first = 0;
@@ -417,7 +422,8 @@ static void test_r2ts_keep_to_what_was_agreed_on(void **state)
 /* One at a time unless more were agreed on. */
 static void test_one_r2t_is_out_at_a_time_by_default(void **state)
 {
-    struct peer_end *p = ready("ImmediateData=No\nMaxBurstLength=8192\nFirstBurstLength=8192\nMaxOutstandingR2T=1");
+    struct peer_end *p =
+        ready("ImmediateData=No\nMaxBurstLength=8192\nFirstBurstLength=8192\nMaxOutstandingR2T=1");
     struct iscsi_pdu write = write_pdu(p, 0, 64, 0, true);
 
     (void)state;
@@ -438,7 +444,8 @@ static void test_one_r2t_is_out_at_a_time_by_default(void **state)
 /* DataSequenceInOrder: the second R2T is not answered before the first. */
 static void test_r2ts_answered_out_of_order_end_the_write(void **state)
 {
-    struct peer_end *p = ready("ImmediateData=No\nMaxBurstLength=8192\nFirstBurstLength=8192\nMaxOutstandingR2T=2");
+    struct peer_end *p =
+        ready("ImmediateData=No\nMaxBurstLength=8192\nFirstBurstLength=8192\nMaxOutstandingR2T=2");
     struct iscsi_pdu write = write_pdu(p, 0, 64, 0, true), out;
 
     (void)state;

@@ -269,9 +269,20 @@ static void test_names_in_capitals_are_the_same_names(void **state)
 static void test_names_that_are_none_are_refused(void **state)
 {
     static const char *const bad[] = {
-        "", "iqn", "iqn.", "iqn.2026-13.test:x", "iqn.2026-1.test:x", "eui.123", "eui.0123456789abcdeg", "naa.1",
-        "iqn.2026-01.test:a b", "iqn.2026-01.test:\xc3\xa9", "iqn.2026-01.test:a/b", "../../etc/passwd",
-        "iqn.2026-01.test:%n%n", "host",
+        "",
+        "iqn",
+        "iqn.",
+        "iqn.2026-13.test:x",
+        "iqn.2026-1.test:x",
+        "eui.123",
+        "eui.0123456789abcdeg",
+        "naa.1",
+        "iqn.2026-01.test:a b",
+        "iqn.2026-01.test:\xc3\xa9",
+        "iqn.2026-01.test:a/b",
+        "../../etc/passwd",
+        "iqn.2026-01.test:%n%n",
+        "host",
     };
 
     (void)state;
@@ -329,7 +340,8 @@ static void test_a_key_negotiated_twice_is_refused(void **state)
 
 static void test_max_recv_data_segment_length_may_be_declared_again(void **state)
 {
-    struct peer_end *p = login_with("MaxRecvDataSegmentLength=1024\nMaxRecvDataSegmentLength=512", ISCSI_LOGIN_OK);
+    struct peer_end *p =
+        login_with("MaxRecvDataSegmentLength=1024\nMaxRecvDataSegmentLength=512", ISCSI_LOGIN_OK);
     uint8_t cdb[16];
     struct iscsi_pdu pdu;
 
@@ -392,12 +404,29 @@ static void test_the_words_of_refusal_are_no_offers(void **state)
 static void test_numbers_are_read_as_the_rfc_writes_them(void **state)
 {
     static const char *const rows[][2] = {
-        { "1024", "1024" }, { "0x400", "1024" }, { "0X400", "1024" }, { "0x0400", "1024" },
-        { "16777215", NULL }, { "0xffffff", NULL },     /* the target's own limit is below */
-        { "", "Reject" }, { "-1", "Reject" }, { "+1024", "Reject" }, { " 1024", "Reject" }, { "1024 ", "Reject" },
-        { "01024", "Reject" }, { "1024.0", "Reject" }, { "1k", "Reject" }, { "0x", "Reject" }, { "0xg", "Reject" },
-        { "511", "Reject" }, { "16777216", "Reject" }, { "4294967808", "Reject" }, { "0b1024", "Reject" },
-        { "18446744073709552128", "Reject" }, { "0x10000000000000400", "Reject" }, { "None", "Reject" },
+        { "1024", "1024" },
+        { "0x400", "1024" },
+        { "0X400", "1024" },
+        { "0x0400", "1024" },
+        { "16777215", NULL },
+        { "0xffffff", NULL }, /* the target's own limit is below */
+        { "", "Reject" },
+        { "-1", "Reject" },
+        { "+1024", "Reject" },
+        { " 1024", "Reject" },
+        { "1024 ", "Reject" },
+        { "01024", "Reject" },
+        { "1024.0", "Reject" },
+        { "1k", "Reject" },
+        { "0x", "Reject" },
+        { "0xg", "Reject" },
+        { "511", "Reject" },
+        { "16777216", "Reject" },
+        { "4294967808", "Reject" },
+        { "0b1024", "Reject" },
+        { "18446744073709552128", "Reject" },
+        { "0x10000000000000400", "Reject" },
+        { "None", "Reject" },
         { "99999999999999999999999999999999999999999", "Reject" },
     };
     char pair[128];
@@ -411,7 +440,8 @@ static void test_numbers_are_read_as_the_rfc_writes_them(void **state)
 
 static void test_booleans_are_yes_and_no(void **state)
 {
-    static const char *const keys[] = { "InitialR2T", "ImmediateData", "DataPDUInOrder", "DataSequenceInOrder" };
+    static const char *const keys[] = { "InitialR2T", "ImmediateData", "DataPDUInOrder",
+                                        "DataSequenceInOrder" };
     static const char *const bad[] = { "yes", "YES", "no", "1", "0", "true", "", "Yes,No", "Yes " };
     char pair[64];
 
@@ -616,7 +646,8 @@ static void test_keys_of_data_are_irrelevant_to_discovery(void **state)
     for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
         struct peer_end *p = peer_open(&bed);
 
-        snprintf(text, sizeof(text), "InitiatorName=" I_IQN "\nSessionType=Discovery\n%s=%s", rows[i][0], rows[i][1]);
+        snprintf(text, sizeof(text), "InitiatorName=" I_IQN "\nSessionType=Discovery\n%s=%s", rows[i][0],
+                 rows[i][1]);
         assert_int_equal(login_step(p, 1, 3, true, text), ISCSI_LOGIN_OK);
         expect_answer(p, rows[i][0], rows[i][2]);
         peer_logout(p);
@@ -629,7 +660,8 @@ static void test_operational_keys_in_the_security_stage_are_answered(void **stat
     struct peer_end *p = peer_open(&bed);
 
     (void)state;
-    assert_int_equal(login_step(p, 0, 1, true, LOGIN_NAMES "\nAuthMethod=None\nHeaderDigest=None"), ISCSI_LOGIN_OK);
+    assert_int_equal(login_step(p, 0, 1, true, LOGIN_NAMES "\nAuthMethod=None\nHeaderDigest=None"),
+                     ISCSI_LOGIN_OK);
     expect_answer(p, "HeaderDigest", "None");
     expect_answer(p, "AuthMethod", "None");
     assert_int_equal(login_step(p, 1, 3, true, "MaxBurstLength=512"), ISCSI_LOGIN_OK);

@@ -91,7 +91,8 @@ static uint32_t finish(struct peer_end *p)
     for (;;) {
         assert_true(peer_recv_ms(p, PEER_MS));
         if (p->rsp.opcode == ISCSI_OP_R2T) {
-            struct iscsi_pdu out = data_out_pdu(&p->rsp, p->rsp.ttt, 0, p->rsp.r2t.offset, p->rsp.r2t.length, true);
+            struct iscsi_pdu out =
+                data_out_pdu(&p->rsp, p->rsp.ttt, 0, p->rsp.r2t.offset, p->rsp.r2t.length, true);
 
             peer_send(p, &out, data + out.data_out.offset);
             continue;
@@ -112,8 +113,8 @@ static void refused_with(struct peer_end *p, const uint8_t cdb[static 16], unsig
     finish(p);
     if (p->rsp.resp.status != SCSI_CHECK_CONDITION ||
         (unsigned)(p->data[2 + 12] << 8 | p->data[2 + 13]) != asc)
-        fail_msg("CDB %02x: status %02x, sense %02x%02x, not %04x", cdb[0], p->rsp.resp.status, p->data[14], p->data[15],
-                 asc);
+        fail_msg("CDB %02x: status %02x, sense %02x%02x, not %04x", cdb[0], p->rsp.resp.status, p->data[14],
+                 p->data[15], asc);
 }
 
 static const uint8_t *cdb_rw16(uint8_t cdb[static 16], uint8_t op, uint64_t lba, uint32_t blocks)
@@ -175,7 +176,8 @@ static void test_control_bits_that_mean_nothing_are_refused(void **state)
 
 static void test_every_task_attribute_is_answered(void **state)
 {
-    static const uint8_t attrs[] = { ISCSI_ATTR_UNTAGGED, ISCSI_ATTR_SIMPLE, ISCSI_ATTR_ORDERED, ISCSI_ATTR_HEAD };
+    static const uint8_t attrs[] = { ISCSI_ATTR_UNTAGGED, ISCSI_ATTR_SIMPLE, ISCSI_ATTR_ORDERED,
+                                     ISCSI_ATTR_HEAD };
     struct peer_end *p = ready("");
     struct iscsi_pdu pdu;
 
@@ -272,8 +274,10 @@ static void test_lengths_past_the_transfer_limit_are_refused(void **state)
     (void)state;
     refused_with(p, cdb_rw16(cdb, 0x88, 0, 0xffffffff), R, 0xffffffff, 0, 0x2100);
     refused_with(p, cdb_rw16(cdb, 0x8a, 0, 0xffffffff), W, 0xffffffff, 0, 0x2100);
-    refused_with(p, cdb_rw16(cdb, 0x88, 0, LUN_TRANSFER_MAX / T_BLOCK + 1), R, LUN_TRANSFER_MAX + T_BLOCK, 0, 0x2400);
-    refused_with(p, cdb_rw16(cdb, 0x8a, 0, LUN_TRANSFER_MAX / T_BLOCK + 1), W, LUN_TRANSFER_MAX + T_BLOCK, 0, 0x2400);
+    refused_with(p, cdb_rw16(cdb, 0x88, 0, LUN_TRANSFER_MAX / T_BLOCK + 1), R, LUN_TRANSFER_MAX + T_BLOCK, 0,
+                 0x2400);
+    refused_with(p, cdb_rw16(cdb, 0x8a, 0, LUN_TRANSFER_MAX / T_BLOCK + 1), W, LUN_TRANSFER_MAX + T_BLOCK, 0,
+                 0x2400);
     peer_serves(p);
     peer_logout(p);
 }
@@ -507,8 +511,8 @@ static void test_both_directions_at_once_harm_nobody(void **state)
 
 static void test_a_lun_that_is_not_there_answers_three_commands(void **state)
 {
-    const uint64_t luns[] = { scsi_lun_encode(1), scsi_lun_encode(255), scsi_lun_encode(16383), 0xffffffffffffffffull,
-                              0x8000000000000000ull, 1 };
+    const uint64_t luns[] = { scsi_lun_encode(1),    scsi_lun_encode(255),  scsi_lun_encode(16383),
+                              0xffffffffffffffffull, 0x8000000000000000ull, 1 };
     struct peer_end *p = ready("");
 
     (void)state;

@@ -190,8 +190,9 @@ static void test_data_while_an_answer_is_told_end_the_exchange(void **state)
         snprintf(iqn, sizeof(iqn), "iqn.2026-01.test:many-%u", i);
         bed_do(&bed, "target.create", json_pack("{s:s}", "iqn", iqn));
     }
-    assert_int_equal(login_step(p, 1, 3, true, "InitiatorName=" I_IQN
-                                               "\nSessionType=Discovery\nMaxRecvDataSegmentLength=512"), ISCSI_LOGIN_OK);
+    assert_int_equal(login_step(p, 1, 3, true,
+                                "InitiatorName=" I_IQN "\nSessionType=Discovery\nMaxRecvDataSegmentLength=512"),
+                     ISCSI_LOGIN_OK);
     text_send(p, ISCSI_TAG_RESERVED, "SendTargets=All", true, false);
     peer_expect(p, ISCSI_OP_TEXT_RESP);
     assert_true(p->rsp.text.cont);
@@ -261,9 +262,11 @@ static void test_text_that_is_none_is_rejected(void **state)
 static void test_keys_of_the_login_are_rejected_after_it(void **state)
 {
     static const char *const keys[] = {
-        "InitiatorName", "TargetName", "SessionType", "AuthMethod", "HeaderDigest", "DataDigest", "MaxConnections",
-        "InitialR2T", "ImmediateData", "MaxBurstLength", "FirstBurstLength", "DefaultTime2Wait", "DefaultTime2Retain",
-        "MaxOutstandingR2T", "DataPDUInOrder", "DataSequenceInOrder", "ErrorRecoveryLevel",
+        "InitiatorName",      "TargetName",        "SessionType",      "AuthMethod",
+        "HeaderDigest",       "DataDigest",        "MaxConnections",   "InitialR2T",
+        "ImmediateData",      "MaxBurstLength",    "FirstBurstLength", "DefaultTime2Wait",
+        "DefaultTime2Retain", "MaxOutstandingR2T", "DataPDUInOrder",   "DataSequenceInOrder",
+        "ErrorRecoveryLevel",
     };
     struct peer_end *p = ready("");
     char pair[64];

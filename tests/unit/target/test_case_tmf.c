@@ -54,7 +54,8 @@ static void test_abort_of_a_task_that_never_was_says_so(void **state)
 
     (void)state;
     for (size_t i = 0; i < ARRAY_SIZE(tags); i++) {
-        assert_int_equal(peer_tmf(p, ISCSI_TMF_ABORT_TASK, tags[i] ^ 0x100000, p->cmd_sn - 500, 0), ISCSI_TMF_NO_TASK);
+        assert_int_equal(peer_tmf(p, ISCSI_TMF_ABORT_TASK, tags[i] ^ 0x100000, p->cmd_sn - 500, 0),
+                         ISCSI_TMF_NO_TASK);
         assert_int_equal(peer_tmf(p, ISCSI_TMF_ABORT_TASK, tags[i] ^ 0x100000, p->rsp.max_cmd_sn + 500, 0),
                          ISCSI_TMF_NO_TASK);
     }
@@ -108,7 +109,8 @@ static void test_abort_on_another_lun_does_not_find_the_task(void **state)
     struct iscsi_pdu write = hanging_write(p, 0), out = data_out_pdu(&write, p->rsp.ttt, 0, 0, 8192, true);
 
     (void)state;
-    assert_int_equal(peer_tmf(p, ISCSI_TMF_ABORT_TASK, write.itt, write.cmd_sn, scsi_lun_encode(3)), ISCSI_TMF_NO_TASK);
+    assert_int_equal(peer_tmf(p, ISCSI_TMF_ABORT_TASK, write.itt, write.cmd_sn, scsi_lun_encode(3)),
+                     ISCSI_TMF_NO_TASK);
     peer_send(p, &out, data);
     expect_status(p, SCSI_GOOD);
     peer_logout(p);
@@ -196,7 +198,8 @@ static void test_a_storm_of_resets_from_two_sessions_ends(void **state)
     (void)state;
     for (unsigned i = 0; i < NR; i++) {
         for (unsigned k = 0; k < 2; k++) {
-            struct iscsi_pdu reset = tmf_pdu(p[k], i % 3 ? ISCSI_TMF_LUN_RESET : ISCSI_TMF_TARGET_WARM_RESET), write;
+            struct iscsi_pdu reset = tmf_pdu(p[k], i % 3 ? ISCSI_TMF_LUN_RESET : ISCSI_TMF_TARGET_WARM_RESET),
+                             write;
             uint8_t cdb[16];
 
             cdb_rw10(cdb, true, i, 16);
@@ -213,7 +216,8 @@ static void test_a_storm_of_resets_from_two_sessions_ends(void **state)
         }
     }
     for (unsigned k = 0; k < 2; k++) {      /* what is left of the writes: aborted, or to be aborted */
-        assert_int_equal(peer_tmf(p[k], ISCSI_TMF_ABORT_TASK_SET, ISCSI_TAG_RESERVED, 0, 0), ISCSI_TMF_COMPLETE);
+        assert_int_equal(peer_tmf(p[k], ISCSI_TMF_ABORT_TASK_SET, ISCSI_TAG_RESERVED, 0, 0),
+                         ISCSI_TMF_COMPLETE);
         peer_settle(p[k]);
     }
     peer_logout(p[1]);
@@ -241,7 +245,8 @@ static void test_a_session_that_ends_in_the_middle_of_its_reset_leaves_nothing(v
 /* A command to LUN 1 waits for its CmdSN while LUN 0 is reset: it is not LUN 0's. */
 static void test_functions_of_one_unit_leave_what_waits_for_another(void **state)
 {
-    static const unsigned functions[] = { ISCSI_TMF_ABORT_TASK_SET, ISCSI_TMF_CLEAR_TASK_SET, ISCSI_TMF_LUN_RESET };
+    static const unsigned functions[] = { ISCSI_TMF_ABORT_TASK_SET, ISCSI_TMF_CLEAR_TASK_SET,
+                                          ISCSI_TMF_LUN_RESET };
 
     (void)state;
     bed_ram(&bed, T_IQN, 1, 1);
@@ -299,7 +304,8 @@ static void test_functions_without_a_meaning_are_not_supported(void **state)
 
     (void)state;
     for (unsigned f = 0; f < 128; f++) {
-        const bool known = f >= ISCSI_TMF_ABORT_TASK && f <= ISCSI_TMF_TASK_REASSIGN && f != ISCSI_TMF_CLEAR_ACA;
+        const bool known =
+            f >= ISCSI_TMF_ABORT_TASK && f <= ISCSI_TMF_TASK_REASSIGN && f != ISCSI_TMF_CLEAR_ACA;
 
         if (!known)
             assert_int_equal(peer_tmf(p, f, ISCSI_TAG_RESERVED, 0, 0), ISCSI_TMF_NOT_SUPPORTED);
@@ -322,7 +328,8 @@ static void test_tasks_are_not_reassigned(void **state)
 
 static void test_functions_on_a_unit_that_is_not_there_say_so(void **state)
 {
-    static const unsigned functions[] = { ISCSI_TMF_ABORT_TASK_SET, ISCSI_TMF_CLEAR_TASK_SET, ISCSI_TMF_LUN_RESET };
+    static const unsigned functions[] = { ISCSI_TMF_ABORT_TASK_SET, ISCSI_TMF_CLEAR_TASK_SET,
+                                          ISCSI_TMF_LUN_RESET };
     const uint64_t luns[] = { scsi_lun_encode(1), scsi_lun_encode(16383), ~0ull, 0xc101000000000000ull, 1 };
     struct peer_end *p = ready("");
 

@@ -21,7 +21,8 @@ static inline struct peer_end *peer_discovery(struct bed *b)
 {
     struct peer_end *p = peer_open(b);
 
-    assert_int_equal(login_step(p, 1, 3, true, "InitiatorName=" I_IQN "\nSessionType=Discovery"), ISCSI_LOGIN_OK);
+    assert_int_equal(login_step(p, 1, 3, true, "InitiatorName=" I_IQN "\nSessionType=Discovery"),
+                     ISCSI_LOGIN_OK);
     return p;
 }
 
@@ -100,8 +101,8 @@ static inline struct iscsi_pdu logout_pdu(struct peer_end *p, unsigned reason)
                                .cmd_sn = p->cmd_sn, .logout = { .reason = (uint8_t)reason, .cid = p->cid } };
 }
 
-static inline struct iscsi_pdu data_out_pdu(const struct iscsi_pdu *write, uint32_t ttt, uint32_t sn, uint32_t off,
-                                            uint32_t len, bool final)
+static inline struct iscsi_pdu data_out_pdu(const struct iscsi_pdu *write, uint32_t ttt, uint32_t sn,
+                                            uint32_t off, uint32_t len, bool final)
 {
     return (struct iscsi_pdu){ .opcode = ISCSI_OP_DATA_OUT, .final = final, .itt = write->itt, .ttt = ttt,
                                .lun = write->lun, .data_len = len,
@@ -201,7 +202,8 @@ static inline int feed_r2ts(struct peer_end *p, const uint8_t *data, uint32_t se
         assert_int_equal(p->rsp.opcode, ISCSI_OP_R2T);
         while (done < p->rsp.r2t.length) {
             const uint32_t left = p->rsp.r2t.length - done, n = left < segment ? left : segment;
-            struct iscsi_pdu out = data_out_pdu(&p->rsp, p->rsp.ttt, sn++, p->rsp.r2t.offset + done, n, n == left);
+            struct iscsi_pdu out =
+                data_out_pdu(&p->rsp, p->rsp.ttt, sn++, p->rsp.r2t.offset + done, n, n == left);
 
             peer_send(p, &out, data + out.data_out.offset);
             done += n;
@@ -210,7 +212,8 @@ static inline int feed_r2ts(struct peer_end *p, const uint8_t *data, uint32_t se
 }
 
 /* An immediate task management request. Return: the response. */
-static inline int peer_tmf(struct peer_end *p, unsigned function, uint32_t ref_itt, uint32_t ref_sn, uint64_t lun)
+static inline int peer_tmf(struct peer_end *p, unsigned function, uint32_t ref_itt, uint32_t ref_sn,
+                           uint64_t lun)
 {
     struct iscsi_pdu pdu = tmf_pdu(p, function);
 

@@ -377,7 +377,8 @@ static bool peer_recv_ms(struct peer_end *p, int ms)
     assert_int_equal(iscsi_pdu_decode(&p->rsp, bhs, ISCSI_FROM_TARGET), ISCSI_REJECT_NONE);
     assert_true(peer_read(p, ahs, iscsi_bhs_ahs_len(bhs), PEER_MS));
     if (p->header_digest)
-        peer_digest(p, iscsi_crc_feed(iscsi_crc_feed(ISCSI_CRC_INIT, bhs, sizeof(bhs)), ahs, iscsi_bhs_ahs_len(bhs)));
+        peer_digest(
+            p, iscsi_crc_feed(iscsi_crc_feed(ISCSI_CRC_INIT, bhs, sizeof(bhs)), ahs, iscsi_bhs_ahs_len(bhs)));
     p->data_len = iscsi_bhs_data_len(bhs);
     assert_true(p->data_len <= sizeof(p->data) - 4);
     assert_true(peer_read(p, p->data, iscsi_padded(p->data_len), PEER_MS));
