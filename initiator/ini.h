@@ -21,6 +21,8 @@
 
 /* ---- settings, by the names of open-iscsi's node records ------------------------------------------------ */
 
+/* DefaultTime2Wait: 0, where open-iscsi has 2: what holds is the longer of both sides' wishes, so a target that needs
+ * the time gets it, and no other makes a disk wait. */
 /* One row a setting: key of node record and iscsid.conf, field, kind, default, min, max. Kinds: NUM, BOOL
  * (Yes, No), DIGEST (lists of None and CRC32C). Times in seconds. */
 #define INI_SETTINGS(X)                                                                                       \
@@ -37,7 +39,7 @@
     X("node.session.iscsi.ImmediateData",            immediate_data,        BOOL,     1,  0, 1)               \
     X("node.session.iscsi.FirstBurstLength",         first_burst_max,       NUM, 262144, 512, 16777215)       \
     X("node.session.iscsi.MaxBurstLength",           burst_max,             NUM, 16776192, 512, 16777215)     \
-    X("node.session.iscsi.DefaultTime2Wait",         time2wait_s,           NUM,      2,  0, 3600)            \
+    X("node.session.iscsi.DefaultTime2Wait",         time2wait_s,           NUM,      0,  0, 3600)            \
     X("node.session.iscsi.DefaultTime2Retain",       time2retain_s,         NUM,      0,  0, 3600)            \
     X("node.session.iscsi.MaxOutstandingR2T",        r2t_max,               NUM,      1,  1, 65535)           \
     X("node.conn[0].timeo.login_timeout",            login_timeout_s,       NUM,     15,  1, 3600)            \

@@ -149,6 +149,8 @@ static void logout_response(struct ini_sess *s, const struct iscsi_pdu *pdu, con
         s->logged_out = pdu->logout.response == ISCSI_LOGOUT_OK && !s->ghosts && !s->flight_nr;
         ini_conn_end(s);
     } else {
+        if (pdu->logout.response == ISCSI_LOGOUT_OK)
+            s->wait_ns = 0;                 /* nothing is left to wait for */
         ini_conn_lost(s, 0, "the target asked for a new login");
     }
 }
@@ -674,7 +676,8 @@ void ini_logged_in(struct ini_sess *s)
     s->conn = CONN_FULL;
     s->home = s->moved;
     s->attempting = false;
-    s->wait_ns = 0;
+    /* 7.5: how long the target is to be left alone when the connection breaks. A drop it announces says it anew. */
+    s->wait_ns = s->params.time2wait_s * RT_S;
     s->rejects = 0;
     s->shut_ns = 0;
     ini_sess_step(s, EV_LOGGED_IN);

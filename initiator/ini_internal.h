@@ -159,7 +159,7 @@ struct ini_sess {
     unsigned vain;                          /* ones in a row that succeeded and led to nothing */
     uint64_t up_ns;                         /* when the last of those did */
     bool useful;                            /* since then a command that is no probe was answered */
-    uint64_t wait_ns; /* before the next attempt at least: Time2Wait as the target asked */
+    uint64_t wait_ns;                       /* before the next attempt at least: Time2Wait */
     bool again;                             /* the next attempt is not a retry: redirect, other CHAP list */
     bool ever_up;
     bool hopeless;                          /* the refusal is one that a retry does not change */

@@ -71,7 +71,7 @@ static inline void scene_end(struct scene *x)
 #define CASE_KEYS(digest, r2t, immediate, data_max, burst, first_burst)                                       \
     "HeaderDigest=" digest "\0DataDigest=" digest "\0InitialR2T=" r2t "\0ImmediateData=" immediate            \
     "\0MaxRecvDataSegmentLength=" data_max "\0MaxBurstLength=" burst "\0FirstBurstLength=" first_burst        \
-    "\0MaxConnections=1\0DefaultTime2Wait=2\0DefaultTime2Retain=0\0MaxOutstandingR2T=1\0"                     \
+    "\0MaxConnections=1\0DefaultTime2Wait=0\0DefaultTime2Retain=0\0MaxOutstandingR2T=1\0"                     \
     "DataPDUInOrder=Yes\0DataSequenceInOrder=Yes\0ErrorRecoveryLevel=0"
 #define LOGIN_WITH(c, keys) (fake_login_first(c) && fake_login_rest(c, keys, sizeof(keys)))
 

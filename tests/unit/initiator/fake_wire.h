@@ -361,7 +361,7 @@ static inline bool fake_login_rest(struct fake_conn *c, const char *keys, uint32
 static const char fake_keys[] =
     "HeaderDigest=None\0DataDigest=None\0InitialR2T=No\0ImmediateData=Yes\0"
     "MaxRecvDataSegmentLength=1048576\0MaxBurstLength=1048576\0FirstBurstLength=262144\0"
-    "MaxConnections=1\0DefaultTime2Wait=2\0DefaultTime2Retain=0\0MaxOutstandingR2T=1\0"
+    "MaxConnections=1\0DefaultTime2Wait=0\0DefaultTime2Retain=0\0MaxOutstandingR2T=1\0"
     "DataPDUInOrder=Yes\0DataSequenceInOrder=Yes\0ErrorRecoveryLevel=0";
 
 static inline bool fake_login(struct fake_conn *c)

@@ -217,7 +217,7 @@ static void test_without_mode_pages_a_cache_is_assumed(void **state)
 static const char digest_keys[] =
     "HeaderDigest=CRC32C\0DataDigest=CRC32C\0InitialR2T=Yes\0ImmediateData=Yes\0"
     "MaxRecvDataSegmentLength=16384\0MaxBurstLength=1048576\0FirstBurstLength=65536\0"
-    "MaxConnections=1\0DefaultTime2Wait=2\0DefaultTime2Retain=0\0MaxOutstandingR2T=1\0"
+    "MaxConnections=1\0DefaultTime2Wait=0\0DefaultTime2Retain=0\0MaxOutstandingR2T=1\0"
     "DataPDUInOrder=Yes\0DataSequenceInOrder=Yes\0ErrorRecoveryLevel=0";
 
 static void digest_script(struct fake_conn *c)

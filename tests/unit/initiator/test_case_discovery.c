@@ -56,7 +56,7 @@ static void discovery_login_script(struct fake_conn *c)
                                           "FirstBurstLength", "MaxOutstandingR2T", "DataPDUInOrder",
                                           "DataSequenceInOrder" };
     static const char keys[] = "HeaderDigest=None\0DataDigest=None\0MaxRecvDataSegmentLength=8192\0"
-                               "DefaultTime2Wait=2\0DefaultTime2Retain=0\0ErrorRecoveryLevel=0";
+                               "DefaultTime2Wait=0\0DefaultTime2Retain=0\0ErrorRecoveryLevel=0";
 
     if (!fake_login_first(c))
         return;

@@ -65,6 +65,7 @@ static void start(struct scene *x, struct answers *a)
     x->f.arg = a;
     x->r.conf.set.burst_max = 262144;
     x->r.conf.set.first_burst_max = 65536;
+    x->r.conf.set.time2wait_s = 2;
 }
 
 /* The login fails, by one attempt. */

@@ -90,6 +90,79 @@ static void test_a_target_that_drops_each_session_at_once_is_not_hammered(void *
     scene_end(&x);
 }
 
+/* 7.5: after a connection that broke, no login for Time2Wait, as it was agreed on, or as the drop announced it. An
+ * hour is long enough to see that nobody comes. */
+static void waiting_script(struct fake_conn *c)
+{
+    static const char an_hour[] = "DefaultTime2Wait=3600";
+
+    if (scene_of(c)->which == 2 ? !fake_login(c) : !LOGIN_WITH(c, an_hour))
+        return;
+    fake_serve(c);
+}
+
+static bool breaks(struct fake_conn *c)
+{
+    struct iscsi_pdu p = {
+        .opcode = ISCSI_OP_ASYNC, .final = true, .itt = ISCSI_TAG_RESERVED, .ttt = ISCSI_TAG_RESERVED
+    };
+
+    if (!is_cmd(c) || c->nr)
+        return false;
+    p.async.event = scene_of(c)->which == 3 ? ISCSI_ASYNC_LOGOUT_REQUEST : ISCSI_ASYNC_DROP_ALL;
+    p.async.param2 = scene_of(c)->which == 2 ? 3600 : 0;
+    p.async.param3 = 1;
+    if (scene_of(c)->which)
+        fake_send(c, p, NULL, 0);
+    if (scene_of(c)->which == 3)
+        return false;
+    shutdown(c->fd, SHUT_RDWR);
+    return true;
+}
+
+static void waits(uintptr_t which, bool comes)
+{
+    struct scene x;
+
+    scene_init(&x, waiting_script, breaks);
+    x.which = which;
+    scene_go(&x);
+    cmd_write(&x.r, &x.c[0], 0, 1);
+    if (comes) {
+        rig_until(&x.r, x.c[0].ended && x.r.ups == 2);
+        assert_int_equal(x.c[0].t.err, 0);
+    } else {
+        rig_until(&x.r, x.r.downs == 1);
+        rig_for(&x.r, 600);
+        assert_int_equal(x.f.conns, 1);
+    }
+    scene_end(&x);
+}
+
+static void test_no_login_within_the_wait_that_was_agreed_on(void **state)
+{
+    (void)state;
+    waits(0, false);
+}
+
+static void test_a_drop_that_says_at_once_is_followed_by_a_login(void **state)
+{
+    (void)state;
+    waits(1, true);
+}
+
+static void test_no_login_within_the_wait_of_a_drop(void **state)
+{
+    (void)state;
+    waits(2, false);
+}
+
+static void test_after_a_logout_there_is_nothing_to_wait_for(void **state)
+{
+    (void)state;
+    waits(3, true);
+}
+
 /* ---- where to ------------------------------------------------------------------------------------------- */
 
 static void moved_for_good_script(struct fake_conn *c)
@@ -164,6 +237,14 @@ int main(void)
     const struct CMUnitTest tests[] = {
         /* hostile: lets us in and breaks, again and again */
         cmocka_unit_test(test_a_target_that_drops_each_session_at_once_is_not_hammered),
+        /* 7.5, 13.15: DefaultTime2Wait before a session is reinstated */
+        cmocka_unit_test(test_no_login_within_the_wait_that_was_agreed_on),
+        /* 11.9.1: Parameter2 of events 2 and 3 stands for it: 0 */
+        cmocka_unit_test(test_a_drop_that_says_at_once_is_followed_by_a_login),
+        /* 11.9.1: Parameter2 of events 2 and 3 stands for it: an hour */
+        cmocka_unit_test(test_no_login_within_the_wait_of_a_drop),
+        /* 7.5: not after a Logout, which leaves nothing behind */
+        cmocka_unit_test(test_after_a_logout_there_is_nothing_to_wait_for),
         /* 11.13.5: 0102 to where nobody answers */
         cmocka_unit_test(test_a_permanent_move_to_nowhere_is_not_remembered),
         /* 11.13.5: 0102 to a place that is left later */

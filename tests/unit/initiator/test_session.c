@@ -657,7 +657,7 @@ static void test_answers_that_lie_are_never_taken_for_data(void **state)
 static const char ask_keys[] =
     "HeaderDigest=None\0DataDigest=None\0InitialR2T=Yes\0ImmediateData=No\0"
     "MaxRecvDataSegmentLength=1048576\0MaxBurstLength=1048576\0FirstBurstLength=262144\0"
-    "MaxConnections=1\0DefaultTime2Wait=2\0DefaultTime2Retain=0\0MaxOutstandingR2T=1\0"
+    "MaxConnections=1\0DefaultTime2Wait=0\0DefaultTime2Retain=0\0MaxOutstandingR2T=1\0"
     "DataPDUInOrder=Yes\0DataSequenceInOrder=Yes\0ErrorRecoveryLevel=0";
 
 static void ask_script(struct fake_conn *c)

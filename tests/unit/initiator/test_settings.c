@@ -260,7 +260,7 @@ static const char record_text[] =
     "node.session.err_timeo.host_reset_timeout = 60\nnode.session.iscsi.FastAbort = Yes\n"
     "node.session.iscsi.InitialR2T = No\nnode.session.iscsi.ImmediateData = Yes\n"
     "node.session.iscsi.FirstBurstLength = 262144\nnode.session.iscsi.MaxBurstLength = 16776192\n"
-    "node.session.iscsi.DefaultTime2Retain = 0\nnode.session.iscsi.DefaultTime2Wait = 2\n"
+    "node.session.iscsi.DefaultTime2Retain = 0\nnode.session.iscsi.DefaultTime2Wait = 0\n"
     "node.session.iscsi.MaxConnections = 1\nnode.session.iscsi.MaxOutstandingR2T = 1\nnode.session.iscsi.ERL = "
     "0\n"
     "node.session.scan = auto\nnode.session.reopen_max = 0\nnode.conn[0].address = 192.0.2.7\n"

@@ -484,7 +484,7 @@ static void test_numbers_are_held_to_the_range_of_their_key(void **state)
         { "MaxBurstLength", "512", "511", "16777215", "16777216", "512", "1048576" },
         { "FirstBurstLength", "512", "511", "16777215", "16777216", "512", "65536" },
         { "MaxOutstandingR2T", "1", "0", "65535", "65536", "1", "8" },
-        { "DefaultTime2Wait", "0", "-1", "3600", "3601", "2", "3600" },
+        { "DefaultTime2Wait", "0", "-1", "3600", "3601", "0", "3600" },
         { "DefaultTime2Retain", "0", "-1", "3600", "3601", "0", "0" },
         { "ErrorRecoveryLevel", "0", "-1", "2", "3", "0", "0" },
     };
