@@ -179,30 +179,36 @@ static void moved_for_good_script(struct fake_conn *c)
         fake_refuse(c, ISCSI_LOGIN_MOVED_PERM, text);
 }
 
-/* A port of this machine on which nobody listens. */
-static uint16_t dead_port(void)
+/* A port on which nobody listens, nor can while the socket that is returned is open. */
+static int dead_port(uint16_t *port)
 {
-    struct fake f = { 0 };
+    struct sockaddr_in a = { .sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
+    socklen_t len = sizeof(a);
+    const int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
 
-    fake_start(&f, NULL);
-    fake_stop(&f);
-    return f.port;
+    assert_int_equal(bind(fd, (struct sockaddr *)&a, sizeof(a)), 0);
+    assert_int_equal(getsockname(fd, (struct sockaddr *)&a, &len), 0);
+    *port = ntohs(a.sin_port);
+    return fd;
 }
 
 /* 11.13.5: moved for good, but nobody is there: the portal that said so is asked again. */
 static void test_a_permanent_move_to_nowhere_is_not_remembered(void **state)
 {
     struct scene x;
+    uint16_t port;
+    const int fd = dead_port(&port);
 
     (void)state;
     scene_init(&x, moved_for_good_script, NULL);
-    x.f.arg = (void *)(uintptr_t)dead_port();
+    x.f.arg = (void *)(uintptr_t)port;
     x.which = 2;
     x.r.conf.set.login_retry_max = 8;
     scene_go(&x);
     still_works(&x, 1);
     assert_int_equal(x.f.conns, 3);
     scene_end(&x);
+    close(fd);
 }
 
 static void hang_up_script(struct fake_conn *c)
