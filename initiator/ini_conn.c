@@ -261,7 +261,8 @@ static void rejected(struct ini_sess *s, const struct iscsi_pdu *pdu, const uint
             ini_tmf_rejected(s, no_room(pdu));
         return;
     case ISCSI_OP_NOP_OUT:
-        ini_ctl_answered(s, INI_TAG_NOP, bad.itt);          /* an answer of sorts: it lives */
+        if (ini_ctl_answered(s, INI_TAG_NOP, bad.itt))
+            s->rejects--;                   /* an answer of sorts: it lives; and no more of them than our pings */
         return;
     case ISCSI_OP_TEXT:
         if (ini_ctl_answered(s, INI_TAG_TEXT, bad.itt) && s->text_done)
