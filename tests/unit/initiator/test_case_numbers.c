@@ -158,6 +158,68 @@ static void test_a_window_of_one_takes_one_at_a_time(void **state)
     scene_end(&x);
 }
 
+static void wide_script(struct fake_conn *c)
+{
+    c->window = 0x40000000;
+    fake_default_script(c);
+}
+
+static void test_a_window_of_a_billion_is_used_as_far_as_there_are_tags(void **state)
+{
+    struct scene x;
+    struct ini_sess_info info;
+
+    (void)state;
+    scene_init(&x, wide_script, in_window);
+    x.r.conf.set.cmds_max = 3;
+    scene_go(&x);
+    ini_sess_info(x.r.s, &info);
+    assert_int_equal(info.window, 0x40000000);
+    for (unsigned i = 0; i < 7; i++)
+        cmd_write(&x.r, &x.c[i], i, 1);
+    ini_sess_info(x.r.s, &info);
+    assert_int_equal(info.in_flight, 3);
+    for (unsigned i = 0; i < 7; i++)
+        rig_until(&x.r, x.c[i].ended);
+    for (unsigned i = 0; i < 7; i++)
+        assert_int_equal(x.f.lba[i], i);
+    still_works(&x, 1);
+    scene_end(&x);
+}
+
+/* The window holds nothing back that is immediate; a command waits until the answer to that opens it. */
+static void shut_script(struct fake_conn *c)
+{
+    c->window = 0;
+    fake_default_script(c);
+}
+
+static bool opens_at_tmf(struct fake_conn *c)
+{
+    if (is_cmd(c) && !c->window)
+        scene_of(c)->faults++;
+    if (c->pdu.opcode != ISCSI_OP_TMF)
+        return false;
+    scene_of(c)->seen++;
+    c->window = 8;
+    return false;
+}
+
+static void test_immediate_requests_pass_a_window_that_is_shut(void **state)
+{
+    struct scene x;
+
+    (void)state;
+    scene_up(&x, shut_script, opens_at_tmf);
+    cmd_write(&x.r, &x.c[0], 0, 1);
+    ini_lun_reset(x.r.s, 9, nothing, NULL);
+    rig_until(&x.r, x.c[0].ended);
+    assert_int_equal(x.c[0].t.err, 0);
+    assert_int_equal(x.seen, 1);
+    still_works(&x, 1);
+    scene_end(&x);
+}
+
 /* A window as the row has it in one response; the next command goes out all the same, or not before the window
  * opens. */
 static bool odd_window(struct fake_conn *c)
@@ -270,6 +332,10 @@ int main(void)
         cmocka_unit_test(test_exp_stat_sn_follows_the_responses),
         /* 4.2.2.1: nothing is sent past MaxCmdSN, and the order of submission is kept */
         cmocka_unit_test(test_a_window_of_one_takes_one_at_a_time),
+        /* 4.2.2.1: a window larger than anybody needs */
+        cmocka_unit_test(test_a_window_of_a_billion_is_used_as_far_as_there_are_tags),
+        /* 4.2.2.1: immediate requests are outside of the window */
+        cmocka_unit_test(test_immediate_requests_pass_a_window_that_is_shut),
         /* 4.2.2.1: a login whose window makes no sense */
         cmocka_unit_test(test_a_login_with_a_window_without_sense_admits_a_command),
         CASES(CASE_ENTRY)

@@ -110,6 +110,28 @@ static void test_no_ahs_of_any_length_is_taken(void **state)
         header(AHS | (unsigned)words[i] << 8, IS_LOST);
 }
 
+static bool text_first(struct fake_conn *c)
+{
+    struct iscsi_pdu p = {
+        .opcode = ISCSI_OP_TEXT_RESP, .final = true, .itt = 0x00010000, .ttt = ISCSI_TAG_RESERVED
+    };
+
+    if (is_cmd(c) && !scene_of(c)->sent++)
+        fake_send(c, p, "TargetName=iqn.2026-11.org.example:evil", 40);
+    return false;
+}
+
+static void test_a_text_response_nobody_asked_for_is_ignored(void **state)
+{
+    struct scene x;
+
+    (void)state;
+    scene_up(&x, NULL, text_first);
+    cmd_read(&x.r, &x.c[0], 0, 1);
+    command_comes_to(&x, IS_GOOD);
+    scene_end(&x);
+}
+
 /* ---- bytes ---------------------------------------------------------------------------------------------- */
 
 static bool in_bytes(struct fake_conn *c)
@@ -367,6 +389,8 @@ int main(void)
         CASES(CASE_ENTRY)
         /* 11.2.2: no PDU of a target has an AHS */
         cmocka_unit_test(test_no_ahs_of_any_length_is_taken),
+        /* 11.11: text in a session that asked for none */
+        cmocka_unit_test(test_a_text_response_nobody_asked_for_is_ignored),
         /* 11.2: a stream has no boundaries */
         cmocka_unit_test(test_a_pdu_that_comes_byte_by_byte_is_one),
     };
