@@ -347,7 +347,7 @@ static void test_credentials_stand_where_open_iscsi_puts_them(void **state)
 static void test_credentials_come_back_from_a_record_or_are_refused(void **state)
 {
     static const char *const names[] = { "user", "us er", "us\ter", "#user", "a=b", "user=", "<empty>", "\xc3\xbc",
-                                         " user", "user ", "\tuser", "us\ner", "user\r", "u\x7f" "r" };
+                                         " user", "user ", "\tuser", "us\ner", "user\r", "u\177r" };
 
     (void)state;
     for (size_t i = 0; i < ARRAY_SIZE(names); i++) {
