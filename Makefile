@@ -167,6 +167,7 @@ clean:
 	rm -rf $(B)
 
 include tests/fuzz/fuzz.mk
+include tests/fuzz/sim/sim-fuzz.mk
 
 -include $(shell find $(B) -name '*.d' 2>/dev/null)
 .PHONY: all help deps deps-build demo check check-kernel conformance bench tests lint format install clean
