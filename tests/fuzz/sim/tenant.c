@@ -4,6 +4,7 @@
  * Each slot has blocks of its own and one request at a time, so that what a block must hold is known. Pauses grow,
  * so that an input that lets hours pass does not cost millions of requests.
  */
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -47,9 +48,40 @@ static void block_judge(struct tenant_io *q, const uint8_t *at, uint32_t i)
         finding(q->t, "a block does not hold what was written", block, q->version[i]);
 }
 
-/* ---- requests -------------------------------------------------------------------------------------------- */
+/* ---- questions ------------------------------------------------------------------------------------------- */
 
 static void settle(struct tenant *t);
+
+static void on_answer(struct tenant *t)
+{
+    t->asking = false;
+    settle(t);
+}
+
+static void on_units(void *user, int err, const uint16_t *units, unsigned nr)
+{
+    (void)err, (void)units, (void)nr;
+    on_answer(user);
+}
+
+static void on_reset(void *user, int resp, int err)
+{
+    (void)resp, (void)err;
+    on_answer(user);
+}
+
+static void ask(struct tenant *t)
+{
+    if (t->asking || t->finishing)
+        return;
+    t->asking = true;
+    if (t->done % 16 < 8)
+        ini_report_luns(t->sess, on_units, t);
+    else
+        ini_lun_reset(t->sess, 0, on_reset, t);
+}
+
+/* ---- requests -------------------------------------------------------------------------------------------- */
 
 static void on_io(struct ini_io *io, int res)
 {
@@ -63,7 +95,7 @@ static void on_io(struct ini_io *io, int res)
     t->errors += res != 0;
     if (res && t->strict)
         finding(t, "a request failed", res, io->op);
-    if (res && io->op == INI_WRITE)
+    if (res && io->op != INI_READ && io->op != INI_FLUSH)
         q->unsure = true;
     if (!res && io->op == INI_READ && t->strict && !q->unsure)
         for (uint32_t i = 0; i < q->blocks; i++)
@@ -72,6 +104,8 @@ static void on_io(struct ini_io *io, int res)
         settle(t);
         return;
     }
+    if (t->curious && t->done % 8 == 5)
+        ask(t);
     gap = GAP_MIN << (q->nr / 4 < 12 ? q->nr / 4 : 12);
     rt_timer_arm(t->rt, &q->gap, gap < GAP_MAX ? gap : GAP_MAX);
 }
@@ -87,6 +121,7 @@ static void on_gap(struct rt_timer *timer)
 static void next(struct tenant_io *q)
 {
     struct tenant *t = q->t;
+    const struct ini_lun_info *info = ini_lun_info(t->lun);
     const uint32_t what = rnd(t) % 16, base = (uint32_t)(q - t->slot) * TENANT_SLOT_BLOCKS;
     uint32_t cut;
 
@@ -94,19 +129,22 @@ static void next(struct tenant_io *q)
     q->blocks = rnd(t) % 4 ? 1 + rnd(t) % 4 : 1 + rnd(t) % TENANT_IO_BLOCKS;
     q->first = rnd(t) % (TENANT_SLOT_BLOCKS - q->blocks + 1);
     memset(&q->io, 0, sizeof(q->io));
-    q->io.op = what == 0 ? INI_FLUSH : what == 1 ? INI_ZERO : what < 9 ? INI_WRITE : INI_READ;
-    if (q->io.op == INI_ZERO && (ini_lun_info(t->lun)->readonly || ini_lun_info(t->lun)->block_len != TENANT_BLOCK_LEN))
+    q->io.op = what == 0 ? INI_FLUSH : what == 1 ? INI_ZERO : what == 2 ? INI_UNMAP : what < 10 ? INI_WRITE : INI_READ;
+    /* A strict tenant asks for nothing that the unit does not do, and unmaps only where it knows what is there then. */
+    if (t->strict && q->io.op == INI_UNMAP && !(info->unmap && info->unmap_zeroes && info->unmap_granularity <= TENANT_BLOCK_LEN))
         q->io.op = INI_READ;
     if (q->io.op != INI_FLUSH) {
         q->io.off = (base + q->first) * (uint64_t)TENANT_BLOCK_LEN;
         q->io.len = q->blocks * TENANT_BLOCK_LEN;
     }
-    if (q->io.op == INI_WRITE && what == 2)
+    if (q->io.op == INI_WRITE && what == 3)
         q->io.flags = INI_FUA;
-    for (uint32_t i = 0; i < q->blocks && (q->io.op == INI_WRITE || q->io.op == INI_ZERO); i++) {
+    if (q->io.op == INI_ZERO && q->nr & 1)
+        q->io.flags = INI_NO_UNMAP;
+    for (uint32_t i = 0; i < q->blocks && q->io.op != INI_READ && q->io.op != INI_FLUSH; i++) {
         uint8_t *const v = &q->version[q->first + i];
 
-        *v = q->io.op == INI_ZERO ? 0 : *v == 255 ? 1 : (uint8_t)(*v + 1);
+        *v = q->io.op != INI_WRITE ? 0 : *v == 255 ? 1 : (uint8_t)(*v + 1);
         block_fill(q->buf + i * TENANT_BLOCK_LEN, base + q->first + i, *v);
     }
     cut = q->io.len ? rnd(t) % (uint32_t)q->io.len : 0;
@@ -133,7 +171,7 @@ static void on_stopped(void *user)
 /* Ends when nothing is under way any more. */
 static void settle(struct tenant *t)
 {
-    if (!t->finishing || t->stopping || t->opening || tenant_busy(t))
+    if (!t->finishing || t->stopping || t->opening || t->asking || tenant_busy(t))
         return;
     t->stopping = true;
     for (unsigned i = 0; i < TENANT_SLOTS; i++)
@@ -164,6 +202,14 @@ static void on_opened(void *user, int err, const char *why)
     /* What a hostile target calls a disk may be too small for us, or have other blocks: the errors are its own. */
     for (unsigned i = 0; i < TENANT_SLOTS; i++)
         rt_timer_arm(t->rt, &t->slot[i].gap, GAP_MIN);
+}
+
+static void on_changed(void *user)
+{
+    struct tenant *t = user;
+
+    if (t->opened && t->curious)
+        ask(t);
 }
 
 static void on_event(void *user, enum ini_event ev)
@@ -242,7 +288,8 @@ void tenant_init(struct tenant *t, struct rt *rt, const char *initiator, const c
 
 int tenant_start(struct tenant *t)
 {
-    static const struct ini_sess_events events = { .up = on_up, .down = on_down, .failed = on_failed };
+    static const struct ini_sess_events events = { .up = on_up, .down = on_down, .failed = on_failed,
+                                                  .luns_changed = on_changed };
     const int err = ini_sess_new(&t->sess, t->rt, &t->conf, &events, t);
 
     if (err)
@@ -255,6 +302,13 @@ void tenant_finish(struct tenant *t)
 {
     t->finishing = true;
     settle(t);
+}
+
+void tenant_abandon(struct tenant *t)
+{
+    if (t->opened && tenant_busy(t))
+        ini_lun_abandon(t->lun, -EIO);
+    tenant_finish(t);
 }
 
 unsigned tenant_busy(const struct tenant *t)

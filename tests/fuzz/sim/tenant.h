@@ -35,6 +35,8 @@ struct tenant {
     struct ini_sess *sess;
     struct ini_lun *lun;
     bool up, opening, opened, failed, over, finishing, stopping;
+    bool curious;                           /* asks for the list of units, and resets its own now and then */
+    bool asking;                            /* such a question has no answer yet */
     unsigned opens, downs;
     uint64_t done, errors;
     struct tenant_io slot[TENANT_SLOTS];
@@ -45,6 +47,8 @@ void tenant_init(struct tenant *t, struct rt *rt, const char *initiator, const c
 int tenant_start(struct tenant *t);         /* logs in, opens LUN 0, reads and writes until tenant_finish() */
 /* Makes no more requests; once those under way have ended closes the unit and logs out: over. */
 void tenant_finish(struct tenant *t);
+/* The same, but does not wait for what is under way: the unit is given up first. */
+void tenant_abandon(struct tenant *t);
 /* Requests that have not ended. */
 unsigned tenant_busy(const struct tenant *t);
 
