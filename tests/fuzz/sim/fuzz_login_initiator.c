@@ -156,9 +156,7 @@ static void script_later(void *arg)
 
 static void hang_up(void *arg)
 {
-    (void)arg;
-    foe_script(&foe, NULL);
-    foe_script(&other, NULL);
+    foe_script(arg, NULL);
 }
 
 static bool is_up(void *arg)
@@ -242,7 +240,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     }
     stage_check(sim_run_until(world, is_over, &play, PLAY_NS), "a session comes to no end");
     stage_check(sim_run_until(world, at_rest, NULL, END_NS), "memory is left");
-    sim_call(foe_prog.rt, hang_up, NULL);
+    sim_call(foe_prog.rt, hang_up, &foe);
+    sim_call(other_prog.rt, hang_up, &other);
     sim_run(world, RT_MS);
     return 0;
 }
