@@ -606,16 +606,9 @@ static void attempt_failed(struct ini_sess *s)
     rt_timer_arm(s->rt, &s->retry, backoff_ns(s));
 }
 
-/* Nothing of the connection is left. */
-static void conn_gone(struct ini_sess *s)
+/* What follows when nothing of the connection is left. */
+static void conn_go_on(struct ini_sess *s)
 {
-    rt_timer_disarm(s->rt, &s->phase);
-    s->conn = CONN_NONE;
-    free(s->login);
-    s->login = NULL;
-    s->ghosts = 0;                          /* the next login ends whatever the target still has of ours */
-    ini_err_reset(s);
-    ini_tasks_hold(s);
     switch (s->state) {
     case INI_LOGOUT:
         rt_defer(s->rt, &s->stop_op);
@@ -642,6 +635,24 @@ static void conn_gone(struct ini_sess *s)
     } else {
         attempt_failed(s);
     }
+}
+
+/* Nothing of the connection is left. */
+static void conn_gone(struct ini_sess *s)
+{
+    void (*reset_done)(void *user, int resp, int err) = s->eh.done;
+    void *const user = s->eh.user;
+
+    rt_timer_disarm(s->rt, &s->phase);
+    s->conn = CONN_NONE;
+    free(s->login);
+    s->login = NULL;
+    s->ghosts = 0;                          /* the next login ends whatever the target still has of ours */
+    ini_err_reset(s);
+    ini_tasks_hold(s);
+    conn_go_on(s);
+    if (reset_done)                         /* last: whoever waited for it may stop the session */
+        reset_done(user, -1, -ECONNRESET);
 }
 
 static void gone_later(struct rt_op *op, int res)

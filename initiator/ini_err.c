@@ -41,17 +41,12 @@ static bool was_asleep(struct ini_sess *s, uint64_t now)
 
 void ini_err_reset(struct ini_sess *s)
 {
-    void (*done)(void *user, int resp, int err) = s->eh.done;
-    void *user = s->eh.user;
-
     memset(&s->eh, 0, sizeof(s->eh));
     for (unsigned i = 0; i < INI_TAGS; i++)
         s->ctl[i].out = s->ctl[i].waits = s->ctl[i].pending = false;
     s->note_nr = 0;
     s->tick_soon = false;
     s->shut_ns = 0;
-    if (done)
-        done(user, -1, -ECONNRESET);
 }
 
 /* ---- pings ---------------------------------------------------------------------------------------------- */

@@ -296,7 +296,8 @@ void ini_queue_insert(struct rt_link *queue, struct ini_task *t);
 /* ini_err.c */
 void ini_tick(struct rt_timer *t);
 void ini_tick_soon(struct ini_sess *s);
-void ini_err_reset(struct ini_sess *s);                  /* the connection is gone */
+/* The connection is gone. Who waits for a reset (s->eh.done) is not told here. */
+void ini_err_reset(struct ini_sess *s);
 void ini_tmf_response(struct ini_sess *s, const struct iscsi_pdu *pdu);
 /* @later: not for good, the target has no room for it now. */
 void ini_tmf_rejected(struct ini_sess *s, bool later);
