@@ -95,8 +95,6 @@ struct sim_machine {
     uint64_t stored;                        /* bytes in pages */
 };
 
-struct sim_block;
-
 struct sim_prog {
     struct sim_machine *machine;
     struct rt_link link;                    /* on machine->progs while it runs */
