@@ -295,7 +295,8 @@ int __wrap_posix_memalign(void **out, size_t align, size_t len)
     return 0;
 }
 
-/* Before constructors without a number: where rpc/json.c is linked its own functions stay, which are on top of these. */
+/* Before constructors without a number: where rpc/json.c is linked its own functions stay, which are on top of
+ * these. */
 __attribute__((constructor(101)))
 static void json_book(void)
 {

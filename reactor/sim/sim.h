@@ -317,8 +317,8 @@ enum sim_fault {
 };
 const char *sim_fault_name(enum sim_fault f);
 uint64_t sim_fault_count(const struct sim *w, enum sim_fault f);
-/* Called when a fault happens, before its effects: where it happened, as far as it has a place (m, c may be NULL). Looks
- * only: it must do nothing to the world. */
+/* Called when a fault happens, before its effects: where it happened, as far as it has a place (m, c may be NULL).
+ * Looks only: it must do nothing to the world. */
 void sim_on_fault(struct sim *w, void (*fn)(void *arg, enum sim_fault f, struct sim_machine *m, struct sim_conn *c),
                   void *arg);
 /* Sets all fault probabilities to 0, ends partitions, blackholes and stalls: for a calm phase. Machines that are off

@@ -174,7 +174,8 @@ static inline bool sim_log_wanted(const struct sim *w, enum rt_level level)
 {
     return w->log && level <= w->log_level;
 }
-void sim_log_line(struct sim *w, enum rt_level level, const char *fmt, va_list ap) __attribute__((format(printf, 3, 0)));
+void sim_log_line(struct sim *w, enum rt_level level, const char *fmt, va_list ap)
+    __attribute__((format(printf, 3, 0)));
 void sim_debug_line(struct sim *w, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 #define sim_debug(w, ...) (sim_log_wanted(w, RT_DEBUG) ? sim_debug_line(w, __VA_ARGS__) : (void)0)
 /* Says on stderr what is wrong with the program under test, and aborts. */
