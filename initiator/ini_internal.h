@@ -386,6 +386,7 @@ struct ini_lun {
     uint64_t delay_ns;                      /* when it is due */
     struct rt_op end_op;
     bool end_armed, no_write_same, no_zero_unmap, no_sync;
+    bool cached;                            /* it has a write cache, or had one since it was opened */
     uint32_t flight_nr, limit, good_nr;     /* commands under way; how many may be, less after TASK SET FULL */
     uint32_t io_nr;                         /* requests not done */
     struct iovec *zero_iov;

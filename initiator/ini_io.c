@@ -245,11 +245,18 @@ static bool io_hand_out(struct ini_lun *l, struct ini_io *io)
     return true;
 }
 
+/* A cache that another initiator has just turned off may still be on its way to the medium, and one that a reset has
+ * turned on again is told of with the next answer: only of a unit that never had one a flush is a word. */
+static bool flush_matters(const struct ini_lun *l)
+{
+    return (l->cached || l->shut) && !l->no_sync;
+}
+
 /* All pieces are back. */
 static bool io_needs_sync(const struct ini_lun *l, const struct ini_io *io)
 {
     return io->op >= INI_WRITE && io->op != INI_FLUSH && io->flags & INI_FUA && io->stage == IO_PIECES &&
-           !io->res && io->cached && l->info.write_cache && !l->no_sync;
+           !io->res && io->cached && flush_matters(l);
 }
 
 static void delay_run(struct ini_lun *l);
@@ -320,7 +327,7 @@ void ini_io_submit(struct ini_lun *l, struct ini_io *io)
     io_rewind(l, io);
     l->io_nr++;
     err = io_refusal(l, io);
-    if (err || (io->op == INI_FLUSH && (!l->info.write_cache || l->no_sync))) {
+    if (err || (io->op == INI_FLUSH && !flush_matters(l))) {
         end_later(l, io, err);
         return;
     }

@@ -649,6 +649,7 @@ static void probe_finished(struct ini_lun *l)
         return;
     }
     info_make(l, &now);
+    l->cached |= now.write_cache;
     l->probes = 0;
     if (!l->open) {
         first_look(l, &now);

@@ -185,6 +185,38 @@ static void test_a_write_that_went_out_without_fua_is_flushed(void **state)
     end(&r, &f);
 }
 
+/* Another initiator turns the cache off: what it still holds may be on its way to the medium. */
+static bool cache_goes_off(struct fake_conn *c)
+{
+    uint8_t page[24] = { 23, 0, 0, 0, 0x08, 18 };
+
+    if (c->pdu.opcode != ISCSI_OP_SCSI_CMD)
+        return false;
+    if (c->pdu.cmd.cdb[0] == SCSI_MODE_SENSE_6 && c->f->arg) {
+        fake_data(c, page, sizeof(page));
+        return true;
+    }
+    if (!is_data(c) || c->f->arg)
+        return false;
+    c->f->arg = c->f;
+    fake_sense(c, c->pdu.itt, SCSI_UNIT_ATTENTION, 0x2a, 0x01);
+    return true;
+}
+
+static void test_a_cache_that_was_turned_off_is_flushed_all_the_same(void **state)
+{
+    struct fake f = { .hook = cache_goes_off };
+    struct rig r;
+
+    (void)state;
+    start(&r, &f);
+    assert_int_equal(run(&r, INI_WRITE, 0, 512, 0), 0);
+    assert_false(ini_lun_info(r.lun)->write_cache);
+    assert_int_equal(run(&r, INI_FLUSH, 0, 0, 0), 0);
+    assert_int_equal(f.syncs, 1);
+    end(&r, &f);
+}
+
 static void test_no_unit_is_said_so(void **state)
 {
     struct fake f = { .hook = nothing_there };
@@ -528,6 +560,7 @@ int main(void)
         cmocka_unit_test(test_a_refused_flush_is_an_error_every_time),
         cmocka_unit_test(test_a_flush_after_a_new_login_does_not_vouch_for_what_was_before),
         cmocka_unit_test(test_a_write_that_went_out_without_fua_is_flushed),
+        cmocka_unit_test(test_a_cache_that_was_turned_off_is_flushed_all_the_same),
         cmocka_unit_test(test_no_unit_is_said_so),
         cmocka_unit_test(test_not_one_byte_goes_to_another_unit),
         cmocka_unit_test(test_the_same_unit_goes_on),
