@@ -91,6 +91,7 @@ static enum prh_answer carry_out(struct prh *p, const struct prh_op *op)
         p->type = PRH_NONE;
         return PRH_GOOD;
     case PRH_PREEMPT:
+    case PRH_PREEMPT_ABORT:
         for (unsigned i = 0; i < PRH_NEXUS_MAX; i++)
             any |= p->key[i] == op->sa_key;
         if (!any)

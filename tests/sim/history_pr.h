@@ -16,7 +16,7 @@
 #define PRH_NEXUS_MAX 32u
 
 enum prh_sa { PRH_REGISTER, PRH_RESERVE, PRH_RELEASE, PRH_CLEAR, PRH_PREEMPT,
-              PRH_REGISTER_IGNORE = 6 };    /* the service action codes */
+              PRH_PREEMPT_ABORT, PRH_REGISTER_IGNORE };    /* the service action codes */
 enum prh_type {
     PRH_NONE = 0,
     PRH_WRITE_EXCLUSIVE = 1,

@@ -87,6 +87,8 @@ static void on_up(void *user)
     for (unsigned i = 0; i < n->scene->plan.units; i++) {
         hist_nexus_up(n->scene->unit[i].hist, n->id);
         prh_nexus_up(&n->scene->unit[i].prh, n->id);
+        if (!n->desk[i].pr.busy)
+            pr_aborts_over(&n->desk[i]);
     }
 }
 

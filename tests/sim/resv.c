@@ -102,6 +102,23 @@ static void look(struct desk *d)
 
 /* ---- changing -------------------------------------------------------------------------------------------- */
 
+/* What it may have aborted, or may abort yet, may be sent again. */
+static void aborts_begin(struct desk *d)
+{
+    if (d->pr.aborts)
+        return;
+    d->pr.aborts = true;
+    hist_reset_begin(d->unit->hist);
+}
+
+void pr_aborts_over(struct desk *d)
+{
+    if (!d->pr.aborts)
+        return;
+    d->pr.aborts = false;
+    hist_reset_end(d->unit->hist);
+}
+
 static void change_done(struct ini_task *t)
 {
     struct desk *d = container_of(t, struct desk, pr.task);
@@ -117,6 +134,8 @@ static void change_done(struct ini_task *t)
     else if (t->status == SCSI_TASK_ABORTED ||
              (t->status == SCSI_CHECK_CONDITION && t->sense.key == SCSI_ABORTED_COMMAND))
         a = PRH_MAYBE;
+    if (a != PRH_LOST)
+        pr_aborts_over(d);
     scene_log(d->nexus->scene, "    nexus %u unit %u: PR OUT %u: %d, status %02x, sense %x/%02x/%02x", d->nexus->id,
               d->unit->number, d->unit->prh.op.sa, t->err, t->status, t->sense.key, t->sense.asc, t->sense.ascq);
     prh_end(&d->unit->prh, a);
@@ -151,6 +170,8 @@ static void change(struct desk *d, enum prh_sa sa, enum prh_type type, uint64_t 
     t->out = (struct dm_buf){ &d->pr.iov, 1, 24 };
     t->done = change_done;
     d->nexus->once++;
+    if (sa == PRH_PREEMPT_ABORT)
+        aborts_begin(d);
     prh_begin(&d->unit->prh, &op);
     breaks = swarm_once(d->nexus, 24);
     ini_submit(d->nexus->s, t);
@@ -195,7 +216,7 @@ static void draw(struct desk *d)
     else if (p->type && p->holder == (int)d->nexus->id)
         draw_holder(d);
     else if (p->type)
-        x < 4    ? change(d, PRH_PREEMPT, type_draw(d), key, p->key[p->holder])
+        x < 4    ? change(d, x < 2 ? PRH_PREEMPT : PRH_PREEMPT_ABORT, type_draw(d), key, p->key[p->holder])
         : x < 6  ? change(d, PRH_CLEAR, 0, key, 0)
         : x < 8  ? change(d, PRH_RESERVE, type_draw(d), key, 0)
         : x < 9  ? change(d, PRH_RELEASE, p->type, key, 0)

@@ -102,6 +102,7 @@ static void plan_draw(struct scene *sc)
     p->weight[OP_ZERO] = (uint32_t)draw(sc, 0, 6);
     p->weight[OP_SAME] = (uint32_t)draw(sc, 0, 4);
     p->weight[OP_CAW] = (uint32_t)draw(sc, 0, 25);
+    p->weight[OP_MODE] = one_in(sc, 3) ? (uint32_t)draw(sc, 0, 2) : 0;
     p->fua_ppm = (uint32_t)draw(sc, 0, 400000);
     p->miss_ppm = (uint32_t)draw(sc, 0, 300000);
     p->hot_ppm = (uint32_t)draw(sc, 0, 1000000);

@@ -74,7 +74,7 @@ struct tally {
 
 /* ---- what is drawn --------------------------------------------------------------------------------------- */
 
-enum work_op { OP_READ, OP_WRITE, OP_FLUSH, OP_UNMAP, OP_ZERO, OP_SAME, OP_CAW, OP_NR };
+enum work_op { OP_READ, OP_WRITE, OP_FLUSH, OP_UNMAP, OP_ZERO, OP_SAME, OP_CAW, OP_MODE, OP_NR };
 
 struct plan {
     unsigned clients, sessions[CLIENTS_MAX], units;
@@ -142,7 +142,8 @@ struct desk {                               /* a session's place at a unit */
         struct rt_timer timer;
         struct ini_task task;
         struct iovec iov;
-        bool busy, reading;
+        bool busy;
+        bool aborts;                        /* PREEMPT AND ABORT: of others' commands; until it is known to be over */
         uint64_t tick;
         uint8_t buf[1024];
         uint32_t keys;
@@ -283,6 +284,7 @@ void desk_audit(struct desk *d);            /* reads all of it once */
 /* resv.c; likewise */
 void pr_start(struct desk *d);
 void pr_orphan(struct desk *d);
+void pr_aborts_over(struct desk *d);        /* its old session is replaced, or it was answered */
 
 /* swarm.c */
 struct swarm *swarm_new(struct scene *sc);

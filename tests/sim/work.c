@@ -29,7 +29,8 @@ static struct scene *scene_of(const struct slot *s)
 
 static const char *op_name(const struct slot *s)
 {
-    static const char *const names[] = { "read", "write", "flush", "unmap", "zero", "same", "compare-and-write" };
+    static const char *const names[] = { "read", "write", "flush", "unmap", "zero", "same", "compare-and-write",
+                                         "mode" };
 
     return names[s->op];
 }
@@ -198,6 +199,10 @@ static void task_done(struct ini_task *t)
     struct hist *h = s->desk->unit->hist;
 
     assert(s->busy);
+    if (s->op == OP_MODE) {
+        slot_over(s, t->err);
+        return;
+    }
     once_over(s);
     if (not_yet(t) && s->tries++ < TRIES_MAX) {
         s->waiting = true;
@@ -249,6 +254,29 @@ static void task_submit(struct slot *s)
     ini_submit(d->nexus->s, t);
     if (breaks)
         desk_burst(d);
+}
+
+/* MODE SELECT (6): the write cache off; a reset or a new start of the target turns it on again. The other sessions are
+ * told, and flushes go on meaning what they say. */
+static void mode_submit(struct slot *s)
+{
+    struct desk *d = s->desk;
+    struct ini_task *t = &s->task;
+
+    memset(t, 0, sizeof(*t));
+    memset(s->buf, 0, 24);
+    s->buf[4] = 0x08;
+    s->buf[5] = 18;
+    t->lun = (uint16_t)d->unit->number;
+    t->cdb[0] = SCSI_MODE_SELECT_6;
+    t->cdb[1] = 0x10;
+    t->cdb[4] = 24;
+    t->cdb_len = 6;
+    t->done = task_done;
+    s->iov[0] = (struct iovec){ s->buf, 24 };
+    t->edtl = 24;
+    t->out = (struct dm_buf){ s->iov, 1, 24 };
+    ini_submit(d->nexus->s, t);
 }
 
 /* ---- drawing --------------------------------------------------------------------------------------------- */
@@ -385,12 +413,16 @@ static void slot_submit(struct slot *s)
     case OP_CAW:
         caw_prepare(s);
         break;
+    case OP_MODE:
+        break;
     default:
         s->value = HIST_ZERO;
         s->write = hist_write_begin(h, nexus, s->first, s->n, HIST_ZERO, s->fua);
     }
     slot_log(s, "begun", 0);
-    if (!s->write && s->op != OP_READ && s->op != OP_FLUSH)
+    if (s->op == OP_MODE)
+        mode_submit(s);
+    else if (!s->write && s->op != OP_READ && s->op != OP_FLUSH)
         s->busy = false;                    /* out of room, and told */
     else if (s->op == OP_SAME || s->op == OP_CAW)
         task_submit(s);
@@ -405,11 +437,11 @@ static void slot_draw(struct slot *s)
 
     s->write = NULL;
     s->op = (uint8_t)op_draw(s);
-    s->fua = s->op != OP_READ && s->op != OP_FLUSH && s->op != OP_SAME &&
+    s->fua = s->op != OP_READ && s->op != OP_FLUSH && s->op != OP_SAME && s->op != OP_MODE &&
              sim_rng_chance(&d->nexus->rng, sc->plan.fua_ppm);
     s->value = stamp_value(d->nexus->id, (uint64_t)d->unit->number << 40 | ++d->count, s->op == OP_SAME);
     s->first = s->n = 0;
-    if (s->op != OP_FLUSH)
+    if (s->op != OP_FLUSH && s->op != OP_MODE)
         range_draw(s, s->op == OP_CAW ? CAW_MAX : SECTORS_LEN);
     slot_submit(s);
 }
