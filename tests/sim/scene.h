@@ -180,7 +180,7 @@ struct nexus_end {
 struct client {
     struct scene *scene;
     unsigned id, nexuses_nr;
-    char name[8];
+    char name[16];
     struct sim_machine *machine;
     struct sim_prog *prog;
     struct rt_host *host;
