@@ -397,28 +397,36 @@ static void step_list(struct fuzz_in *in, unsigned nexus, unsigned how, unsigned
     struct cmd *c = cmd_new(nexus, 0);
     const bool ten = which == 1;
     uint32_t len;
+    uint8_t harm;
 
     memset(c->out, 0, DATA_LEN);
     if (which < 2) {
         c->cdb[0] = ten ? SCSI_MODE_SELECT_10 : SCSI_MODE_SELECT_6;
         c->cdb[1] = 0x10;
         len = list_mode(c->out, in, ten, BLOCKS, BLOCK_LEN);
-        c->cdb[ten ? 8 : 4] = (uint8_t)len;
     } else if (which == 2) {
         c->cdb[0] = SCSI_UNMAP;
         len = list_unmap(c->out, in);
-        c->cdb[8] = (uint8_t)len;
     } else {
         c->cdb[0] = SCSI_PR_OUT;
         len = list_reserve(c->out, in, &c->cdb[1], &c->cdb[2]);
-        store_be32(&c->cdb[5], len);
     }
+    harm = fuzz_u8(in);
+    if (harm & 0x80)                        /* cut short, or with one byte wrong */
+        len -= (harm & 31u) < len ? harm & 31u : len;
+    else if (harm)
+        c->out[harm & 31] ^= (uint8_t)(harm >> 5 | 1);
+    if (which == 0)
+        c->cdb[4] = (uint8_t)len;
+    else
+        store_be16(&c->cdb[7], (uint16_t)len);
     c->t.edtl = len;
     c->t.write = len > 0;
     cmd_go(c, how);
 }
 
-/* From now on the disk fails in these ways. What a failed write leaves behind is drawn. */
+/* From now on the disk fails in these ways. What a failed write leaves behind, or the reason why a file
+ * cannot be saved, is drawn. */
 static void step_disk(uint8_t how)
 {
     struct sim_disk d;
@@ -428,8 +436,9 @@ static void step_disk(uint8_t how)
     d.write_eio_ppm = how & 2 ? 1000000 : 0;
     d.sync_eio_ppm = how & 4 ? 1000000 : 0;
     d.enospc_ppm = how & 8 ? 1000000 : 0;
+    d.save_ppm = how & 16 ? 1000000 : 0;
     sim_disk_set(rig.machine, &d);
-    rig.drawn |= how & 10;
+    rig.drawn |= how & 26;
 }
 
 static bool flag_set(void *arg)
