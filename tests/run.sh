@@ -53,7 +53,11 @@ for t in "$BUILD"/fuzz/fuzz_*; do
     [ -x "$t" ] && [ ! -d "$t" ] && wanted "fuzz/$n" || continue
     dirs=()
     for d in tests/fuzz/{corpus,cases,crashes}/"$n"; do [ ! -d "$d" ] || dirs+=("$d"); done
-    run "fuzz/$n" 300 "$t" "${dirs[@]}"
+    if [ ${#dirs[@]} = 0 ]; then
+        run "fuzz/$n" 10 echo "skip - $n: no inputs are kept yet"
+    else
+        run "fuzz/$n" 300 "$t" "${dirs[@]}"
+    fi
 done
 for t in check mutants; do
     wanted "sim/$t" && run "sim/$t" 1800 "tests/sim/$t.sh"
