@@ -116,7 +116,9 @@ bool ini_ctl_answered(struct ini_sess *s, enum ini_tag tag, uint32_t itt)
 {
     struct ini_ctl *c = &s->ctl[tag];
 
-    if (!c->waits || c->itt != itt)
+    /* What is pending has not gone out yet. Its tag may be that of the one before, as in a login: then this is a second
+     * answer to that one. */
+    if (!c->waits || c->pending || c->itt != itt)
         return false;
     c->waits = false;
     return true;
