@@ -165,15 +165,16 @@ static void do_login_resp(struct foe_conn *c, const struct iscsi_pdu *pdu, struc
     struct keys_text *t = &c->foe->text;
     const uint8_t flags = arg_u8(a);
     const uint16_t st = arg_u16(a);
+    const bool asked = pdu->opcode == ISCSI_OP_LOGIN;
     uint8_t bhs[ISCSI_BHS_LEN];
     bool transit;
 
     head(bhs, ISCSI_OP_LOGIN_RESP, 0, 0);
     /* Mostly what the stage asks for. */
-    bhs[1] = flags & 0x20 ? flags & 0xcf : (uint8_t)(pdu->login.csg << 2 | (flags & 0x40));
-    if (!(flags & 0x20) && !(flags & 0x40) && pdu->login.transit && !(flags & 0x10))
+    bhs[1] = flags & 0x20 || !asked ? flags & 0xcf : (uint8_t)(pdu->login.csg << 2 | (flags & 0x40));
+    if (asked && !(flags & 0x70) && pdu->login.transit)
         bhs[1] |= (uint8_t)(0x80 | pdu->login.nsg);
-    memcpy(&bhs[8], pdu->login.isid, 6);
+    memcpy(&bhs[8], c->isid, 6);
     store_be32(&bhs[20], 0);
     store_be16(&bhs[36], st < 0x8000 ? statuses[st % ARRAY_SIZE(statuses)] : st);
     bhs[3] = arg_u8(a);
