@@ -136,7 +136,8 @@ static void proving_script(struct fake_conn *c)
     EVP_Digest(plain, sizeof(plain) - 1, digest, &len, EVP_md5(), NULL);
     r = value_of(c, "CHAP_R");
     n = value_of(c, "CHAP_N");
-    if (!r || !n || strcmp(n, "user") != 0 || iscsi_text_binary(r, got, sizeof(got)) != 16 || memcmp(got, digest, 16) != 0)
+    if (!r || !n || strcmp(n, "user") != 0 || iscsi_text_binary(r, got, sizeof(got)) != 16 ||
+        memcmp(got, digest, 16) != 0)
         scene_of(c)->faults++;
     all_done(c);
 }
@@ -175,7 +176,8 @@ static void long_challenge(uint32_t bytes, bool taken)
 /* ---- the target's own proof ----------------------------------------------------------------------------- */
 
 enum proof {
-    RIGHT, OTHER_NAME, NO_NAME, NO_PROOF, NOTHING, WRONG, SHORT, LONG, ODD, EMPTY, REFLECTED, OF_OUR_SECRET, TWICE, IN_BASE64, CHALLENGED_AGAIN,
+    RIGHT, OTHER_NAME, NO_NAME, NO_PROOF, NOTHING, WRONG, SHORT, LONG, ODD, EMPTY, REFLECTED, OF_OUR_SECRET, TWICE,
+    IN_BASE64, CHALLENGED_AGAIN,
 };
 
 static uint32_t proof_text(const struct fake_conn *c, enum proof how, char *text, size_t room)
@@ -398,7 +400,8 @@ static void test_the_strongest_digest_is_offered_first(void **state)
     /* 12.1.3: CHAP_I below zero */                                                                           \
     X(test_a_negative_identifier_is_refused, challenge_refused, TEXT("CHAP_A=5\0CHAP_I=-7\0CHAP_C=0x0102"))   \
     /* 12.1.3: CHAP_I in words */                                                                             \
-    X(test_an_identifier_that_is_no_number_is_refused, challenge_refused, TEXT("CHAP_A=5\0CHAP_I=seven\0CHAP_C=0x01")) \
+    X(test_an_identifier_that_is_no_number_is_refused, challenge_refused,                                     \
+      TEXT("CHAP_A=5\0CHAP_I=seven\0CHAP_C=0x01"))                                                            \
     /* 12.1.3: no CHAP_I */                                                                                   \
     X(test_a_challenge_without_an_identifier_is_refused, challenge_refused, TEXT("CHAP_A=5\0CHAP_C=0x0102"))  \
     /* 12.1.3: no CHAP_C */                                                                                   \
@@ -406,24 +409,30 @@ static void test_the_strongest_digest_is_offered_first(void **state)
     /* 12.1.3: CHAP_C of nothing */                                                                           \
     X(test_an_empty_challenge_is_refused, challenge_refused, TEXT("CHAP_A=5\0CHAP_I=7\0CHAP_C=0x"))           \
     /* 6.1: CHAP_C without a prefix is no binary value */                                                     \
-    X(test_a_challenge_without_a_prefix_is_refused, challenge_refused, TEXT("CHAP_A=5\0CHAP_I=7\0CHAP_C=01020304")) \
+    X(test_a_challenge_without_a_prefix_is_refused, challenge_refused,                                        \
+      TEXT("CHAP_A=5\0CHAP_I=7\0CHAP_C=01020304"))                                                            \
     /* 6.1: CHAP_C in hex that is none */                                                                     \
-    X(test_a_challenge_that_is_no_hex_is_refused, challenge_refused, TEXT("CHAP_A=5\0CHAP_I=7\0CHAP_C=0x0102030g")) \
+    X(test_a_challenge_that_is_no_hex_is_refused, challenge_refused,                                          \
+      TEXT("CHAP_A=5\0CHAP_I=7\0CHAP_C=0x0102030g"))                                                          \
     /* 6.1: CHAP_C in base64 that is none */                                                                  \
-    X(test_a_challenge_that_is_no_base64_is_refused, challenge_refused, TEXT("CHAP_A=5\0CHAP_I=7\0CHAP_C=0bAQ*DBA==")) \
+    X(test_a_challenge_that_is_no_base64_is_refused, challenge_refused,                                       \
+      TEXT("CHAP_A=5\0CHAP_I=7\0CHAP_C=0bAQ*DBA=="))                                                          \
     /* 6.3: a key twice */                                                                                    \
-    X(test_two_challenges_are_refused, challenge_refused, TEXT("CHAP_A=5\0CHAP_I=7\0CHAP_C=0x01\0CHAP_C=0x02")) \
+    X(test_two_challenges_are_refused, challenge_refused,                                                     \
+      TEXT("CHAP_A=5\0CHAP_I=7\0CHAP_C=0x01\0CHAP_C=0x02"))                                                   \
     /* 12.1.3: a proof before its time */                                                                     \
     X(test_a_proof_before_the_challenge_is_refused, challenge_refused,                                        \
       TEXT("CHAP_A=5\0CHAP_I=7\0CHAP_C=0x01\0CHAP_N=target\0CHAP_R=0x00112233445566778899aabbccddeeff"))      \
     /* 12.1.3: the keys in any order */                                                                       \
-    X(test_the_keys_of_a_challenge_come_in_any_order, challenge_taken, TEXT("CHAP_C=0x01020304\0CHAP_I=7\0CHAP_A=5")) \
+    X(test_the_keys_of_a_challenge_come_in_any_order, challenge_taken,                                        \
+      TEXT("CHAP_C=0x01020304\0CHAP_I=7\0CHAP_A=5"))                                                          \
     /* 6.1: hex in capitals */                                                                                \
     X(test_a_challenge_in_capitals_is_read, challenge_taken, TEXT("CHAP_A=5\0CHAP_I=7\0CHAP_C=0X01020304"))   \
     /* 6.1: base64 */                                                                                         \
     X(test_a_challenge_in_base64_is_read, challenge_taken, TEXT("CHAP_A=5\0CHAP_I=7\0CHAP_C=0bAQIDBA=="))     \
     /* 6.1: base64 with its prefix in capitals */                                                             \
-    X(test_a_challenge_in_base64_with_a_capital_is_read, challenge_taken, TEXT("CHAP_A=5\0CHAP_I=7\0CHAP_C=0BAQIDBA==")) \
+    X(test_a_challenge_in_base64_with_a_capital_is_read, challenge_taken,                                     \
+      TEXT("CHAP_A=5\0CHAP_I=7\0CHAP_C=0BAQIDBA=="))                                                          \
     /* 6.1: numbers in hex */                                                                                 \
     X(test_an_identifier_in_hex_is_read, challenge_taken, TEXT("CHAP_A=0x5\0CHAP_I=0x07\0CHAP_C=0x01020304")) \
     /* 12.1.3: a challenge of 1024 bytes */                                                                   \

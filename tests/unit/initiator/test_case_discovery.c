@@ -165,14 +165,15 @@ static void found(const struct list *l, size_t nr, const char *host)
     search_end(&q, &x);
 }
 
-#define LONG_LABEL "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"
-#define NAME_223 "iqn.2026-11.org.example:" LONG_LABEL "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa" \
-                 "aaaaaaaaaaaaaaaaaaaaaaaaaaaaa"
+#define A50 "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"
+#define NAME_223 "iqn.2026-11.org.example:" A50 A50 A50 "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"
 static_assert(sizeof(NAME_223) == 224, "the longest name");
 
 /* ---- answers that go wrong ------------------------------------------------------------------------------ */
 
-enum row { OTHER_TAG, FINAL_WITH_TTT, NOT_FINAL, F_AND_C, NO_DATA, LOGOUT_FIRST, PING_FIRST, LOOP, EVENT, IN_TWO, BREAKS };
+enum row {
+    OTHER_TAG, FINAL_WITH_TTT, NOT_FINAL, F_AND_C, NO_DATA, LOGOUT_FIRST, PING_FIRST, LOOP, EVENT, IN_TWO, BREAKS,
+};
 
 static bool odd_text(struct fake_conn *c)
 {
@@ -292,13 +293,15 @@ static void answer_refused(enum row which)
     /* 11.11: a pair without end */                                                                           \
     X(test_a_list_of_one_pair_without_end_is_refused, answer_refused, LOOP)                                   \
     /* C: a target without an address is where it was asked */                                                \
-    X(test_a_target_without_an_address_is_at_the_portal, found, LIST("TargetName=iqn.2026-11.org.example:a"), 1, NULL) \
+    X(test_a_target_without_an_address_is_at_the_portal, found, LIST("TargetName=iqn.2026-11.org.example:a"), \
+      1, NULL)                                                                                                \
     /* C: addresses before any target */                                                                      \
     X(test_an_address_without_a_target_is_left_out, found,                                                    \
       LIST("TargetAddress=192.0.2.1:3260,1\0TargetName=iqn.2026-11.org.example:a"), 1, NULL)                  \
     /* 13.8: an address that is none, among others */                                                         \
     X(test_an_address_that_is_none_is_left_out, found,                                                        \
-      LIST("TargetName=iqn.2026-11.org.example:a\0TargetAddress=[::1:3260\0TargetAddress=192.0.2.9:3260,1"), 1, \
+      LIST("TargetName=iqn.2026-11.org.example:a\0TargetAddress=[::1:3260\0TargetAddress=192.0.2.9:3260,1"),  \
+      1,                                                                                                      \
       "192.0.2.9")                                                                                            \
     /* 13.8: without a port */                                                                                \
     X(test_an_address_without_a_port_is_read, found,                                                          \
@@ -311,9 +314,11 @@ static void answer_refused(enum row which)
     /* 4.2.7.1: a name of 224 bytes */                                                                        \
     X(test_a_name_of_224_bytes_is_left_out, found, LIST("TargetName=" NAME_223 "a"), 0, NULL)                 \
     /* 4.2.7: a name that would be a path */                                                                  \
-    X(test_a_name_with_a_slash_is_left_out, found, LIST("TargetName=iqn.2026-11.org.example:../../etc"), 0, NULL) \
+    X(test_a_name_with_a_slash_is_left_out, found, LIST("TargetName=iqn.2026-11.org.example:../../etc"), 0,   \
+      NULL)                                                                                                   \
     /* 4.2.7: a name that would be a line of its own */                                                       \
-    X(test_a_name_with_a_line_feed_is_left_out, found, LIST("TargetName=iqn.2026-11.org.example:a\nb"), 0, NULL) \
+    X(test_a_name_with_a_line_feed_is_left_out, found, LIST("TargetName=iqn.2026-11.org.example:a\nb"), 0,    \
+      NULL)                                                                                                   \
     /* 4.2.7: no name */                                                                                      \
     X(test_an_empty_name_is_left_out, found, LIST("TargetName=\0TargetAddress=192.0.2.1:3260,1"), 0, NULL)    \
     /* 6.1: keys that nobody knows */                                                                         \

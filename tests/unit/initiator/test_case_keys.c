@@ -301,7 +301,8 @@ static void test_answers_may_be_split_at_every_byte(void **state)
     /* 13.16: more than was offered is not the minimum */                                                     \
     X(test_a_longer_retention_than_offered_is_refused, refused, "DefaultTime2Retain=20")                      \
     /* 6.2: a key nobody knows */                                                                             \
-    X(test_unknown_keys_are_not_understood, asked_back, "X-org.example.key=1", "X-org.example.key=NotUnderstood") \
+    X(test_unknown_keys_are_not_understood, asked_back, "X-org.example.key=1",                                \
+      "X-org.example.key=NotUnderstood")                                                                      \
     /* 6.1: a key begins with a capital letter */                                                             \
     X(test_a_key_in_small_letters_is_refused, refused, "initialr2t=No")                                       \
     /* 6.1: keys are case-sensitive */                                                                        \
@@ -319,9 +320,11 @@ static void test_answers_may_be_split_at_every_byte(void **state)
     /* 13.24: the lower protocol level */                                                                     \
     X(test_the_protocol_level_is_1, asked_back, "iSCSIProtocolLevel=2", "iSCSIProtocolLevel=1")               \
     /* 13.24: a protocol level past 31 */                                                                     \
-    X(test_a_protocol_level_of_32_is_rejected, asked_back, "iSCSIProtocolLevel=32", "iSCSIProtocolLevel=Reject") \
+    X(test_a_protocol_level_of_32_is_rejected, asked_back, "iSCSIProtocolLevel=32",                           \
+      "iSCSIProtocolLevel=Reject")                                                                            \
     /* 13.23: task reporting as RFC 3720 had it */                                                            \
-    X(test_task_reporting_is_rfc_3720_s, asked_back, "TaskReporting=ResponseFence,RFC3720", "TaskReporting=RFC3720") \
+    X(test_task_reporting_is_rfc_3720_s, asked_back, "TaskReporting=ResponseFence,RFC3720",                   \
+      "TaskReporting=RFC3720")                                                                                \
     /* 13.23: another is not done */                                                                          \
     X(test_other_task_reporting_is_rejected, asked_back, "TaskReporting=FastAbort", "TaskReporting=Reject")   \
     /* 13.6: TargetAlias says something and asks nothing */                                                   \
@@ -329,7 +332,8 @@ static void test_answers_may_be_split_at_every_byte(void **state)
     /* 13.9: TargetPortalGroupTag asks nothing, also where it is none */                                      \
     X(test_a_group_tag_past_65535_is_ignored, asked_back, "TargetPortalGroupTag=65536", NULL)                 \
     /* 6.2: a declaration that cannot be is rejected */                                                       \
-    X(test_a_segment_of_no_length_is_rejected, asked_back, "MaxRecvDataSegmentLength=0", "MaxRecvDataSegmentLength=Reject") \
+    X(test_a_segment_of_no_length_is_rejected, asked_back, "MaxRecvDataSegmentLength=0",                      \
+      "MaxRecvDataSegmentLength=Reject")                                                                      \
     /* 6.1: a pair without "=" */                                                                             \
     X(test_a_pair_without_equals_is_refused, raw_text, RAW("InitialR2T\0"), false)                            \
     /* 6.1: a pair without a key */                                                                           \

@@ -84,8 +84,9 @@ static void test_a_session_is_reinstated_by_its_isid(void **state)
 /* ---- responses that do not fit -------------------------------------------------------------------------- */
 
 enum row {
-    STAGE_AHEAD, STAGE_SKIPPED, STAGE_RESERVED, STAGE_BACK, STAGE_FULL, T_AND_C, VERSION_ACTIVE, VERSION_MAX, ISID, TAG, OPCODE, TOO_LONG,
-    WITH_AHS, TSIH_EARLY, CLASS_0_DETAIL, NOT_YET, BYTES, STAT_SN, CLOSED, C_EMPTY, C_FOR_EVER, ANSWERED_TWICE, TAKEN_BACK,
+    STAGE_AHEAD, STAGE_SKIPPED, STAGE_RESERVED, STAGE_BACK, STAGE_FULL, T_AND_C, VERSION_ACTIVE, VERSION_MAX, ISID,
+    TAG, OPCODE, TOO_LONG, WITH_AHS, TSIH_EARLY, CLASS_0_DETAIL, NOT_YET, BYTES, STAT_SN, CLOSED, C_EMPTY,
+    C_FOR_EVER, ANSWERED_TWICE, TAKEN_BACK,
     T_EARLY_FINAL,
 };
 
@@ -176,7 +177,8 @@ static void odd_login_script(struct fake_conn *c)
             return;
         fake_send(c, fake_login_resp(c, false, 1, 0, 0), fake_keys, sizeof(fake_keys));
         for (unsigned i = 0; i < 3; i++)
-            if (!fake_recv(c) || c->len || !fake_send(c, fake_login_resp(c, i == 2, 1, i == 2 ? 3 : 0, 0), NULL, 0))
+            if (!fake_recv(c) || c->len ||
+                !fake_send(c, fake_login_resp(c, i == 2, 1, i == 2 ? 3 : 0, 0), NULL, 0))
                 return;
         fake_serve(c);
         return;
@@ -197,8 +199,7 @@ static void odd_login_script(struct fake_conn *c)
         do {
             p = fake_login_resp(c, false, 0, 0, 0);
             p.login.cont = true;
-        } while (fake_send(c, p, (x->which & 0xff) == C_EMPTY ? NULL : "a=b", (x->which & 0xff) == C_EMPTY ? 0 : 4) &&
-                 fake_recv(c));
+        } while (fake_send(c, p, "a=b", (x->which & 0xff) == C_EMPTY ? 0 : 4) && fake_recv(c));
         return;
     case ANSWERED_TWICE:                    /* the same response twice at once */
         fake_send(c, p, NULL, 0);
@@ -399,8 +400,8 @@ static void wordy_script(struct fake_conn *c)
 
     if (!fake_login_first(c))
         return;
-    n = snprintf(text, sizeof(text), "TargetAlias=old%cX-org.example=1%cTargetAddress=127.0.0.1:%u%cTargetAlias=older",
-                 0, 0, to->port, 0);
+    n = snprintf(text, sizeof(text),
+                 "TargetAlias=old%cX-org.example=1%cTargetAddress=127.0.0.1:%u%cTargetAlias=older", 0, 0, to->port, 0);
     fake_send(c, fake_login_resp(c, false, 0, 0, ISCSI_LOGIN_MOVED_TEMP), text, (uint32_t)n + 1);
 }
 

@@ -362,9 +362,9 @@ static void each_bit(enum digest_row which, unsigned bits)
     X(test_a_connection_closed_anywhere_in_a_pdu_is_made_anew, cut_after, 0)                                  \
     /* hostile: the same, reset */                                                                            \
     X(test_a_connection_reset_anywhere_in_a_pdu_is_made_anew, cut_after, 1)                                   \
-    /* hostile: a header that does not come to its end */                                                              \
+    /* hostile: a header that does not come to its end */                                                     \
     X(test_half_a_header_is_not_waited_for_for_ever, still, 47)                                               \
-    /* hostile: data that do not come to their end */                                                                  \
+    /* hostile: data that do not come to their end */                                                         \
     X(test_half_a_segment_is_not_waited_for_for_ever, still, 48)                                              \
     /* 7.8: each bit of a header digest */                                                                    \
     X(test_a_header_digest_wrong_in_any_bit_costs_the_session, each_bit, HEADER_BIT, 32)                      \

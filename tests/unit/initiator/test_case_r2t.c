@@ -21,8 +21,8 @@ static void ask_script(struct fake_conn *c)
 /* ---- R2Ts that cannot be -------------------------------------------------------------------------------- */
 
 enum row {
-    SN_FROM_ONE, SN_GAP, SN_TWICE, OFF_BEYOND, LEN_BEYOND, WRAPS, LEN_ZERO, PAST_BURST, TWO_AT_ONCE, FOR_A_READ, OTHER_TAG,
-    AGAIN, TTT_RESERVED, SECOND_HALF_FIRST, AFTER_RESPONSE, TAG_RESERVED, NOT_F, WITH_DATA, IN_PIECES, STAT_SN,
+    SN_FROM_ONE, SN_GAP, SN_TWICE, OFF_BEYOND, LEN_BEYOND, WRAPS, LEN_ZERO, PAST_BURST, TWO_AT_ONCE, FOR_A_READ,
+    OTHER_TAG, AGAIN, TTT_RESERVED, SECOND_HALF_FIRST, AFTER_RESPONSE, TAG_RESERVED, NOT_F, WITH_DATA, IN_PIECES, STAT_SN,
 };
 
 static struct iscsi_pdu r2t_of(const struct iscsi_pdu *cmd, uint32_t sn, uint32_t off, uint32_t len)
@@ -211,15 +211,19 @@ struct expect {
 
 static const char *keys_of(const struct expect *e, uint32_t *len)
 {
-#define ROW(d, r, i) { CASE_KEYS(d, r, i, "1024", "4096", "2560"), sizeof(CASE_KEYS(d, r, i, "1024", "4096", "2560")) }
+#define TEXT(d, r, i) CASE_KEYS(d, r, i, "1024", "4096", "2560")
+#define ROW(d, r, i) { TEXT(d, r, i), sizeof(TEXT(d, r, i)) }
     static const struct {
         const char *text;
         uint32_t len;
     } keys[] = {
-        ROW("None", "No", "No"),   ROW("None", "No", "Yes"),   ROW("None", "Yes", "No"),   ROW("None", "Yes", "Yes"),
-        ROW("CRC32C", "No", "No"), ROW("CRC32C", "No", "Yes"), ROW("CRC32C", "Yes", "No"), ROW("CRC32C", "Yes", "Yes"),
+        ROW("None", "No", "No"),    ROW("None", "No", "Yes"),
+        ROW("None", "Yes", "No"),   ROW("None", "Yes", "Yes"),
+        ROW("CRC32C", "No", "No"),  ROW("CRC32C", "No", "Yes"),
+        ROW("CRC32C", "Yes", "No"), ROW("CRC32C", "Yes", "Yes"),
     };
 #undef ROW
+#undef TEXT
     const unsigned i = 4u * e->digests + 2u * e->r2t + e->immediate;
 
     *len = keys[i].len;
@@ -248,8 +252,8 @@ static bool sequence(struct fake_conn *c, const struct iscsi_pdu *cmd, uint32_t 
     while (from < to) {
         const uint32_t want = to - from < PEER_MAX ? to - from : PEER_MAX;
 
-        if (!fake_recv_new(c) || c->pdu.opcode != ISCSI_OP_DATA_OUT || c->pdu.itt != cmd->itt || c->pdu.ttt != ttt ||
-            c->pdu.data_out.data_sn != sn++ || c->pdu.data_out.offset != from || c->len != want ||
+        if (!fake_recv_new(c) || c->pdu.opcode != ISCSI_OP_DATA_OUT || c->pdu.itt != cmd->itt ||
+            c->pdu.ttt != ttt || c->pdu.data_out.data_sn != sn++ || c->pdu.data_out.offset != from || c->len != want ||
             c->pdu.final != (from + want == to) || c->pdu.exp_stat_sn != c->stat_sn)
             return false;
         memcpy(all + from, c->data, c->len);

@@ -1,12 +1,14 @@
 /*
- * test_case_unit.c - answers of a logical unit whose lengths and numbers lie (threats: hostile target; SPC-4, SBC-3)
+ * test_case_unit.c - answers of a logical unit whose lengths and numbers lie (hostile target; SPC-4, SBC-3)
  *
  * Each row stands in for one answer to the look that is taken at a unit when it is opened.
  */
 #include "case.h"
 
-enum { INQ = 0x12, PAGE_00 = 0x100, PAGE_80 = 0x180, PAGE_83 = 0x183, PAGE_B0 = 0x1b0, CAP_16 = 0x9e, CAP_10 = 0x25,
-       MODE_6 = 0x1a, READY = 0x00, LUNS = 0xa0 };
+enum {
+    INQ = 0x12, PAGE_00 = 0x100, PAGE_80 = 0x180, PAGE_83 = 0x183, PAGE_B0 = 0x1b0, CAP_16 = 0x9e, CAP_10 = 0x25,
+    MODE_6 = 0x1a, READY = 0x00, LUNS = 0xa0,
+};
 
 struct lie {
     unsigned which;                         /* opcode, or 100h + page */
@@ -153,7 +155,8 @@ static void test_more_luns_than_are_kept_are_cut(void **state)
     /* SPC-4 INQUIRY: fewer bytes than say their own length */                                                \
     X(test_an_inquiry_of_4_bytes_opens_nothing, does_not_open, LIE(INQ, 0, 0, 6, 2), -EPROTO)                 \
     /* SPC-4 INQUIRY: ADDITIONAL LENGTH beyond the data */                                                    \
-    X(test_an_inquiry_longer_than_its_data_is_read_as_far_as_it_goes, opens, LIE(INQ, 0, 0, 6, 2, 255, 0, 0, 2)) \
+    X(test_an_inquiry_longer_than_its_data_is_read_as_far_as_it_goes, opens, LIE(INQ, 0, 0, 6, 2, 255, 0, 0,  \
+      2))                                                                                                     \
     /* SPC-4 INQUIRY: PERIPHERAL QUALIFIER 3 */                                                               \
     X(test_a_unit_that_is_not_there_is_not_opened, does_not_open, LIE(INQ, 0x7f, 0, 6, 2, 31), -ENODEV)       \
     /* SPC-4 INQUIRY: a device that is no disk */                                                             \
@@ -188,17 +191,22 @@ static void test_more_luns_than_are_kept_are_cut(void **state)
     X(test_a_limit_of_one_block, opens, LIE(PAGE_B0, 0, 0xb0, 0, 0x3c, 0, 0, 0, 8, 0, 0, 0, 1, 0, 0, 0, 8))   \
     /* SBC-3 VPD B0: all ones */                                                                              \
     X(test_limits_of_all_ones, opens,                                                                         \
-      LIE(PAGE_B0, 0, 0xb0, 0, 0x3c, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, \
-          0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, \
+      LIE(PAGE_B0, 0, 0xb0, 0, 0x3c, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff,  \
+      0xff,                                                                                                   \
+          0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff,     \
+      0xff, 0xff,                                                                                             \
           0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff))                                              \
     /* SBC-3 READ CAPACITY (16): 8 of 32 bytes */                                                             \
     X(test_half_a_capacity_opens_nothing, does_not_open, LIE(CAP_16, 0, 0, 0, 0, 0, 0, 16, 0), -EPROTO)       \
     /* SBC-3 READ CAPACITY (16): blocks of nothing */                                                         \
-    X(test_blocks_of_no_length_open_nothing, does_not_open, LIE(CAP_16, 0, 0, 0, 0, 0, 0, 16, 0, 0, 0, 0, 0), -EPROTO) \
+    X(test_blocks_of_no_length_open_nothing, does_not_open, LIE(CAP_16, 0, 0, 0, 0, 0, 0, 16, 0, 0, 0, 0, 0), \
+      -EPROTO)                                                                                                \
     /* SBC-3 READ CAPACITY (16): blocks of 513 bytes */                                                       \
-    X(test_blocks_of_513_bytes_open_nothing, does_not_open, LIE(CAP_16, 0, 0, 0, 0, 0, 0, 16, 0, 0, 0, 2, 1), -EPROTO) \
+    X(test_blocks_of_513_bytes_open_nothing, does_not_open, LIE(CAP_16, 0, 0, 0, 0, 0, 0, 16, 0, 0, 0, 2, 1), \
+      -EPROTO)                                                                                                \
     /* SBC-3 READ CAPACITY (16): blocks of 2 GiB */                                                           \
-    X(test_blocks_of_2_gib_open_nothing, does_not_open, LIE(CAP_16, 0, 0, 0, 0, 0, 0, 16, 0, 0x80, 0, 0, 0), -EPROTO) \
+    X(test_blocks_of_2_gib_open_nothing, does_not_open, LIE(CAP_16, 0, 0, 0, 0, 0, 0, 16, 0, 0x80, 0, 0, 0),  \
+      -EPROTO)                                                                                                \
     /* SBC-3 READ CAPACITY (16): 2^64 blocks */                                                               \
     X(test_2_to_the_64_blocks_open_nothing, does_not_open,                                                    \
       LIE(CAP_16, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0, 0, 2, 0), -EPROTO)                       \
@@ -215,7 +223,8 @@ static void test_more_luns_than_are_kept_are_cut(void **state)
     /* SPC-4 MODE SENSE: PAGE LENGTH beyond the data */                                                       \
     X(test_a_mode_page_past_the_data, opens, LIE(MODE_6, 6, 0, 0, 0, 8, 255, 4))                              \
     /* SPC-4 MODE SENSE: another page */                                                                      \
-    X(test_another_mode_page_than_asked_for, opens, LIE(MODE_6, 15, 0, 0, 0, 0x0a, 10, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0)) \
+    X(test_another_mode_page_than_asked_for, opens, LIE(MODE_6, 15, 0, 0, 0, 0x0a, 10, 0, 0, 0, 0, 0, 0, 0,   \
+      0, 0, 0))                                                                                               \
     /* SPC-4 MODE SENSE: 3 bytes */                                                                           \
     X(test_mode_data_of_3_bytes, opens, LIE(MODE_6, 2, 0, 0))                                                 \
     /* SAM-5: BUSY for a while */                                                                             \
@@ -230,9 +239,11 @@ static void test_more_luns_than_are_kept_are_cut(void **state)
     X(test_attentions_without_end_open_nothing, does_not_open,                                                \
       SENSE(INQ, SCSI_UNIT_ATTENTION, 0x29, 0, 0), -EIO)                                                      \
     /* SPC-4: LOGICAL UNIT NOT SUPPORTED */                                                                   \
-    X(test_a_unit_not_supported_is_not_opened, does_not_open, SENSE(READY, SCSI_ILLEGAL_REQUEST, 0x25, 0, 0), -ENODEV) \
+    X(test_a_unit_not_supported_is_not_opened, does_not_open, SENSE(READY, SCSI_ILLEGAL_REQUEST, 0x25, 0, 0), \
+      -ENODEV)                                                                                                \
     /* SPC-4: MEDIUM NOT PRESENT */                                                                           \
-    X(test_a_unit_without_a_medium_is_not_opened, does_not_open, SENSE(READY, SCSI_NOT_READY, 0x3a, 0, 0), -ENODEV) \
+    X(test_a_unit_without_a_medium_is_not_opened, does_not_open, SENSE(READY, SCSI_NOT_READY, 0x3a, 0, 0),    \
+      -ENODEV)                                                                                                \
     /* SPC-4 REPORT LUNS: LUN LIST LENGTH beyond the data */                                                  \
     X(test_a_list_of_luns_longer_than_its_data, luns,                                                         \
       LIE(LUNS, 0xff, 0xff, 0xff, 0xff, 0, 0, 0, 0, 0, 7, 0, 0, 0, 0, 0, 0), 0, 1, 7)                         \
@@ -240,12 +251,15 @@ static void test_more_luns_than_are_kept_are_cut(void **state)
     X(test_a_list_of_luns_shorter_than_its_data, luns,                                                        \
       LIE(LUNS, 0, 0, 0, 8, 0, 0, 0, 0, 0, 7, 0, 0, 0, 0, 0, 0, 0, 8, 0, 0, 0, 0, 0, 0), 0, 1, 7)             \
     /* SPC-4 REPORT LUNS: one and a half of them */                                                           \
-    X(test_half_a_lun_is_none, luns, LIE(LUNS, 0, 0, 0, 12, 0, 0, 0, 0, 0, 7, 0, 0, 0, 0, 0, 0, 0, 8, 0, 0), 0, 1, 7) \
+    X(test_half_a_lun_is_none, luns, LIE(LUNS, 0, 0, 0, 12, 0, 0, 0, 0, 0, 7, 0, 0, 0, 0, 0, 0, 0, 8, 0, 0),  \
+      0, 1, 7)                                                                                                \
     /* SAM-5: flat space addressing */                                                                        \
-    X(test_a_flat_lun_is_read, luns, LIE(LUNS, 0, 0, 0, 8, 0, 0, 0, 0, 0x41, 2, 0, 0, 0, 0, 0, 0), 0, 1, 0x102) \
+    X(test_a_flat_lun_is_read, luns, LIE(LUNS, 0, 0, 0, 8, 0, 0, 0, 0, 0x41, 2, 0, 0, 0, 0, 0, 0), 0, 1,      \
+      0x102)                                                                                                  \
     /* SAM-5: a LUN of levels that a disk does not have, and a well-known one */                              \
     X(test_luns_that_are_no_disk_s_are_left_out, luns,                                                        \
-      LIE(LUNS, 0, 0, 0, 24, 0, 0, 0, 0, 0, 7, 0, 0, 0, 0, 0, 0, 0xc1, 1, 0, 0, 0, 0, 0, 0, 0, 8, 0, 1, 0, 0, 0, 0), \
+      LIE(LUNS, 0, 0, 0, 24, 0, 0, 0, 0, 0, 7, 0, 0, 0, 0, 0, 0, 0xc1, 1, 0, 0, 0, 0, 0, 0, 0, 8, 0, 1, 0, 0, \
+      0, 0),                                                                                                  \
       0, 1, 7)                                                                                                \
     /* SPC-4 REPORT LUNS: no room for its own length */                                                       \
     X(test_a_list_of_luns_of_4_bytes_is_none, luns, LIE(LUNS, 0, 0, 0, 8), -EPROTO, 0, 0)
