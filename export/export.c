@@ -7,10 +7,13 @@
 #include "export/export_internal.h"
 
 #include <errno.h>
+#include <linux/close_range.h>
+#include <pthread.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "reactor/rt_log.h"
 
@@ -40,11 +43,28 @@ const char *exp_kind_name(enum exp_kind k)
 
 /* ---- jobs -------------------------------------------------------------------------------------------- */
 
+static void *job_thread(void *arg)
+{
+    struct exp *e = arg;
+
+    /* A kernel before 5.11 has no such call: then it is as if the job were an ordinary one. */
+    (void)close_range(STDERR_FILENO + 1, ~0u, CLOSE_RANGE_UNSHARE);
+    e->job_err = e->job(e);
+    return NULL;
+}
+
 static void job_run(struct rt_work *w)
 {
     struct exp *e = container_of(w, struct exp, work);
+    pthread_t alone;
 
-    e->job_err = e->job(e);
+    if (!e->job_alone) {
+        e->job_err = e->job(e);
+    } else if ((e->job_err = -pthread_create(&alone, NULL, job_thread, e))) {
+        exp_note(e, "no thread to wait for the disk: %s", strerror(-e->job_err));
+    } else {
+        pthread_join(alone, NULL);
+    }
 }
 
 static void job_done(struct rt_work *w)
@@ -54,14 +74,25 @@ static void job_done(struct rt_work *w)
     e->then(e, e->job_err);
 }
 
-void exp_job(struct exp *e, int (*job)(struct exp *e), void (*then)(struct exp *e, int err))
+static void job_start(struct exp *e, bool alone, int (*job)(struct exp *e), void (*then)(struct exp *e, int err))
 {
     assert(e->busy);
     e->job = job;
+    e->job_alone = alone;
     e->then = then;
     e->work.run = job_run;
     e->work.done = job_done;
     rt_work(e->rt, &e->work);
+}
+
+void exp_job(struct exp *e, int (*job)(struct exp *e), void (*then)(struct exp *e, int err))
+{
+    job_start(e, false, job, then);
+}
+
+void exp_job_alone(struct exp *e, int (*job)(struct exp *e), void (*then)(struct exp *e, int err))
+{
+    job_start(e, true, job, then);
 }
 
 static void later_done(struct rt_op *op, int res)

@@ -62,6 +62,7 @@ struct exp {
     bool want_resize, want_close;
     struct rt_work work;                    /* the job */
     int (*job)(struct exp *e);
+    bool job_alone;
     void (*then)(struct exp *e, int err);
     int job_err;
     struct rt_op defer;
@@ -77,6 +78,12 @@ struct exp {
 
 /* Runs job on a helper thread, then then(e, what it returned) on the core. */
 void exp_job(struct exp *e, int (*job)(struct exp *e), void (*then)(struct exp *e, int err));
+/* The same for a job that may wait for the very disk that this program serves: it runs without the program's
+ * descriptors but 0 to 2, so it opens what it needs and keeps none. A program that is killed closes its descriptors
+ * one by one; if a file of its own mount came before /dev/fuse, or /dev/fuse stayed open in a thread that waits, the
+ * dying program would wait for itself for ever, and the loop device it was about to set up would block everybody
+ * who looks for a free one. */
+void exp_job_alone(struct exp *e, int (*job)(struct exp *e), void (*then)(struct exp *e, int err));
 /* Calls then(e, err) in a coming turn. */
 void exp_later(struct exp *e, int err, void (*then)(struct exp *e, int err));
 void exp_note(struct exp *e, const char *fmt, ...) __attribute__((format(printf, 2, 3)));

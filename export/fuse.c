@@ -26,6 +26,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/epoll.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -67,6 +68,9 @@ struct fuse {
     struct exp *e;
     struct fuse_session *se;
     int fd;                                 /* the session's; -1: not mounted */
+    /* An epoll over fd, for the ring to wait for. A request in a ring keeps its file open until the last thread of the
+     * program has ended, and one that waits for this disk would then wait for ever (exp_job_alone()). */
+    int ready_fd;
     struct rt_op op;                        /* readiness, or the next pass */
     bool armed, polling, stopped;           /* op is outstanding; it is a poll; no more passes */
     bool unmounted;                         /* the kernel says so */
@@ -497,7 +501,7 @@ static void pump_poll(struct fuse *f)
     f->armed = true;
     f->polling = true;
     f->op.done = pump;
-    rt_fd_poll(f->e->rt, &f->op, f->fd, POLLIN);
+    rt_fd_poll(f->e->rt, &f->op, f->ready_fd, POLLIN);
 }
 
 /* Return: whether there may be more. */
@@ -595,7 +599,9 @@ static int mount_job(struct exp *e)
         return err;
     }
     f->fd = fuse_session_fd(f->se);
-    if (fcntl(f->fd, F_SETFL, fcntl(f->fd, F_GETFL) | O_NONBLOCK))
+    f->ready_fd = epoll_create1(EPOLL_CLOEXEC);
+    if (fcntl(f->fd, F_SETFL, fcntl(f->fd, F_GETFL) | O_NONBLOCK) || f->ready_fd < 0 ||
+        epoll_ctl(f->ready_fd, EPOLL_CTL_ADD, f->fd, &(struct epoll_event){ .events = EPOLLIN }))
         return -errno;
     return 0;
 }
@@ -655,6 +661,9 @@ static int end_job(struct exp *e)
     fuse_session_destroy(f->se);
     f->se = NULL;
     f->fd = -1;
+    if (f->ready_fd >= 0)
+        close(f->ready_fd);
+    f->ready_fd = -1;
     (void)rmdir(f->dir);
     return 0;
 }
@@ -700,7 +709,7 @@ static void mount_done(struct exp *e, int err)
         return;
     }
     pump_later(f);
-    exp_job(e, device_job, device_done);
+    exp_job_alone(e, device_job, device_done);
 }
 
 static void fuse_open(struct exp *e)
@@ -713,7 +722,7 @@ static void fuse_open(struct exp *e)
         return;
     }
     f->e = e;
-    f->fd = -1;
+    f->fd = f->ready_fd = -1;
     f->since_s = rt_wall_s(e->rt);
     rt_list_init(&f->free);
     exp_guard_init(&f->guard);
@@ -741,7 +750,7 @@ static int resize_job(struct exp *e)
 
 static void fuse_resize(struct exp *e)
 {
-    exp_job(e, resize_job, exp_resize_done);
+    exp_job_alone(e, resize_job, exp_resize_done);
 }
 
 static int close_job(struct exp *e)
@@ -776,7 +785,7 @@ static void close_done(struct exp *e, int err)
 
 static void fuse_close(struct exp *e)
 {
-    exp_job(e, close_job, close_done);
+    exp_job_alone(e, close_job, close_done);
 }
 
 static void fuse_free(struct exp *e)
@@ -787,6 +796,8 @@ static void fuse_free(struct exp *e)
         return;
     if (f->se)
         fuse_session_destroy(f->se);
+    if (f->ready_fd >= 0)
+        close(f->ready_fd);
     for (unsigned i = 0; i < f->tags_nr; i++)
         rt_mem_free(f->tags[i].mem, BUF_LEN);
     rt_mem_free(f->edges, f->edges_len);

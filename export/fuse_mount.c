@@ -158,16 +158,6 @@ static void cleanup_mount(const char *at, unsigned minor)
     (void)rmdir(at);
 }
 
-void fuse_mounts_cleanup(const char *run_dir)
-{
-    char dir[PATH_MAX + 8];
-
-    if (!disks_dir(run_dir, dir))
-        return;
-    loop_cleanup(dir);
-    mounts_walk(dir, cleanup_mount);
-}
-
 /* A forced unmount aborts the connection before it looks whether the mount is in use. Who may not unmount, but did mount
  * by fusermount3, owns the connection's control file. */
 static void abort_mount(const char *at, unsigned minor)
@@ -182,6 +172,17 @@ static void abort_mount(const char *at, unsigned minor)
         rt_log(RT_WARN, "%s, left over, cannot be aborted: %s: %s", at, path, strerror(errno));
     if (fd >= 0)
         close(fd);
+}
+
+void fuse_mounts_cleanup(const char *run_dir)
+{
+    char dir[PATH_MAX + 8];
+
+    if (!disks_dir(run_dir, dir))
+        return;
+    mounts_walk(dir, abort_mount);              /* or taking a loop device away may wait for one of them */
+    loop_cleanup(dir);
+    mounts_walk(dir, cleanup_mount);
 }
 
 void fuse_mounts_abort(const char *run_dir)
