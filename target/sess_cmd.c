@@ -56,7 +56,6 @@ static struct sess_task *task_new(struct sess *s, const struct iscsi_pdu *pdu)
     t->seen_at = rt_now(s->rt);
     t->cmd_sn = pdu->cmd_sn;
     memset(&t->scsi, 0, offsetof(struct scsi_task, sense));
-    memset(&t->scsi.io.op, 0, sizeof(t->scsi.io.op));   /* as rt.h asks for before an operation's first use */
     t->scsi.sense_len = t->scsi.in_done = 0;
     t->scsi.nexus = &s->nexus;
     t->scsi.edtl = t->dm.edtl;
