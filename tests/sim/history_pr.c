@@ -110,7 +110,8 @@ static enum prh_answer carry_out(struct prh *p, const struct prh_op *op)
 
 void prh_end(struct prh *p, enum prh_answer answer)
 {
-    static const char *const names[] = { "GOOD", "RESERVATION CONFLICT", "no answer", "aborted", "another refusal" };
+    static const char *const names[] = { "GOOD", "RESERVATION CONFLICT", "no answer", "aborted",
+                                         "another refusal" };
     enum prh_answer want;
     char text[200];
 
@@ -125,7 +126,7 @@ void prh_end(struct prh *p, enum prh_answer answer)
     }
     if (answer == PRH_REFUSED)
         return;
-    if (p->unsure) {                        /* it was done to what is not known; but what is preserved is known then */
+    if (p->unsure) { /* it was done to what is not known; but what is preserved is known then */
         if (answer == PRH_GOOD && is_register(&p->op) && p->op.sa_key) {
             p->aptpl = p->op.aptpl;
             p->unsure_aptpl = false;
@@ -136,8 +137,9 @@ void prh_end(struct prh *p, enum prh_answer answer)
     want = carry_out(p, &p->op);
     if (want == answer)
         return;
-    snprintf(text, sizeof(text), "service action %d with key %" PRIx64 ", new key %" PRIx64 ", type %d: %s instead of %s",
-             p->op.sa, p->op.key, p->op.sa_key, p->op.type, names[answer], names[want]);
+    snprintf(text, sizeof(text),
+             "service action %d with key %" PRIx64 ", new key %" PRIx64 ", type %d: %s instead of %s", p->op.sa,
+             p->op.key, p->op.sa_key, p->op.type, names[answer], names[want]);
     fail(p, text, p->op.nexus);
 }
 
@@ -158,9 +160,10 @@ void prh_access(struct prh *p, uint64_t begin, unsigned nexus, bool write, bool 
     p->judged++;
     if (prh_let_in(p, nexus, write) != conflict)
         return;
-    fail(p, conflict ? "a command met a conflict, and may be carried out"
-            : write  ? "a write was carried out against a reservation"
-                     : "a read was carried out against a reservation",
+    fail(p,
+         conflict ? "a command met a conflict, and may be carried out"
+         : write  ? "a write was carried out against a reservation"
+                  : "a read was carried out against a reservation",
          nexus);
 }
 

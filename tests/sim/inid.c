@@ -40,9 +40,10 @@ static void lun_opened(void *user, int err, const char *why)
     d->opening = false;
     scene_log(n->scene, "    nexus %u unit %u: opened: %d %s", n->id, d->unit->number, err, why ? why : "");
     if (err)
-        return;                             /* the tick tries again */
+        return; /* the tick tries again */
     if (ini_lun_info(d->lun)->block_len != d->unit->per_block * STAMP_LEN)
-        scene_fail(n->scene, "unit %u has blocks of %u bytes", d->unit->number, ini_lun_info(d->lun)->block_len);
+        scene_fail(n->scene, "unit %u has blocks of %u bytes", d->unit->number,
+                   ini_lun_info(d->lun)->block_len);
     /* What was given up on this session has ended, or it would not have opened. */
     hist_nexus_up(d->unit->hist, n->id);
     if (mpio_disk_new(&d->disk, n->rt, d->lun, disk_event, d)) {
@@ -68,7 +69,7 @@ static void desk_tick(struct desk *d)
 {
     struct nexus_end *n = d->nexus;
 
-    if (d->disk && desk_idle(d) && d->lun->err && !d->lun->offline)   /* gone for good: look for it anew */
+    if (d->disk && desk_idle(d) && d->lun->err && !d->lun->offline) /* gone for good: look for it anew */
         lun_close(d);
     if (d->disk || d->opening || n->s->state != INI_UP)
         return;
@@ -134,7 +135,7 @@ static void on_stopped(void *user)
 {
     struct nexus_end *n = user;
 
-    n->life = LIFE_STOPPED;                 /* the tick frees it */
+    n->life = LIFE_STOPPED; /* the tick frees it */
 }
 
 static void sess_stop(struct nexus_end *n, bool drain)
@@ -175,7 +176,7 @@ static void closing_tick(struct nexus_end *n)
 
 static void stopped_tick(struct nexus_end *n)
 {
-    if (!desks_idle(n))                     /* they are being told */
+    if (!desks_idle(n)) /* they are being told */
         return;
     for (unsigned i = 0; i < n->scene->plan.units; i++)
         lun_close(&n->desk[i]);
@@ -211,14 +212,9 @@ static void on_tick(struct rt_timer *t)
         for (unsigned i = 0; i < n->scene->plan.units; i++)
             desk_tick(&n->desk[i]);
         break;
-    case LIFE_CLOSING:
-        closing_tick(n);
-        break;
-    case LIFE_STOPPED:
-        stopped_tick(n);
-        break;
-    case LIFE_STOPPING:
-        break;
+    case LIFE_CLOSING: closing_tick(n); break;
+    case LIFE_STOPPED: stopped_tick(n); break;
+    case LIFE_STOPPING: break;
     }
     if (c->leaving && all_off(c))
         rt_host_stop(c->host);
@@ -238,7 +234,9 @@ static int inid_main(void *arg)
     struct client *c = arg;
     struct scene *sc = c->scene;
     const int cores[] = { 0, 1, 2, 3 };
-    const struct rt_conf conf = { .cores = cores, .cores_nr = sc->plan.cli_cores[c->id], .mode = sc->plan.cli_mode };
+    const struct rt_conf conf = { .cores = cores,
+                                  .cores_nr = sc->plan.cli_cores[c->id],
+                                  .mode = sc->plan.cli_mode };
 
     if (rt_host_new(&c->host, &conf))
         return 1;
@@ -252,14 +250,14 @@ static int inid_main(void *arg)
         n->due_ns = 0;
         rt_post(n->rt, &n->start);
     }
-    return 0;                               /* the world turns the reactors */
+    return 0; /* the world turns the reactors */
 }
 
 static void inid_stopped(void *arg)
 {
     struct client *c = arg;
 
-    for (unsigned i = 0; i < c->nexuses_nr; i++)    /* their timers were of this host */
+    for (unsigned i = 0; i < c->nexuses_nr; i++) /* their timers were of this host */
         for (unsigned k = 0; k < c->scene->plan.units; k++) {
             desk_orphan(&c->nexus[i].desk[k]);
             pr_orphan(&c->nexus[i].desk[k]);

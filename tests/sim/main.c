@@ -27,7 +27,7 @@ struct options {
     const char *self;
 };
 
-struct word {                               /* from a player to its parent */
+struct word { /* from a player to its parent */
     uint64_t seed;
     bool begin;
     struct result result;
@@ -37,7 +37,7 @@ struct word {                               /* from a player to its parent */
 struct player {
     pid_t pid;
     int fd;
-    uint64_t next, seed;                    /* seed: under way */
+    uint64_t next, seed; /* seed: under way */
     bool playing, over;
     time_t since;
 };
@@ -140,7 +140,8 @@ static void failed(const struct options *o, struct sums *s, uint64_t seed, const
     if (!s->failed || seed < s->first_failed)
         s->first_failed = seed;
     s->failed++;
-    printf("seed %" PRIu64 " FAILED: %s\n    replay it with: %s --seed %" PRIu64 "\n", seed, why, o->self, seed);
+    printf("seed %" PRIu64 " FAILED: %s\n    replay it with: %s --seed %" PRIu64 "\n", seed, why, o->self,
+           seed);
     fflush(stdout);
 }
 
@@ -153,7 +154,8 @@ static void sum(const struct options *o, struct sums *s, const struct word *w)
     else
         s->green++;
     if (o->each)
-        printf("seed %" PRIu64 ": %.1f s, %" PRIu64 " requests, %" PRIu64 " sectors, %" PRIu64 " events, fingerprint %016" PRIx64 "\n",
+        printf("seed %" PRIu64 ": %.1f s, %" PRIu64 " requests, %" PRIu64 " sectors, %" PRIu64
+               " events, fingerprint %016" PRIx64 "\n",
                w->seed, (double)r->sim_ns / RT_S, r->requests, r->checked, r->events, r->fingerprint);
     s->requests += r->requests;
     s->checked += r->checked;
@@ -173,28 +175,29 @@ static void sum(const struct options *o, struct sums *s, const struct word *w)
 static const char *cannot(unsigned fault, unsigned state)
 {
     switch (fault) {
-    case SIM_FAULT_ALLOC:
-        return "not drawn here: tests of failing in turn do it";
+    case SIM_FAULT_ALLOC: return "not drawn here: tests of failing in turn do it";
     case SIM_FAULT_RESET:
     case SIM_FAULT_CUT:
     case SIM_FAULT_HALF_CLOSE:
     case SIM_FAULT_BLACKHOLE:
     case SIM_FAULT_STALL:
-    case SIM_FAULT_TCP_TIMEOUT:
-        return state == INI_FREE || state == INI_FAILED ? "no connection" : NULL;
+    case SIM_FAULT_TCP_TIMEOUT: return state == INI_FREE || state == INI_FAILED ? "no connection" : NULL;
     case SIM_FAULT_FLIP:
-        return state != INI_UP && state != INI_LOGOUT && state != STATE_ONCE ? "no digests before the full feature phase" : NULL;
+        return state != INI_UP && state != INI_LOGOUT && state != STATE_ONCE
+                   ? "no digests before the full feature phase"
+                   : NULL;
     case SIM_FAULT_REFUSE:
     case SIM_FAULT_CONNECT_LOST:
         return state == INI_FREE || state == INI_UP || state == INI_LOGOUT || state == INI_FAILED ||
-                       state == STATE_ONCE ? "does not connect" : NULL;
+                       state == STATE_ONCE
+                   ? "does not connect"
+                   : NULL;
     case SCENE_FAULT_LUN_RESET:
     case SCENE_FAULT_LOGOUT:
     case SCENE_FAULT_ABRUPT:
     case SCENE_FAULT_ABANDON:
         return state == INI_FREE || state == INI_LOGOUT ? "no session, or one that leaves" : NULL;
-    default:
-        return NULL;
+    default: return NULL;
     }
 }
 
@@ -214,9 +217,12 @@ static void table(const struct sums *s)
         }
         printf("\n");
     }
-    printf("\".\": cannot be. A connection's faults: free and failed sessions have none; connecting is done by login, "
-           "recovery and\noffline; bits are flipped only where digests guard them, from the full feature phase on; "
-           "what a user does to a\nsession needs one that does not leave already; failed allocations are drawn elsewhere "
+    printf("\".\": cannot be. A connection's faults: free and failed sessions have none; connecting is done by "
+           "login, "
+           "recovery and\noffline; bits are flipped only where digests guard them, from the full feature phase "
+           "on; "
+           "what a user does to a\nsession needs one that does not leave already; failed allocations are drawn "
+           "elsewhere "
            "(failing in turn).\n");
 }
 
@@ -234,7 +240,8 @@ static void player_died(const struct options *o, struct sums *s, struct player *
         ;
     if (p->playing) {
         if (!why && WIFSIGNALED(status))
-            snprintf(text, sizeof(text), "died of signal %d (%s): see what it said above", WTERMSIG(status), strsignal(WTERMSIG(status)));
+            snprintf(text, sizeof(text), "died of signal %d (%s): see what it said above", WTERMSIG(status),
+                     strsignal(WTERMSIG(status)));
         else
             snprintf(text, sizeof(text), "%s", why ? why : "ended before its end");
         failed(o, s, p->seed, text);
@@ -326,8 +333,10 @@ static int play_many(const struct options *o)
     printf("%" PRIu64 " seeds green, %" PRIu64 " failed (from %" PRIu64 ")", s.green, s.failed, o->from);
     if (s.failed)
         printf(", the first: %" PRIu64, s.first_failed);
-    printf("\n%" PRIu64 " requests, %" PRIu64 " block operations checked, %" PRIu64 " reads of blocks not judged (the target "
-           "crashed meanwhile), %" PRIu64 " judged by reservations\n%.1f simulated hours in %.0f s: %.0f simulated hours an "
+    printf("\n%" PRIu64 " requests, %" PRIu64 " block operations checked, %" PRIu64
+           " reads of blocks not judged (the target "
+           "crashed meanwhile), %" PRIu64
+           " judged by reservations\n%.1f simulated hours in %.0f s: %.0f simulated hours an "
            "hour; %" PRIu64 " events; at most %u values remembered; fingerprint %016" PRIx64 "\n",
            s.requests, s.checked, s.skipped, s.judged, (double)s.sim_ns / 3.6e12, wall,
            (double)s.sim_ns / 1e9 / (wall > 0.001 ? wall : 0.001), s.events, s.clusters_max, s.fingerprint);
@@ -348,7 +357,8 @@ static int play_single(const struct options *o)
     if (r.failed)
         printf("seed %" PRIu64 " FAILED: %s\n", o->seed, r.why);
     else
-        printf("seed %" PRIu64 " green: %.1f s, %" PRIu64 " requests, %" PRIu64 " block operations checked, fingerprint %016" PRIx64 "\n",
+        printf("seed %" PRIu64 " green: %.1f s, %" PRIu64 " requests, %" PRIu64
+               " block operations checked, fingerprint %016" PRIx64 "\n",
                o->seed, (double)r.sim_ns / RT_S, r.requests, r.checked, r.fingerprint);
     return r.failed;
 }
@@ -378,17 +388,20 @@ static uint64_t number(const char *text)
 int main(int argc, char **argv)
 {
     static const struct option opts[] = {
-        { "seed", 1, NULL, 's' },   { "seeds", 1, NULL, 'n' }, { "from", 1, NULL, 'f' },
-        { "jobs", 1, NULL, 'j' },   { "table", 0, NULL, 't' }, { "twice", 0, NULL, '2' },
-        { "each", 0, NULL, 'e' },   { "quiet", 0, NULL, 'q' }, { "stop-after", 1, NULL, 'x' },
-        { "limit", 1, NULL, 'l' },  { "help", 0, NULL, 'h' },  { 0 },
+        { "seed", 1, NULL, 's' },  { "seeds", 1, NULL, 'n' }, { "from", 1, NULL, 'f' },
+        { "jobs", 1, NULL, 'j' },  { "table", 0, NULL, 't' }, { "twice", 0, NULL, '2' },
+        { "each", 0, NULL, 'e' },  { "quiet", 0, NULL, 'q' }, { "stop-after", 1, NULL, 'x' },
+        { "limit", 1, NULL, 'l' }, { "help", 0, NULL, 'h' },  { 0 },
     };
     struct options o = { .from = 1, .jobs = 1, .limit_s = 600, .self = argv[0] };
     int c;
 
     while ((c = getopt_long(argc, argv, "h", opts, NULL)) >= 0) {
         switch (c) {
-        case 's': o.seed = number(optarg); o.one = true; break;
+        case 's':
+            o.seed = number(optarg);
+            o.one = true;
+            break;
         case 'n': o.seeds = number(optarg); break;
         case 'f': o.from = number(optarg); break;
         case 'j': o.jobs = (unsigned)number(optarg); break;

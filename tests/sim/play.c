@@ -14,7 +14,7 @@
 #include "initiator/ini_internal.h"
 #include "tests/sim/scene.h"
 
-#define CALM_NS  (900 * RT_S)               /* the longest waits follow one another a few times */
+#define CALM_NS  (900 * RT_S) /* the longest waits follow one another a few times */
 #define AUDIT_NS (300 * RT_S)
 #define END_NS   (120 * RT_S)
 
@@ -77,8 +77,9 @@ static bool tgt_left(void *arg)
 /* Who is not where he should be. */
 static void tell(struct scene *sc, char *out, size_t len)
 {
-    size_t at = (size_t)snprintf(out, len, "target: %s%s, started %u times", tgtd_whole(sc) ? "whole" : "not whole",
-                                 sc->tgtd.stopping ? ", stopping" : "", sc->tgtd.starts);
+    size_t at =
+        (size_t)snprintf(out, len, "target: %s%s, started %u times", tgtd_whole(sc) ? "whole" : "not whole",
+                         sc->tgtd.stopping ? ", stopping" : "", sc->tgtd.starts);
 
     for (unsigned i = 0; i < sc->nexuses_nr && at < len; i++) {
         const struct nexus_end *n = sc->nexus[i];
@@ -89,13 +90,15 @@ static void tell(struct scene *sc, char *out, size_t len)
             const struct desk *d = &n->desk[k];
 
             at += (size_t)snprintf(out + at, len - at, "\n        unit %u: %s%s%s", k,
-                                   d->disk ? "open" : d->opening ? "opening" : "closed",
+                                   d->disk      ? "open"
+                                   : d->opening ? "opening"
+                                                : "closed",
                                    d->pr.busy ? ", a reservation command is under way" : "",
                                    d->disk && d->lun->shut ? ", gate shut" : "");
             for (unsigned m = 0; m < DEPTH_MAX && at < len; m++)
                 if (d->slot[m].busy)
-                    at += (size_t)snprintf(out + at, len - at, ", slot %u waits (operation %u, sectors %u+%u)", m,
-                                           d->slot[m].op, d->slot[m].first, d->slot[m].n);
+                    at += (size_t)snprintf(out + at, len - at, ", slot %u waits (operation %u, sectors %u+%u)",
+                                           m, d->slot[m].op, d->slot[m].first, d->slot[m].n);
         }
     }
 }
@@ -108,7 +111,8 @@ static bool await(struct scene *sc, bool (*met)(void *arg), uint64_t ns, const c
         return false;
     if (!sim_run_until(sc->w, met, sc, ns) && !sc->failed) {
         tell(sc, text, sizeof(text));
-        scene_fail(sc, "%s did not come to an end in %" PRIu64 " s of the world's time; %s", what, (uint64_t)(ns / RT_S), text);
+        scene_fail(sc, "%s did not come to an end in %" PRIu64 " s of the world's time; %s", what,
+                   (uint64_t)(ns / RT_S), text);
     }
     return !sc->failed;
 }
@@ -166,8 +170,8 @@ static void leak_check(struct scene *sc, const char *name, const struct sim_prog
 
     sim_prog_info(p, &info);
     if (!sc->failed && info.state == SIM_EXITED && info.leaked_blocks)
-        scene_fail(sc, "%s left %" PRIu64 " blocks of memory behind, %" PRIu64 " bytes", name, info.leaked_blocks,
-                   info.leaked_bytes);
+        scene_fail(sc, "%s left %" PRIu64 " blocks of memory behind, %" PRIu64 " bytes", name,
+                   info.leaked_blocks, info.leaked_bytes);
 }
 
 static void leave(struct scene *sc)

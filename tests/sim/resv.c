@@ -52,14 +52,16 @@ static void status_parse(struct desk *d, const uint8_t *p, uint32_t len)
     int holder = -1;
 
     if (len < 8 || load_be32(p + 4) != len - 8) {
-        scene_fail(d->nexus->scene, "READ FULL STATUS: %u bytes came, the list has %u", len, len < 8 ? 0 : load_be32(p + 4));
+        scene_fail(d->nexus->scene, "READ FULL STATUS: %u bytes came, the list has %u", len,
+                   len < 8 ? 0 : load_be32(p + 4));
         return;
     }
     for (uint32_t at = 8; at + 24 <= len; at += 24 + load_be32(p + at + 20)) {
         const unsigned nexus = load_be64(p + at) & 0xff;
 
         if (nexus >= NEXUS_MAX || key[nexus]) {
-            scene_fail(d->nexus->scene, "READ FULL STATUS: a key that nobody registered, or twice: %" PRIx64, load_be64(p + at));
+            scene_fail(d->nexus->scene, "READ FULL STATUS: a key that nobody registered, or twice: %" PRIx64,
+                       load_be64(p + at));
             return;
         }
         key[nexus] = load_be64(p + at);
@@ -77,7 +79,8 @@ static void look_done(struct ini_task *t)
 
     if (!t->err && t->status == SCSI_GOOD)
         status_parse(d, d->pr.buf, t->in_len);
-    scene_log(d->nexus->scene, "    nexus %u unit %u: PR IN: %d, status %02x", d->nexus->id, d->unit->number, t->err, t->status);
+    scene_log(d->nexus->scene, "    nexus %u unit %u: PR IN: %d, status %02x", d->nexus->id, d->unit->number,
+              t->err, t->status);
     over(d);
 }
 
@@ -136,8 +139,9 @@ static void change_done(struct ini_task *t)
         a = PRH_MAYBE;
     if (a != PRH_LOST)
         pr_aborts_over(d);
-    scene_log(d->nexus->scene, "    nexus %u unit %u: PR OUT %u: %d, status %02x, sense %x/%02x/%02x", d->nexus->id,
-              d->unit->number, d->unit->prh.op.sa, t->err, t->status, t->sense.key, t->sense.asc, t->sense.ascq);
+    scene_log(d->nexus->scene, "    nexus %u unit %u: PR OUT %u: %d, status %02x, sense %x/%02x/%02x",
+              d->nexus->id, d->unit->number, d->unit->prh.op.sa, t->err, t->status, t->sense.key, t->sense.asc,
+              t->sense.ascq);
     prh_end(&d->unit->prh, a);
     over(d);
 }
@@ -145,7 +149,11 @@ static void change_done(struct ini_task *t)
 static void change(struct desk *d, enum prh_sa sa, enum prh_type type, uint64_t key, uint64_t sa_key)
 {
     const struct prh_op op = {
-        .sa = sa, .nexus = d->nexus->id, .key = key, .sa_key = sa_key, .type = type,
+        .sa = sa,
+        .nexus = d->nexus->id,
+        .key = key,
+        .sa_key = sa_key,
+        .type = type,
         .aptpl = (sa == PRH_REGISTER || sa == PRH_REGISTER_IGNORE) && d->nexus->scene->plan.aptpl,
     };
     struct ini_task *t = &d->pr.task;
@@ -211,21 +219,21 @@ static void draw(struct desk *d)
     if (p->unsure)
         look(d);
     else if (!key)
-        x < 2 ? change(d, PRH_RESERVE, type_draw(d), 0x77, 0)   /* not registered: a conflict */
+        x < 2 ? change(d, PRH_RESERVE, type_draw(d), 0x77, 0) /* not registered: a conflict */
               : change(d, x < 4 ? PRH_REGISTER_IGNORE : PRH_REGISTER, 0, 0, key_new(d));
     else if (p->type && p->holder == (int)d->nexus->id)
         draw_holder(d);
     else if (p->type)
-        x < 4    ? change(d, x < 2 ? PRH_PREEMPT : PRH_PREEMPT_ABORT, type_draw(d), key, p->key[p->holder])
-        : x < 6  ? change(d, PRH_CLEAR, 0, key, 0)
-        : x < 8  ? change(d, PRH_RESERVE, type_draw(d), key, 0)
-        : x < 9  ? change(d, PRH_RELEASE, p->type, key, 0)
-                 : look(d);
+        x < 4   ? change(d, x < 2 ? PRH_PREEMPT : PRH_PREEMPT_ABORT, type_draw(d), key, p->key[p->holder])
+        : x < 6 ? change(d, PRH_CLEAR, 0, key, 0)
+        : x < 8 ? change(d, PRH_RESERVE, type_draw(d), key, 0)
+        : x < 9 ? change(d, PRH_RELEASE, p->type, key, 0)
+                : look(d);
     else
         x < 12   ? change(d, PRH_RESERVE, type_draw(d), key, 0)
         : x < 14 ? change(d, PRH_REGISTER, 0, key, 0)
         : x < 16 ? change(d, PRH_REGISTER, 0, key, key_new(d))
-        : x < 17 ? change(d, PRH_REGISTER, 0, key + 0x1000000, key)   /* another key than the one registered */
+        : x < 17 ? change(d, PRH_REGISTER, 0, key + 0x1000000, key) /* another key than the one registered */
                  : look(d);
 }
 

@@ -26,7 +26,8 @@ const char *scene_fault_name(unsigned fault)
 
 const char *scene_state_name(unsigned state)
 {
-    static const char *const names[] = { "free", "login", "up", "recovery", "offline", "logout", "failed", "once" };
+    static const char *const names[] = { "free",    "login",  "up",     "recovery",
+                                         "offline", "logout", "failed", "once" };
 
     return names[state];
 }
@@ -151,10 +152,11 @@ static void unit_make(struct scene *sc, unsigned i)
 static void config_write(struct scene *sc)
 {
     char text[4096];
-    int n = snprintf(text, sizeof(text),
-                     "{\"version\": 1, \"limits\": {\"login_s\": %u, \"idle_s\": %u, \"stall_s\": %u, \"tasks\": 512, "
-                     "\"buffer_mib\": 16}, \"targets\": [{\"iqn\": \"" SCENE_IQN "\", \"luns\": [",
-                     sc->plan.login_s, sc->plan.idle_s, sc->plan.stall_s);
+    int n = snprintf(
+        text, sizeof(text),
+        "{\"version\": 1, \"limits\": {\"login_s\": %u, \"idle_s\": %u, \"stall_s\": %u, \"tasks\": 512, "
+        "\"buffer_mib\": 16}, \"targets\": [{\"iqn\": \"" SCENE_IQN "\", \"luns\": [",
+        sc->plan.login_s, sc->plan.idle_s, sc->plan.stall_s);
 
     for (unsigned i = 0; i < sc->plan.units; i++) {
         const struct unit_end *u = &sc->unit[i];
@@ -162,15 +164,17 @@ static void config_write(struct scene *sc)
         n += snprintf(text + n, sizeof(text) - (size_t)n,
                       "%s{\"lun\": %u, \"kind\": \"%s\", %s%s%s \"size\": %u, \"block_size\": %u, "
                       "\"naa\": \"6000000000000000000000000000000%u\"}",
-                      i ? ", " : "", i, u->ram ? "ram" : "file", u->ram ? "" : "\"path\": \"", u->ram ? "" : u->path,
-                      u->ram ? "" : "\",", u->sectors * STAMP_LEN, u->per_block * STAMP_LEN, i + 1);
+                      i ? ", " : "", i, u->ram ? "ram" : "file", u->ram ? "" : "\"path\": \"",
+                      u->ram ? "" : u->path, u->ram ? "" : "\",", u->sectors * STAMP_LEN,
+                      u->per_block * STAMP_LEN, i + 1);
     }
     n += snprintf(text + n, sizeof(text) - (size_t)n, "]");
     if (sc->plan.chap)
         n += snprintf(text + n, sizeof(text) - (size_t)n,
                       ", \"chap\": [{\"direction\": \"in\", \"user\": \"joe\", \"secret\": \"" SECRET "\"}%s]",
-                      sc->plan.chap == 2 ? ", {\"direction\": \"out\", \"user\": \"tgt\", \"secret\": \"" SECRET_OUT
-                                           "\"}" : "");
+                      sc->plan.chap == 2
+                          ? ", {\"direction\": \"out\", \"user\": \"tgt\", \"secret\": \"" SECRET_OUT "\"}"
+                          : "");
     n += snprintf(text + n, sizeof(text) - (size_t)n, "}]}");
     assert(n < (int)sizeof(text));
     sim_fs_save(sc->tgtd.machine, "/etc/corelane/target.json", text, (size_t)n);

@@ -374,7 +374,8 @@ static void do_resize(struct scene *sc)
     if (s->size_asked + 8 > u->sectors_max)
         return;
     s->size_asked += (uint32_t)draw(sc, 1, (u->sectors_max - s->size_asked) / 8) * 8;
-    snprintf(params, sizeof(params), "\"iqn\":\"" SCENE_IQN "\",\"lun\":0,\"size\":%u", s->size_asked * STAMP_LEN);
+    snprintf(params, sizeof(params), "\"iqn\":\"" SCENE_IQN "\",\"lun\":0,\"size\":%u",
+             s->size_asked * STAMP_LEN);
     swarm_note(sc, SCENE_FAULT_RESIZE, NULL);
     tgtd_ask(sc, "lun.resize", params);
 }
@@ -447,9 +448,9 @@ static void slow_look(struct scene *sc)
         return;
     s->slow_resets--;
     for (unsigned i = 0; i < sc->nexuses_nr; i++) {
-        struct later *l = one_in(sc, 2) ? later_new(sc, ambush_fired, draw(sc, 0, RT_MS) << draw(sc, 0, 7)) : NULL;
+        struct later *l;
 
-        if (!l)
+        if (one_in(sc, 2) || !(l = later_new(sc, ambush_fired, draw(sc, 0, RT_MS) << draw(sc, 0, 7))))
             continue;
         l->kind = K_RESET;
         l->nexus = sc->nexus[i];

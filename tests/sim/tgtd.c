@@ -12,9 +12,9 @@
 #include "target/tgt_internal.h"
 #include "tests/sim/scene.h"
 
-#define SOCKET       "/run/targetd.sock"
-#define STATE        "/etc/corelane/state"
-#define CONFIG       "/etc/corelane/target.json"
+#define SOCKET        "/run/targetd.sock"
+#define STATE         "/etc/corelane/state"
+#define CONFIG        "/etc/corelane/target.json"
 #define STOP_LIMIT_NS (2 * RT_S)
 #define LAST_TURNS_NS (20 * RT_MS)
 #define WATCH_NS      (2 * RT_S)
@@ -58,13 +58,13 @@ static int serve(struct tgtd *d)
     const struct tgt_conf tconf = { .config_path = CONFIG, .state_dir = STATE };
     int err;
 
-    if ((err = rt_host_new(&d->host, &conf)) || (err = rt_mkdirs(STATE, 0700)) || (err = rt_mkdirs("/run", 0700)) ||
-        (err = tgt_new(&d->tgt, d->host, &tconf)) ||
+    if ((err = rt_host_new(&d->host, &conf)) || (err = rt_mkdirs(STATE, 0700)) ||
+        (err = rt_mkdirs("/run", 0700)) || (err = tgt_new(&d->tgt, d->host, &tconf)) ||
         (err = rpc_listen(&d->rpc, rt_host_at(d->host, 0), SOCKET, tgt_methods, tgt_methods_nr, d->tgt)) ||
         (err = rt_signals(rt_host_at(d->host, 0), signals, signalled, d)))
         return err;
     d->limit.fn = limit_over;
-    return 0;                               /* the world turns the reactors */
+    return 0; /* the world turns the reactors */
 }
 
 static void close_all(struct tgtd *d)
@@ -158,7 +158,7 @@ void tgtd_boot(struct scene *sc)
     d->stopping = d->clean = false;
     memset(&d->limit, 0, sizeof(d->limit));
     if (sim_start(d->machine, &tgtd, d, &d->prog))
-        return;                             /* the watch tries again */
+        return; /* the watch tries again */
     d->serves = true;
     d->sync_failed_ns = 0;
     d->starts++;
@@ -279,7 +279,7 @@ static int ctl_main(void *arg)
         return 1;
     c->op = (struct rt_op){ .done = ctl_started };
     rt_defer(rt_host_at(c->host, 0), &c->op);
-    return 0;                               /* the world turns the reactors */
+    return 0; /* the world turns the reactors */
 }
 
 static void ctl_stopped(void *arg)
@@ -298,7 +298,8 @@ void tgtd_ask(struct scene *sc, const char *method, const char *params)
     if (!sc->tgtd.serves || (c->prog && sim_prog_runs(c->prog)))
         return;
     *c = (struct ctl){ .scene = sc };
-    snprintf(c->text, sizeof(c->text), "{\"jsonrpc\":\"2.0\",\"id\":1,\"method\":\"%s\",\"params\":{%s}}\n", method, params);
+    snprintf(c->text, sizeof(c->text), "{\"jsonrpc\":\"2.0\",\"id\":1,\"method\":\"%s\",\"params\":{%s}}\n",
+             method, params);
     scene_log(sc, "    control: %s", c->text);
     sim_start(sc->tgtd.machine, &corelane, c, &c->prog);
 }

@@ -14,8 +14,8 @@
 #include "reactor/rt_bytes.h"
 #include "tests/sim/scene.h"
 
-#define POLL_NS     (50 * RT_MS)            /* how often one that has nothing to do looks again */
-#define TRIES_MAX   50u                     /* of a command that was told to wait, or of something that happened */
+#define POLL_NS     (50 * RT_MS) /* how often one that has nothing to do looks again */
+#define TRIES_MAX   50u          /* of a command that was told to wait, or of something that happened */
 #define AUDIT_TRIES 200u
 
 static void slot_next(struct slot *s);
@@ -40,8 +40,8 @@ static void slot_log(struct slot *s, const char *what, int res)
     struct desk *d = s->desk;
 
     scene_log(scene_of(s), "    nexus %u unit %u slot %u: %s %u+%u%s value %" PRIx64 ": %s %d", d->nexus->id,
-              d->unit->number, (unsigned)(s - d->slot), op_name(s), s->first, s->n, s->fua ? " fua" : "", s->value,
-              what, res);
+              d->unit->number, (unsigned)(s - d->slot), op_name(s), s->first, s->n, s->fua ? " fua" : "",
+              s->value, what, res);
 }
 
 static void wait_for(struct slot *s, uint64_t ns)
@@ -68,7 +68,7 @@ static enum hist_fate fate_of(const struct slot *s, int res)
     const bool two = s->fua;
 
     if (res && s->never_up && s->ups == n->ups)
-        return HIST_NOT;                    /* there was no connection all the time: it was never sent */
+        return HIST_NOT; /* there was no connection all the time: it was never sent */
     switch (res) {
     case 0: return HIST_ACKED;
     case -EBADE: return s->breaks == n->breaks && !two ? HIST_NOT : HIST_MAYBE;
@@ -76,8 +76,7 @@ static enum hist_fate fate_of(const struct slot *s, int res)
     case -ENOSPC:
     case -ENODATA:
     case -EREMOTEIO:
-    case -EROFS:
-        return n->s->state == INI_UP && !s->desk->abandoned ? HIST_MAYBE : HIST_LATER;
+    case -EROFS: return n->s->state == INI_UP && !s->desk->abandoned ? HIST_MAYBE : HIST_LATER;
     default: return HIST_LATER;
     }
 }
@@ -101,13 +100,13 @@ static void read_judge(struct slot *s, int res)
         return;
     }
     for (uint32_t i = 0; i < s->n; i++) {
-        const char *why = stamp_get(s->buf + i * STAMP_LEN, d->unit->number, s->first + i, d->unit->per_block,
-                                    &values[i]);
+        const char *why =
+            stamp_get(s->buf + i * STAMP_LEN, d->unit->number, s->first + i, d->unit->per_block, &values[i]);
 
         if (!why)
             continue;
-        scene_fail(scene_of(s), "unit %u sector %u, read by nexus %u: %s (as if by value %" PRIx64 ")", d->unit->number,
-                   s->first + i, d->nexus->id, why, values[i]);
+        scene_fail(scene_of(s), "unit %u sector %u, read by nexus %u: %s (as if by value %" PRIx64 ")",
+                   d->unit->number, s->first + i, d->nexus->id, why, values[i]);
         hist_read_drop(d->unit->hist, &s->read);
         return;
     }
@@ -140,16 +139,12 @@ static void io_done(struct mpio_io *io, int res)
 
     assert(s->busy);
     switch (s->op) {
-    case OP_READ:
-        read_judge(s, res);
-        break;
+    case OP_READ: read_judge(s, res); break;
     case OP_FLUSH:
         if (!res)
             hist_synced(h, s->desk->nexus->id, s->tick);
         break;
-    default:
-        accessed(s, true, res);
-        hist_write_end(h, s->write, fate_of(s, res));
+    default: accessed(s, true, res); hist_write_end(h, s->write, fate_of(s, res));
     }
     slot_over(s, res);
 }
@@ -229,7 +224,8 @@ static void task_submit(struct slot *s)
     struct desk *d = s->desk;
     struct ini_task *t = &s->task;
     const bool caw = s->op == OP_CAW;
-    const uint32_t blocks = s->n / d->unit->per_block, out = caw ? 2 * s->n * STAMP_LEN : d->unit->per_block * STAMP_LEN;
+    const uint32_t blocks = s->n / d->unit->per_block,
+                   out = caw ? 2 * s->n * STAMP_LEN : d->unit->per_block * STAMP_LEN;
     const uint64_t lba = s->first / d->unit->per_block;
     bool breaks;
 
@@ -358,7 +354,7 @@ static void io_submit(struct slot *s, enum ini_io_op op)
         s->io.io.off = (uint64_t)s->first * STAMP_LEN;
         s->io.io.len = len;
     }
-    if (op <= INI_WRITE) {                  /* one to three pieces of memory, cut anywhere */
+    if (op <= INI_WRITE) { /* one to three pieces of memory, cut anywhere */
         unsigned n = 0;
 
         if (sim_rng_below(r, 2))
@@ -379,8 +375,11 @@ static void io_submit(struct slot *s, enum ini_io_op op)
 
 static void slot_submit(struct slot *s)
 {
-    static const enum ini_io_op ops[] = { [OP_READ] = INI_READ, [OP_WRITE] = INI_WRITE, [OP_FLUSH] = INI_FLUSH,
-                                          [OP_UNMAP] = INI_UNMAP, [OP_ZERO] = INI_ZERO };
+    static const enum ini_io_op ops[] = { [OP_READ] = INI_READ,
+                                          [OP_WRITE] = INI_WRITE,
+                                          [OP_FLUSH] = INI_FLUSH,
+                                          [OP_UNMAP] = INI_UNMAP,
+                                          [OP_ZERO] = INI_ZERO };
     struct desk *d = s->desk;
     struct hist *h = d->unit->hist;
     const unsigned nexus = d->nexus->id;
@@ -398,9 +397,7 @@ static void slot_submit(struct slot *s)
             stamp_spoil(s->buf + i * STAMP_LEN);
         hist_read_begin(h, &s->read);
         break;
-    case OP_FLUSH:
-        s->tick = hist_now(h);
-        break;
+    case OP_FLUSH: s->tick = hist_now(h); break;
     case OP_WRITE:
         sectors_put(s, s->buf, s->value);
         s->write = hist_write_begin(h, nexus, s->first, s->n, s->value, s->fua);
@@ -410,20 +407,15 @@ static void slot_submit(struct slot *s)
             stamp_put(s->buf + i * STAMP_LEN, d->unit->number, s->first + i, d->unit->per_block, s->value);
         s->write = hist_write_begin(h, nexus, s->first, s->n, s->value, false);
         break;
-    case OP_CAW:
-        caw_prepare(s);
-        break;
-    case OP_MODE:
-        break;
-    default:
-        s->value = HIST_ZERO;
-        s->write = hist_write_begin(h, nexus, s->first, s->n, HIST_ZERO, s->fua);
+    case OP_CAW: caw_prepare(s); break;
+    case OP_MODE: break;
+    default: s->value = HIST_ZERO; s->write = hist_write_begin(h, nexus, s->first, s->n, HIST_ZERO, s->fua);
     }
     slot_log(s, "begun", 0);
     if (s->op == OP_MODE)
         mode_submit(s);
     else if (!s->write && s->op != OP_READ && s->op != OP_FLUSH)
-        s->busy = false;                    /* out of room, and told */
+        s->busy = false; /* out of room, and told */
     else if (s->op == OP_SAME || s->op == OP_CAW)
         task_submit(s);
     else
@@ -473,7 +465,7 @@ static void slot_next(struct slot *s)
     struct scene *sc = scene_of(s);
     const bool burst = sc->act == ACT_STORM && !sim_rng_below(&d->nexus->rng, 12);
 
-    if (s->waiting) {                       /* whatever the act: it is under way */
+    if (s->waiting) { /* whatever the act: it is under way */
         s->waiting = false;
         task_submit(s);
     } else if (!d->disk || d->nexus->life != LIFE_RUN || d->abandoned || sc->failed) {

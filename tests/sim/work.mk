@@ -7,7 +7,7 @@ $(B)/corelane-sim: $(SIM_PROG) $$(call simarch,mpio)
 	$(Q)$(CC) $(ALLFLAGS) $(LDFLAGS) $(SIM_LDFLAGS) -o $@ $^ $(LIBS)
 
 # The oracle knows nothing of the world.
-$(B)/unit/sim/test_history: $(B)/tests/unit/sim/test_history.o $(B)/tests/sim/history.o $(B)/tests/sim/history_pr.o
+$(B)/unit/sim/test_history: $(B)/tests/unit/sim/test_history.o $(patsubst %.c,$(B)/%.o,$(sort $(wildcard tests/sim/history*.c)))
 	$(call say,LD,$@)
 	@mkdir -p $(@D)
 	$(Q)$(CC) $(ALLFLAGS) $(LDFLAGS) -o $@ $^ -lcmocka

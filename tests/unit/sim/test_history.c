@@ -120,7 +120,8 @@ static void test_readers_agree_on_an_order(void **state)
 {
     for (int good = 0; good < 2; good++) {
         struct hist *h = make(1, false);
-        struct hist_write *a = hist_write_begin(h, 0, 0, 1, 1, false), *b = hist_write_begin(h, 1, 0, 1, 2, false);
+        struct hist_write *a = hist_write_begin(h, 0, 0, 1, 1, false),
+                          *b = hist_write_begin(h, 1, 0, 1, 2, false);
 
         hist_write_end(h, a, HIST_ACKED);
         hist_write_end(h, b, HIST_ACKED);
@@ -166,7 +167,7 @@ static void test_a_failed_write_may_land_until_its_session_is_replaced(void **st
         hist_nexus_up(h, 3);
         if (!good) {
             read_all(h, 3);
-            read_all(h, 1);                 /* a ghost */
+            read_all(h, 1); /* a ghost */
         } else {
             read_all(h, 1);
         }
@@ -202,7 +203,7 @@ static void test_a_write_sent_again(void **state)
         read_all(h, 1);
         write_all(h, 4, false);
         if (!good)
-            read_all(h, 1);                 /* replayed once more, after it was acknowledged */
+            read_all(h, 1); /* replayed once more, after it was acknowledged */
         else
             read_all(h, 4);
         end(h, good);
@@ -373,7 +374,7 @@ static void test_a_failed_flush_is_not_made_good_by_the_next(void **state)
         hist_sync_failed(h);
         after = hist_now(h);
         if (how == 1)
-            hist_synced(h, 0, before);         /* it failed, and said that it had not */
+            hist_synced(h, 0, before); /* it failed, and said that it had not */
         hist_synced(h, 0, after);
         if (how == 2) {
             write_all(h, 3, false);
@@ -444,7 +445,7 @@ struct op {
 };
 
 struct truth {
-    uint64_t now[SECTORS], *past[SECTORS];  /* past: what a crash may bring back */
+    uint64_t now[SECTORS], *past[SECTORS]; /* past: what a crash may bring back */
     unsigned past_nr[SECTORS];
     struct op op[OPS];
     uint64_t value;
@@ -482,7 +483,9 @@ static void effect(struct truth *t, struct op *o)
 
 static void start(struct hist *h, struct truth *t, struct op *o, uint64_t *s)
 {
-    *o = (struct op){ .kind = WRITE + (int)below(s, 3), .sector = below(s, SECTORS), .nexus = below(s, NEXUSES) };
+    *o = (struct op){ .kind = WRITE + (int)below(s, 3),
+                      .sector = below(s, SECTORS),
+                      .nexus = below(s, NEXUSES) };
     o->value = below(s, 8) ? ++t->value : HIST_ZERO;
     o->stable = !below(s, 8);
     if (o->kind == READ) {
@@ -500,7 +503,7 @@ static void stop(struct hist *h, struct truth *t, struct op *o, uint64_t *s)
 {
     (void)s;
     if (!o->done || o->again)
-        effect(t, o);                       /* the last time just before its end, when it was sent again */
+        effect(t, o); /* the last time just before its end, when it was sent again */
     if (o->kind == READ)
         hist_read_end(h, &o->r, o->sector, 1, &o->value);
     else if (o->kind == WRITE)
@@ -598,15 +601,17 @@ static void test_true_registers_are_believed(void **state)
 {
     for (uint64_t seed = 1; seed <= 300; seed++)
         random_history(seed, 2000);
-    random_history(12345, 200000);          /* a long one does not need more memory */
+    random_history(12345, 200000); /* a long one does not need more memory */
 }
 
 /* ---- persistent reservations ----------------------------------------------------------------------------- */
 
-static void pr_do(struct prh *p, enum prh_sa sa, unsigned nexus, uint64_t key, uint64_t sa_key, enum prh_answer a)
+static void pr_do(struct prh *p, enum prh_sa sa, unsigned nexus, uint64_t key, uint64_t sa_key,
+                  enum prh_answer a)
 {
-    const struct prh_op op = { .sa = sa, .nexus = nexus, .key = key, .sa_key = sa_key,
-                               .type = PRH_WRITE_EXCLUSIVE };
+    const struct prh_op op = {
+        .sa = sa, .nexus = nexus, .key = key, .sa_key = sa_key, .type = PRH_WRITE_EXCLUSIVE
+    };
 
     prh_begin(p, &op);
     prh_end(p, a);
