@@ -7,7 +7,7 @@ set -eu
 build='gcc make pkg-config libc6-dev liburing-dev libnl-3-dev libnl-genl-3-dev libhwloc-dev libisal-dev libssl-dev
  libjansson-dev libfuse3-dev libsystemd-dev fuse3 e2fsprogs util-linux mount jq'
 test='libcmocka-dev libiscsi-bin tgt open-iscsi fio qemu-utils qemu-block-extra procps iproute2 python3-minimal
- mandoc xxd kmod udev xz-utils'
+ mandoc xxd kmod udev xz-utils patch'
 lint='clang clang-format clang-tidy cppcheck libclang-rt-14-dev shellcheck universal-ctags'
 fuzz='clang libclang-rt-14-dev llvm'
 bench='libiscsi-bin tgt fio qemu-utils qemu-block-extra valgrind jq'

@@ -18,7 +18,8 @@
 
 #include "tests/sim/scene.h"
 
-#define JOBS_MAX 64u
+#define JOBS_MAX   64u
+#define PROGRESS_S 60                       /* how often a long run says how far it is */
 
 struct options {
     uint64_t seed, from, seeds;
@@ -217,13 +218,9 @@ static void table(const struct sums *s)
         }
         printf("\n");
     }
-    printf("\".\": cannot be. A connection's faults: free and failed sessions have none; connecting is done by "
-           "login, "
-           "recovery and\noffline; bits are flipped only where digests guard them, from the full feature phase "
-           "on; "
-           "what a user does to a\nsession needs one that does not leave already; failed allocations are drawn "
-           "elsewhere "
-           "(failing in turn).\n");
+    puts("\".\": cannot be. Free and failed sessions have no connection; connecting is done by login, recovery and offline;\n"
+         "bits are flipped only where digests guard them, from the full feature phase on; what a user does to a session\n"
+         "needs one that does not leave already; failed allocations are drawn elsewhere (failing in turn).");
 }
 
 /* ---- parent ---------------------------------------------------------------------------------------------- */
@@ -311,6 +308,7 @@ static int play_many(const struct options *o)
     static struct player players[JOBS_MAX];
     static struct sums s;
     struct timespec t0, t1;
+    time_t told = seconds();
     double wall;
 
     clock_gettime(CLOCK_MONOTONIC, &t0);
@@ -318,8 +316,12 @@ static int play_many(const struct options *o)
         players[i].next = o->from + i;
         player_start(o, &players[i]);
     }
-    while (turn(o, &s, players))
-        ;
+    while (turn(o, &s, players)) {
+        if (seconds() < told + PROGRESS_S)
+            continue;
+        told = seconds();
+        fprintf(stderr, "corelane-sim: %" PRIu64 " seeds green, %" PRIu64 " failed so far\n", s.green, s.failed);
+    }
     for (unsigned i = 0; i < o->jobs; i++) {
         if (players[i].over)
             continue;

@@ -114,6 +114,7 @@ static void plan_draw(struct scene *sc)
     p->login_s = (unsigned)draw(sc, 3, 15);
     p->idle_s = (unsigned)draw(sc, 2, 30);
     p->stall_s = (unsigned)draw(sc, 4, 30);
+    p->v6 = one_in(sc, 4);
     p->hold_ns = draw_log(sc, 50, 4000) * RT_MS;
 }
 
@@ -238,7 +239,7 @@ static void nexus_make(struct scene *sc, struct client *c, unsigned i, uint8_t *
     snprintf(n->conf.initiator, sizeof(n->conf.initiator), "iqn.2026-11.test.corelane:host%u", c->id);
     snprintf(n->conf.target, sizeof(n->conf.target), SCENE_IQN);
     /* Every session has an address of the target's to itself: so a connection tells whose it is. */
-    snprintf(addr, sizeof(addr), "10.0.1.%u", n->id + 1);
+    snprintf(addr, sizeof(addr), sc->plan.v6 ? "fd00::1:%u" : "10.0.1.%u", n->id + 1);
     sim_machine_addr(sc->tgtd.machine, addr);
     snprintf(n->conf.portal.host, sizeof(n->conf.portal.host), "%s", addr);
     n->conf.portal.port = 3260;
@@ -266,7 +267,7 @@ static void client_make(struct scene *sc, unsigned i, uint8_t **buffers)
     c->nexuses_nr = sc->plan.sessions[i];
     snprintf(c->name, sizeof(c->name), "ini%u", i);
     c->machine = sim_machine_new(sc->w, c->name, 2);
-    snprintf(addr, sizeof(addr), "10.0.2.%u", i + 1);
+    snprintf(addr, sizeof(addr), sc->plan.v6 ? "fd00::2:%u" : "10.0.2.%u", i + 1);
     sim_machine_addr(c->machine, addr);
     for (unsigned k = 0; k < c->nexuses_nr; k++)
         nexus_make(sc, c, k, buffers);

@@ -84,6 +84,7 @@ struct plan {
     uint64_t storm_ns, think_ns;
     uint32_t weight[OP_NR], fua_ppm, miss_ppm, hot_ppm;
     bool reservations, aptpl;
+    bool v6;
     unsigned chap;                          /* 0: none, 1: initiators prove themselves, 2: the target as well */
     bool digests;                           /* both, always: bits may be flipped */
     unsigned login_s, idle_s, stall_s;      /* of the target */

@@ -113,13 +113,14 @@ void swarm_note(struct scene *sc, enum scene_fault f, const struct nexus_end *n)
 /* Each session has an address of the target's to itself. */
 static struct nexus_end *conn_nexus(struct scene *sc, const struct rt_addr *target)
 {
-    const uint8_t *ip = (const uint8_t *)&target->in.sin_addr;
+    char text[RT_ADDR_STR_MAX], portal[ISCSI_PORTAL_STR_MAX];
 
-    if (target->sa.sa_family != AF_INET || ip[0] != 10 || ip[2] != 1)
-        return NULL;
-    for (unsigned i = 0; i < sc->nexuses_nr; i++)
-        if (sc->nexus[i]->id + 1 == ip[3])
+    rt_addr_format(target, text);
+    for (unsigned i = 0; i < sc->nexuses_nr; i++) {
+        iscsi_portal_format(&sc->nexus[i]->conf.portal, portal);
+        if (!strcmp(text, portal))
             return sc->nexus[i];
+    }
     return NULL;
 }
 

@@ -38,7 +38,7 @@ $(B)/mutants/%/corelane-sim: tests/sim/mutants/%.patch $(B)/corelane-sim
 mutants: $(MUTANTS)
 # What `make check` runs of it
 sim-tests: $(B)/corelane-sim $(if $(SAN),,$(MUTANTS))
-sim-mutants: deps-build
+sim-mutants: deps
 	$(Q)$(MAKE) --no-print-directory -j$$(nproc) mutants
 	$(Q)BUILD=$(B) tests/sim/mutants.sh
 .PHONY: mutants sim-mutants sim-tests
