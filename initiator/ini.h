@@ -259,7 +259,7 @@ struct ini_io {
     struct ini_lun *lun;
     struct rt_link link;
     uint64_t next;                          /* bytes given to pieces so far */
-    uint64_t logins;                        /* the session's reconnects when its pieces began to go out */
+    uint64_t logins;                        /* the session's reconnects when the first piece was answered */
     unsigned iov_at;                        /* where in iov that is */
     size_t iov_skip;                        /* bytes */
     uint32_t left;                          /* pieces under way */

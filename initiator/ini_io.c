@@ -280,14 +280,14 @@ void ini_io_pump(struct ini_lun *l)
     }
 }
 
-static void io_rewind(struct ini_lun *l, struct ini_io *io)
+static void io_rewind(struct ini_io *io)
 {
     io->next = 0;
     io->iov_at = 0;
     io->iov_skip = 0;
     io->stage = IO_PIECES;
     io->cached = false;
-    io->logins = l->sess->reconnects;
+    io->logins = UINT64_MAX;
 }
 
 /* A flush covers what the target took before it. One that answers after a new login may be a target that lost its
@@ -324,7 +324,7 @@ void ini_io_submit(struct ini_lun *l, struct ini_io *io)
     io->left = 0;
     io->res = 0;
     io->queued = false;
-    io_rewind(l, io);
+    io_rewind(io);
     l->io_nr++;
     err = io_refusal(l, io);
     if (err || (io->op == INI_FLUSH && !flush_matters(l))) {
@@ -581,7 +581,7 @@ static void piece_finish(struct ini_lun *l, struct ini_piece *p, int err)
         if (l->err) {
             io->res = l->err;
         } else {
-            io_rewind(l, io);
+            io_rewind(io);
             io->queued = true;
             rt_list_push(&l->waiting, &io->link);
         }
@@ -659,6 +659,8 @@ static void piece_done(struct ini_task *t)
     struct ini_lun *l = p->io->lun;
 
     l->flight_nr--;
+    if (p->kind != PIECE_SYNC && p->io->logins == UINT64_MAX)
+        p->io->logins = l->sess->reconnects;
     if (t->err || t->status || t->residual || t->overflow || p->kind == PIECE_ZEROES) {
         piece_judge(l, p);
         return;

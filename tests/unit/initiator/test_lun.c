@@ -180,6 +180,7 @@ static void test_a_write_that_went_out_without_fua_is_flushed(void **state)
     assert_int_equal(run(&r, INI_WRITE, 0, 512, INI_FUA), 0);
     assert_true(ini_lun_info(r.lun)->fua);
     assert_int_equal(f.syncs, 1);
+    assert_int_equal(f.writes, 1);          /* answered and flushed on one and the same session */
     assert_int_equal(run(&r, INI_WRITE, 0, 512, INI_FUA), 0);
     assert_int_equal(f.syncs, 1);
     end(&r, &f);
