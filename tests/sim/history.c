@@ -239,7 +239,8 @@ static void cands_synced(struct hist *h, uint32_t sector, uint64_t inv)
 
     do {
         for (c = at(h, h->sector[sector]); c; c = at(h, c->next))
-            if ((c->flags & CAND) && c->of < inv && cands_filter(h, sector, c->os, c->value))
+            if ((c->flags & (CAND | REAL)) == (CAND | REAL) && c->of < inv &&
+                cands_filter(h, sector, c->os, c->value))
                 break; /* the list has changed: from the start */
     } while (c);
 }
@@ -360,7 +361,7 @@ void hist_target_up(struct hist *h)
 }
 
 /* A value that a crash may have left. */
-static void cand_add(struct hist *h, uint32_t sector, uint64_t value, uint64_t f, uint64_t s)
+static void cand_add(struct hist *h, uint32_t sector, uint64_t value, uint64_t f, uint64_t s, bool real)
 {
     struct cluster *c;
 
@@ -369,12 +370,13 @@ static void cand_add(struct hist *h, uint32_t sector, uint64_t value, uint64_t f
             continue;
         c->of = max_u64(c->of, f);
         c->os = min_u64(c->os, s);
+        c->flags |= real ? REAL : 0;
         return;
     }
     c = sector_add(h, sector, value);
     if (!c)
         return;
-    c->flags = CAND;
+    c->flags = (uint8_t)(CAND | (real ? REAL : 0));
     c->base = h->epoch;
     c->of = f;
     c->os = s;
@@ -384,6 +386,7 @@ static void sector_lost(struct hist *h, uint32_t sector)
 {
     struct {
         uint64_t value, f, s;
+        bool real;
     } left[SECTOR_MAX * 4];
     unsigned n = 0;
 
@@ -396,6 +399,7 @@ static void sector_lost(struct hist *h, uint32_t sector)
         }
         left[n].value = c->value;
         left[n].f = zone_f(c);
+        left[n].real = was_there(c) && !(c->flags & CAND);
         left[n++].s = zone_s(c);
     }
     for (uint32_t *l = &h->sector[sector]; *l;) {
@@ -409,7 +413,7 @@ static void sector_lost(struct hist *h, uint32_t sector)
         }
     }
     for (unsigned i = 0; i < n; i++)
-        cand_add(h, sector, left[i].value, left[i].f, left[i].s);
+        cand_add(h, sector, left[i].value, left[i].f, left[i].s, left[i].real);
     if (n == 1)
         for (struct cluster *c = at(h, h->sector[sector]); c; c = at(h, c->next))
             c->flags &= (uint8_t)~CAND;

@@ -34,6 +34,7 @@ enum {
     READ = 1,                               /* was seen */
     OLD  = 2,                               /* can be read no more, unless a crash brings it back */
     CAND = 4,                               /* one of those that are the sector's first value since a crash */
+    REAL = 8,                               /* CAND: it was there before the crash for certain */
 };
 
 struct cluster {

@@ -347,6 +347,25 @@ static void test_a_flush_heard_of_after_the_crash_counts(void **state)
     }
 }
 
+/* It made stable what was there; a write that failed may never have been. */
+static void test_a_flush_heard_of_late_does_not_make_a_failed_write_true(void **state)
+{
+    struct hist *h = make(1, false);
+    struct hist_write *w;
+    uint64_t inv;
+
+    write_all(h, 1, false);
+    w = hist_write_begin(h, 0, 0, 1, 2, false);
+    hist_write_end(h, w, HIST_MAYBE);
+    inv = hist_now(h);
+    hist_target_down(h);
+    hist_lost(h);
+    hist_synced(h, 0, inv);
+    hist_target_up(h);
+    read_all(h, 1);
+    end(h, true);
+}
+
 /* The one that is acknowledged was carried out after the crash. */
 static void test_a_flush_sent_again_after_the_crash_says_nothing(void **state)
 {
@@ -703,6 +722,7 @@ int main(void)
         cmocka_unit_test(test_what_is_not_stable_may_be_lost_once),
         cmocka_unit_test(test_what_is_stable_is_not_lost),
         cmocka_unit_test(test_a_flush_heard_of_after_the_crash_counts),
+        cmocka_unit_test(test_a_flush_heard_of_late_does_not_make_a_failed_write_true),
         cmocka_unit_test(test_a_flush_sent_again_after_the_crash_says_nothing),
         cmocka_unit_test(test_a_failed_flush_is_not_made_good_by_the_next),
         cmocka_unit_test(test_two_failed_flushes_are_told_apart),
