@@ -188,6 +188,11 @@ static void refused(struct hist *h, struct hist_write *w)
     }
 }
 
+void hist_write_through(struct hist_write *w)
+{
+    w->stable = true;
+}
+
 void hist_write_end(struct hist *h, struct hist_write *w, enum hist_fate fate)
 {
     const uint64_t end = ++h->tick;

@@ -75,6 +75,8 @@ struct hist_write *hist_caw_begin(struct hist *h, unsigned nexus, uint32_t first
                                   const uint64_t *from, uint64_t value, bool stable);
 /* @w: gone. */
 void hist_write_end(struct hist *h, struct hist_write *w, enum hist_fate fate);
+/* Before its end: it is stable once it is acknowledged, as the unit has no cache. */
+void hist_write_through(struct hist_write *w);
 /* A COMPARE AND WRITE that said MISCOMPARE in sector first + @at. @w: gone. */
 void hist_caw_miscompared(struct hist *h, struct hist_write *w, uint32_t at);
 

@@ -122,6 +122,7 @@ struct slot {
     struct hist_read read;
     unsigned tries, breaks, ups;
     bool never_up;                          /* there was no session when it was submitted */
+    bool cached;                            /* its disk has a write cache, or may have */
     struct mpio_io io;
     struct ini_task task;
     struct iovec iov[4];

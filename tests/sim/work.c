@@ -16,6 +16,7 @@
 
 #define POLL_NS     (50 * RT_MS) /* how often one that has nothing to do looks again */
 #define TRIES_MAX   50u          /* of a command that was told to wait, or of something that happened */
+#define BACKOFF_NS  (20 * RT_S)             /* after a write that failed, at most */
 #define AUDIT_TRIES 200u
 
 static void slot_next(struct slot *s);
@@ -81,6 +82,20 @@ static enum hist_fate fate_of(const struct slot *s, int res)
     }
 }
 
+static bool may_cache(const struct slot *s)
+{
+    return s->desk->lun->cached || s->desk->lun->shut;
+}
+
+/* On a disk that never had a cache nobody need flush what was acknowledged; but a flush is not sent either, so it says
+ * nothing of what others wrote. */
+static void write_over(struct slot *s, enum hist_fate fate)
+{
+    if (fate == HIST_ACKED && !s->cached && !may_cache(s))
+        hist_write_through(s->write);
+    hist_write_end(s->desk->unit->hist, s->write, fate);
+}
+
 static void accessed(struct slot *s, bool write, int res)
 {
     struct desk *d = s->desk;
@@ -128,8 +143,12 @@ static void slot_over(struct slot *s, int res)
             scene_fail(scene_of(s), "nexus %u cannot read unit %u in peace: %s", d->nexus->id, d->unit->number,
                        strerror(-res));
     }
-    /* A unit that takes no more writes is not to get hundreds that all may have been done. */
-    wait_for(s, audit ? 1 + (res ? POLL_NS : 0) : res && s->op != OP_READ ? 10 * think(s) : think(s));
+    if (audit)
+        wait_for(s, 1 + (res ? POLL_NS : 0));
+    else if (!res || s->op == OP_READ)
+        wait_for(s, think(s));
+    else                                    /* a unit that takes no more writes is not to get hundreds */
+        wait_for(s, min_u64(10 * think(s), BACKOFF_NS));
 }
 
 static void io_done(struct mpio_io *io, int res)
@@ -141,10 +160,10 @@ static void io_done(struct mpio_io *io, int res)
     switch (s->op) {
     case OP_READ: read_judge(s, res); break;
     case OP_FLUSH:
-        if (!res)
+        if (!res && s->cached)
             hist_synced(h, s->desk->nexus->id, s->tick);
         break;
-    default: accessed(s, true, res); hist_write_end(h, s->write, fate_of(s, res));
+    default: accessed(s, true, res); write_over(s, fate_of(s, res));
     }
     slot_over(s, res);
 }
@@ -214,7 +233,7 @@ static void task_done(struct ini_task *t)
         else
             hist_caw_miscompared(h, s->write, (uint32_t)(t->sense.info / STAMP_LEN));
     } else {
-        hist_write_end(h, s->write, task_fate(s, t));
+        write_over(s, task_fate(s, t));
     }
     slot_over(s, t->err ? t->err : t->status == SCSI_GOOD ? 0 : -EIO);
 }
@@ -389,6 +408,7 @@ static void slot_submit(struct slot *s)
     s->breaks = d->nexus->breaks;
     s->ups = d->nexus->ups;
     s->never_up = d->nexus->s->state != INI_UP;
+    s->cached = may_cache(s);
     s->pr_tick = prh_tick(&d->unit->prh);
     scene_of(s)->requests++;
     switch ((enum work_op)s->op) {
