@@ -77,6 +77,7 @@ static void look_done(struct ini_task *t)
 {
     struct desk *d = container_of(t, struct desk, pr.task);
 
+    desk_attention(d, t);
     if (!t->err && t->status == SCSI_GOOD)
         status_parse(d, d->pr.buf, t->in_len);
     scene_log(d->nexus->scene, "    nexus %u unit %u: PR IN: %d, status %02x", d->nexus->id, d->unit->number,
@@ -127,6 +128,7 @@ static void change_done(struct ini_task *t)
     struct desk *d = container_of(t, struct desk, pr.task);
     enum prh_answer a = PRH_REFUSED;
 
+    desk_attention(d, t);
     d->nexus->once--;
     if (t->err)
         a = PRH_LOST;

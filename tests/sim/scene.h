@@ -282,6 +282,7 @@ bool desk_idle(const struct desk *d);       /* no request of it is under way */
 void desk_burst(struct desk *d);            /* all that think begin now, in one turn */
 void desk_orphan(struct desk *d);           /* its program is dead */
 void desk_audit(struct desk *d);            /* reads all of it once */
+void desk_attention(struct desk *d, const struct ini_task *t);  /* looks for one in the task's answer */
 
 /* resv.c; likewise */
 void pr_start(struct desk *d);

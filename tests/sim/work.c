@@ -179,6 +179,14 @@ static bool not_yet(const struct ini_task *t)
            (t->status == SCSI_CHECK_CONDITION && t->sense.key == SCSI_UNIT_ATTENTION);
 }
 
+/* A command given to the session past the disk may be the one that is told of a reset: the disk must hear of it. */
+void desk_attention(struct desk *d, const struct ini_task *t)
+{
+    if (d->disk && !t->err && t->status == SCSI_CHECK_CONDITION && t->sense.key == SCSI_UNIT_ATTENTION &&
+        !d->lun->err)
+        ini_lun_recheck(d->lun);
+}
+
 static enum hist_fate task_fate(const struct slot *s, const struct ini_task *t)
 {
     if (t->err && s->never_up && s->ups == s->desk->nexus->ups)
@@ -213,6 +221,7 @@ static void task_done(struct ini_task *t)
     struct hist *h = s->desk->unit->hist;
 
     assert(s->busy);
+    desk_attention(s->desk, t);
     if (s->op == OP_MODE) {
         slot_over(s, t->err);
         return;
