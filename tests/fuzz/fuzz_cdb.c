@@ -49,7 +49,9 @@ static struct rig {
     bool drawn;                             /* something was left to chance: the world is not used again */
     const struct lun_cmd *known[256];       /* every row of the table of commands */
     unsigned known_nr;
-    uint64_t blocks;                        /* allocated by the program while it has no unit */
+    bool kept;                              /* the unit of the input before is there, as it was made */
+    const char *kind;                       /* of the unit's backend */
+    uint64_t blocks, blocks_kept;           /* allocated by the program without a unit, and with a kept one */
 } rig;
 
 /* ---- the world ------------------------------------------------------------------------------------------- */
@@ -577,7 +579,7 @@ static void chance_end(void)
 
 /* ---- one input ------------------------------------------------------------------------------------------- */
 
-static void unit_new(bool file)
+static void unit_make(bool file)
 {
     const struct lun_conf conf = {
         .be = { .kind = file ? "file" : "ram", .path = file ? file_path : NULL, .size = BLOCKS * BLOCK_LEN },
@@ -592,6 +594,52 @@ static void unit_new(bool file)
         fprintf(stderr, "%s\n", why);
     fuzz_check(rig.lun);
     sim_leave(rig.world);
+}
+
+static void unit_free(void)
+{
+    ask(3, 0);
+    until(flag_set, &answered);
+    sim_enter(rig.prog);
+    lun_free(rig.lun);
+    rig.lun = NULL;
+    rig.kept = false;
+    sim_leave(rig.world);
+}
+
+static void wiped(struct be_io *io, int res)
+{
+    fuzz_check(!res);
+}
+
+static void wipe_here(void *arg)
+{
+    static struct be_io io;
+
+    io = (struct be_io){ .done = wiped };
+    be_zero(rig.lun->be, rt_host_at(rig.host, 0), &io, 0, BLOCKS * BLOCK_LEN, false);
+}
+
+/* A unit that is as it was when it was made, but for what is on it, serves the next input too: to make one takes longer
+ * than most inputs. */
+static bool unit_unchanged(void)
+{
+    const struct lun_view *v = rig.lun->parts[0].view;
+
+    return v->blocks == BLOCKS && v->wce == rig.lun->cached && !v->quiet && !v->d_sense && !v->swp && !v->legacy &&
+           !v->pr_gen && !v->pr_type && !v->aptpl && !v->regs_nr && !strcmp(rig.kind, "ram");
+}
+
+static void unit_begin(bool file)
+{
+    if (rig.kept && file)
+        unit_free();
+    if (rig.kept)
+        call(rt_host_at(rig.host, 0), wipe_here, NULL);
+    else
+        unit_make(file);
+    rig.kept = false;
+    rig.kind = file ? "file" : "ram";
     for (unsigned i = 0; i < NEXUSES; i++)
         call(rig.nexus[i].rt, attach_here, &rig.nexus[i]);
 }
@@ -630,21 +678,27 @@ static uint64_t blocks_now(void)
     return info.blocks;
 }
 
-static void unit_end(void)
+static void nexuses_leave(void)
 {
-    all_end();
-    state_check();
-    ask(3, 0);
-    until(flag_set, &answered);
     for (unsigned i = 0; i < NEXUSES; i++)
         call(rig.nexus[i].rt, detach_here, &rig.nexus[i]);
     /* What an itl held goes back by a message that outlives it: the unit must not be gone when it arrives. */
     sim_run_until(rig.world, nothing, NULL, RT_S);
+}
+
+static void unit_end(void)
+{
+    all_end();
+    state_check();
     step_disk(0);
-    sim_enter(rig.prog);
-    lun_free(rig.lun);
-    rig.lun = NULL;
-    sim_leave(rig.world);
+    rig.kept = unit_unchanged();
+    if (!rig.kept) {                        /* as a target goes: the unit is quiet before its sessions leave */
+        ask(3, 0);
+        until(flag_set, &answered);
+    }
+    nexuses_leave();
+    if (!rig.kept)
+        unit_free();
 }
 
 static void known_find(void)
@@ -661,6 +715,7 @@ static void known_find(void)
 
 static void rig_new(void)
 {
+    rig.kept = rig.drawn = false;
     rig.world = sim_new(1);
     rig.machine = sim_machine_new(rig.world, "tgt", CORES);
     chance_end();
@@ -676,10 +731,12 @@ static void rig_new(void)
         n->itls = &rig.list[i];
         n->itls_nr = 1;
     }
-    unit_new(false);                        /* what is made once is made now */
+    unit_begin(false);                      /* what is made once is made now */
     unit_end();
+    fuzz_check(rig.kept);
+    rig.blocks_kept = blocks_now();
+    unit_free();
     rig.blocks = blocks_now();
-    rig.drawn = false;
 }
 
 int LLVMFuzzerInitialize(int *argc, char ***argv)
@@ -701,11 +758,11 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     const uint8_t how = fuzz_u8(&in);
 
     pace_set(how);
-    unit_new(how >= 0xe0);                  /* a file takes longer, so fewer have one */
+    unit_begin(how >= 0xe0);                /* a file takes longer, so fewer have one */
     for (unsigned i = 0; i < STEPS_MAX && in.left; i++)
         step(&in);
     unit_end();
-    fuzz_check(blocks_now() == rig.blocks);
+    fuzz_check(blocks_now() == (rig.kept ? rig.blocks_kept : rig.blocks));
     if (rig.drawn) {
         sim_free(rig.world);
         rig_new();
