@@ -124,8 +124,8 @@ static void cmd_send(struct peer *p, uint8_t bhs[static ISCSI_BHS_LEN], const vo
 }
 
 /* A command's header with numbers shifted as told. */
-static void cmd_bhs(struct peer *p, uint8_t bhs[static ISCSI_BHS_LEN], uint8_t flags, uint8_t lun, uint8_t cmd_sn,
-                    uint8_t tag)
+static void cmd_bhs(struct peer *p, uint8_t bhs[static ISCSI_BHS_LEN], uint8_t flags, uint8_t lun,
+                    uint8_t cmd_sn, uint8_t tag)
 {
     peer_bhs(p, bhs, ISCSI_OP_SCSI_CMD, flags & 0x08);
     bhs[1] = (uint8_t)(0x80 | (flags & 0x60) | (flags & 7 ? flags & 7 : ISCSI_ATTR_SIMPLE));

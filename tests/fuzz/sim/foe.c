@@ -33,8 +33,10 @@ static void head(uint8_t bhs[static ISCSI_BHS_LEN], uint8_t opcode, uint8_t flag
 
 static void do_status(struct foe_conn *c, const struct iscsi_pdu *pdu, struct op_args *a)
 {
-    static const uint8_t statuses[] = { SCSI_GOOD, SCSI_CHECK_CONDITION, SCSI_BUSY, SCSI_RESERVATION_CONFLICT,
-                                        SCSI_TASK_SET_FULL, SCSI_TASK_ABORTED, SCSI_CONDITION_MET, SCSI_ACA_ACTIVE };
+    static const uint8_t statuses[] = { SCSI_GOOD,          SCSI_CHECK_CONDITION,
+                                        SCSI_BUSY,          SCSI_RESERVATION_CONFLICT,
+                                        SCSI_TASK_SET_FULL, SCSI_TASK_ABORTED,
+                                        SCSI_CONDITION_MET, SCSI_ACA_ACTIVE };
     const uint8_t st = arg_u8(a), key = arg_u8(a), asc = arg_u8(a), ascq = arg_u8(a), flags = arg_u8(a);
     const struct scsi_sense s = SCSI_SENSE(key, asc, ascq);
     uint8_t bhs[ISCSI_BHS_LEN], data[34] = { 0 };
@@ -160,8 +162,10 @@ static void do_text_resp(struct foe_conn *c, const struct iscsi_pdu *pdu, struct
 
 static void do_login_resp(struct foe_conn *c, const struct iscsi_pdu *pdu, struct op_args *a)
 {
-    static const uint16_t statuses[] = { 0, 0x0101, 0x0102, 0x0200, 0x0201, 0x0202, 0x0203, 0x0204, 0x0205, 0x0206,
-                                         0x0207, 0x0208, 0x0209, 0x020a, 0x020b, 0x0300, 0x0301, 0x0302 };
+    static const uint16_t statuses[] = {
+        0,      0x0101, 0x0102, 0x0200, 0x0201, 0x0202, 0x0203, 0x0204, 0x0205,
+        0x0206, 0x0207, 0x0208, 0x0209, 0x020a, 0x020b, 0x0300, 0x0301, 0x0302
+    };
     struct keys_text *t = &c->foe->text;
     const uint8_t flags = arg_u8(a);
     const uint16_t st = arg_u16(a);

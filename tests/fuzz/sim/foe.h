@@ -124,7 +124,8 @@ void foe_free(struct foe *f);               /* idle */
 /* Answers as an honest target does. */
 void foe_honest(struct foe_conn *c, const struct iscsi_pdu *pdu, const uint8_t *data, uint32_t len);
 /* A PDU with StatSN (@advance) and the window in place. */
-void foe_send(struct foe_conn *c, uint8_t bhs[static ISCSI_BHS_LEN], const void *data, uint32_t len, bool advance);
+void foe_send(struct foe_conn *c, uint8_t bhs[static ISCSI_BHS_LEN], const void *data, uint32_t len,
+              bool advance);
 void foe_data_out(struct foe_conn *c, const struct iscsi_pdu *pdu, const uint8_t *data, uint32_t len);
 /* Honest for a login and for text. */
 void foe_login(struct foe_conn *c, const struct iscsi_pdu *pdu, const uint8_t *data, uint32_t len);

@@ -12,7 +12,8 @@ static const uint8_t naa[8] = { 0x50, 0x01, 0x40, 0x5a, 0xab, 0xbc, 0xcd, 0xd1 }
 
 /* ---- PDUs ------------------------------------------------------------------------------------------------ */
 
-void foe_send(struct foe_conn *c, uint8_t bhs[static ISCSI_BHS_LEN], const void *data, uint32_t len, bool advance)
+void foe_send(struct foe_conn *c, uint8_t bhs[static ISCSI_BHS_LEN], const void *data, uint32_t len,
+              bool advance)
 {
     store_be24(&bhs[5], len);
     store_be32(&bhs[24], c->stat_sn);
@@ -168,7 +169,8 @@ static void report_luns(struct foe_conn *c, const struct iscsi_pdu *pdu)
 
 static void mode_sense(struct foe_conn *c, const struct iscsi_pdu *pdu)
 {
-    const uint8_t six[24] = { 23, 0, 0x10, 0, 0x08, 18, 0x04 }, ten[28] = { 0, 26, 0, 0x10, 0, 0, 0, 0, 0x08, 18, 4 };
+    const uint8_t six[24] = { 23, 0, 0x10, 0, 0x08, 18, 0x04 },
+                  ten[28] = { 0, 26, 0, 0x10, 0, 0, 0, 0, 0x08, 18, 4 };
 
     if (pdu->cmd.cdb[0] == SCSI_MODE_SENSE_6)
         data_in(c, pdu, six, sizeof(six));
@@ -259,7 +261,8 @@ static void zero(struct foe_conn *c, const struct iscsi_pdu *pdu, const uint8_t 
     uint32_t n = 0;
 
     if (pdu->cmd.cdb[0] == SCSI_UNMAP) {
-        if (len == 24 && load_be64(data + 8) < FOE_BLOCKS && load_be32(data + 16) <= FOE_BLOCKS - load_be64(data + 8)) {
+        if (len == 24 && load_be64(data + 8) < FOE_BLOCKS &&
+            load_be32(data + 16) <= FOE_BLOCKS - load_be64(data + 8)) {
             at = load_be64(data + 8) * FOE_BLOCK_LEN;
             n = load_be32(data + 16) * FOE_BLOCK_LEN;
         }
@@ -390,7 +393,8 @@ void foe_login(struct foe_conn *c, const struct iscsi_pdu *pdu, const uint8_t *d
     if (transit && pdu->login.nsg == ISCSI_STAGE_FULL_FEATURE) {
         iscsi_negotiation_finish(&c->neg);
         c->full = true;
-        c->peer_recv_max = c->neg.result.peer_recv_data_max ? c->neg.result.peer_recv_data_max : ISCSI_LOGIN_DATA_MAX;
+        c->peer_recv_max =
+            c->neg.result.peer_recv_data_max ? c->neg.result.peer_recv_data_max : ISCSI_LOGIN_DATA_MAX;
         c->burst_max = c->neg.result.burst_max ? c->neg.result.burst_max : 65536;
         c->w.header_digest = c->neg.result.header_digest;
         c->w.data_digest = c->neg.result.data_digest;
@@ -414,7 +418,8 @@ void foe_text(struct foe_conn *c, const struct iscsi_pdu *pdu, const uint8_t *da
 
 /* ---- all of it ------------------------------------------------------------------------------------------- */
 
-static void simple(struct foe_conn *c, const struct iscsi_pdu *pdu, uint8_t opcode, const void *data, uint32_t len)
+static void simple(struct foe_conn *c, const struct iscsi_pdu *pdu, uint8_t opcode, const void *data,
+                   uint32_t len)
 {
     uint8_t bhs[ISCSI_BHS_LEN];
 
@@ -442,7 +447,8 @@ void foe_honest(struct foe_conn *c, const struct iscsi_pdu *pdu, const uint8_t *
         return;
     case ISCSI_OP_TMF:
         for (unsigned i = 0; i < FOE_WRITES; i++)   /* what waits for data is gone, whichever it meant */
-            c->write[i].used &= pdu->tmf.function == ISCSI_TMF_ABORT_TASK && c->write[i].itt != pdu->tmf.ref_task_tag;
+            c->write[i].used &=
+                pdu->tmf.function == ISCSI_TMF_ABORT_TASK && c->write[i].itt != pdu->tmf.ref_task_tag;
         simple(c, pdu, ISCSI_OP_TMF_RESP, NULL, 0);
         return;
     case ISCSI_OP_LOGOUT:

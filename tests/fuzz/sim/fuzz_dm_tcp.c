@@ -12,8 +12,8 @@
 #include "tests/fuzz/sim/ops.h"
 #include "tests/fuzz/sim/wire.h"
 
-#define TASKS 32u                           /* slots of an end; an initiator uses half of them, as a target may hold on
-                                             * to one a little longer */
+#define TASKS 32u                           /* slots of an end; an initiator uses half of them, as a target may
+                                             * hold on to one a little longer */
 #define MEM_MAX 65536u                      /* bytes of one task */
 #define PIECES 64u
 #define GAP_NS (300 * RT_US)
@@ -321,8 +321,13 @@ static void on_closed(void *user)
 }
 
 static const struct dm_events events = {
-    .control_notify = on_control, .command_notify = on_command, .data_completion_notify = on_data,
-    .task_released = on_released, .reject_notify = on_reject, .terminate_notify = on_terminated, .closed = on_closed,
+    .control_notify = on_control,
+    .command_notify = on_command,
+    .data_completion_notify = on_data,
+    .task_released = on_released,
+    .reject_notify = on_reject,
+    .terminate_notify = on_terminated,
+    .closed = on_closed,
 };
 
 /* ---- operations on ends ---------------------------------------------------------------------------------- */
@@ -386,7 +391,8 @@ static void ping(struct end *e, uint32_t len)
     p->ctl.pdu = (struct iscsi_pdu){ .opcode = e->role == ISCSI_TARGET ? ISCSI_OP_NOP_IN : ISCSI_OP_NOP_OUT,
                                      .immediate = true, .final = true, .itt = ISCSI_TAG_RESERVED,
                                      .ttt = ISCSI_TAG_RESERVED };
-    p->ctl.pdu.data_len = len % (params.peer_recv_data_max < sizeof(data) ? params.peer_recv_data_max : sizeof(data));
+    p->ctl.pdu.data_len =
+        len % (params.peer_recv_data_max < sizeof(data) ? params.peer_recv_data_max : sizeof(data));
     p->ctl.data = p->ctl.pdu.data_len ? data : NULL;
     p->ctl.sent = ping_sent;
     (e == &ini ? &tgt : &ini)->pings_due++;

@@ -15,7 +15,7 @@
 #define ADDR_HOST "10.0.0.1"
 #define ADDR_FOE "10.0.0.2"
 #define ADDR_HONEST "10.0.0.5"
-#define PLAY_NS (900 * RT_S)                /* for all of a script: each answer that does not come is waited for */
+#define PLAY_NS     (900 * RT_S) /* for all of a script: each answer that does not come is waited for */
 #define CALM_NS (300 * RT_S)
 #define HEAP_MAX (8u << 20)
 #define CALM_IO 4u
@@ -51,7 +51,8 @@ static void foe_begin(void *arg)
     struct scene *s = arg;
     struct rt_addr at;
 
-    stage_check(!rt_addr_parse(&at, ADDR_FOE, ISCSI_PORT) && !foe_start(&s->foe, s->foe_prog.rt, &at), "no foe");
+    stage_check(!rt_addr_parse(&at, ADDR_FOE, ISCSI_PORT) && !foe_start(&s->foe, s->foe_prog.rt, &at),
+                "no foe");
     s->foe.script = &s->ops;
     s->foe.skip = s->ops.head[HEAD_SKIP] % 32;
     s->foe.digests = s->ops.head[HEAD_FLAGS] & FOE_DIGESTS;
@@ -74,7 +75,8 @@ static void host_begin(void *arg)
 
     tenant_init(&s->good, s->host.rt, FUZZ_INITIATOR_GOOD, FUZZ_TARGET_GOOD, ADDR_HONEST, ISCSI_PORT);
     s->good.strict = true;
-    tenant_init(&s->bad, s->host.rt, FUZZ_INITIATOR, FUZZ_TARGET, more & BY_NAME ? "foe" : ADDR_FOE, ISCSI_PORT);
+    tenant_init(&s->bad, s->host.rt, FUZZ_INITIATOR, FUZZ_TARGET, more & BY_NAME ? "foe" : ADDR_FOE,
+                ISCSI_PORT);
     s->bad.curious = more & CURIOUS;
     set->login_timeout_s = 3;
     set->logout_timeout_s = 2;

@@ -19,13 +19,13 @@
 
 static const struct op_kind kinds[] = { FOE_OPS };
 enum { HEAD_FLAGS, HEAD_SET, HEAD_EARLY };
-#define EARLY_NS (10 * RT_MS)               /* times HEAD_EARLY, squared: then the session is stopped, up or not */
+#define EARLY_NS  (10 * RT_MS) /* times HEAD_EARLY, squared: then the session is stopped, up or not */
 #define BY_NAME 0x20u                       /* the portal's host is looked up */
 #define DISCOVERY 0x01u
 #define CHAP 0x02u
 #define MUTUAL 0x04u
 #define DIGESTS 0x08u
-#define LATER 0x10u                         /* the first login is answered honestly, the connection then closed */
+#define LATER     0x10u /* the first login is answered honestly, the connection then closed */
 const struct op_table op_table = { kinds, FOE_OPS_NR, NULL };
 
 static struct sim *world;

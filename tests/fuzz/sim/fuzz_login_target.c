@@ -14,7 +14,7 @@
 #define GAP_NS (200 * RT_US)                /* for an answer to come */
 #define WAIT_NS (20 * RT_S)                 /* for a connection to be gone: login_s, penalties, drains */
 #define PEERS 3u
-#define CONN_HEAP_MAX (192u << 10)          /* bytes: a session, its datamover, 64 KiB of text joined by the C bit */
+#define CONN_HEAP_MAX (192u << 10) /* bytes: a session, its datamover, 64 KiB of text joined by the C bit */
 
 #define KINDS(X)                                                                                              \
     X(OPEN,   "n",        1) /* another connection */                                                         \
@@ -70,7 +70,8 @@ static void do_number(struct peer *p, struct op_args *a)
 
 static void do_names(struct peer *p, struct op_args *a)
 {
-    static const char *const targets[] = { FUZZ_TARGET, FUZZ_TARGET_CHAP, FUZZ_TARGET_GOOD, "iqn.2026-01.fuzz:none" };
+    static const char *const targets[] = { FUZZ_TARGET, FUZZ_TARGET_CHAP, FUZZ_TARGET_GOOD,
+                                           "iqn.2026-01.fuzz:none" };
     const uint8_t how = arg_u8(a);
 
     keys_add_pair(&p->text, "InitiatorName", how & 16 ? FUZZ_INITIATOR_GOOD : FUZZ_INITIATOR);
@@ -215,12 +216,14 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         } else {
             sim_call(foe.rt, do_op, &play);
         }
-        if (!play.op.no_wait && (play.op.kind == OP_LOGIN || play.op.kind == OP_HONEST || play.op.kind == OP_OPEN))
+        if (!play.op.no_wait &&
+            (play.op.kind == OP_LOGIN || play.op.kind == OP_HONEST || play.op.kind == OP_OPEN))
             sim_run(world, GAP_NS);
     }
     sim_run(world, GAP_NS);
     sim_prog_info(tgt.prog, &info);
-    stage_check(info.heap_bytes < heap_at_rest + PEERS * CONN_HEAP_MAX, "%llu bytes", (unsigned long long)info.heap_bytes);
+    stage_check(info.heap_bytes < heap_at_rest + PEERS * CONN_HEAP_MAX, "%llu bytes",
+                (unsigned long long)info.heap_bytes);
     sim_call(foe.rt, do_close_all, NULL);
     stage_check(sim_run_until(world, all_gone, NULL, WAIT_NS), "%u connections are left", stage_tgt_load(&tgt));
     memset(tgt.tgt->peers, 0, TGT_PEERS_MAX * tgt_peer_size);

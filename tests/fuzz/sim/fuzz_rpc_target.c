@@ -21,7 +21,7 @@
 #define GAP_NS (200 * RT_US)
 #define ANSWER_NS (60 * RT_S)
 #define SETTLE_NS (20 * RT_MS)              /* what a client that is gone had sent has arrived by then */
-#define HEAP_MAX (16u << 20)                /* bytes of the daemon: OPS_MAX units at most, each with its views */
+#define HEAP_MAX (16u << 20)                /* bytes of the daemon: OPS_MAX units, each with its views */
 #define SECRET_MARK "kept-to-itself"
 
 #define KINDS(X)                                                                                              \
@@ -53,7 +53,8 @@ const struct op_table op_table = { kinds, OP_NR, NULL };
 struct client {
     struct rt_sock *sock, *fresh;
     struct rt_op conn, rx, tx;
-    bool connecting, rx_busy, tx_busy, blind;   /* blind: what was sent is not known, so neither are the answers */
+    bool connecting, rx_busy, tx_busy;
+    bool blind;                             /* what was sent is not known, so neither are the answers */
     char out[TEXT_MAX];
     uint32_t out_len, out_at, chunk;
     struct iovec iov;
@@ -74,20 +75,24 @@ static char request[TEXT_MAX];              /* under construction: the parameter
 static const char *method;
 
 static const char *const methods[] = {
-    "target.create", "lun.create", "acl.add", "chap.set", "target.delete", "lun.delete", "lun.resize", "acl.remove",
-    "chap.clear", "target.list", "lun.list", "acl.list", "chap.list", "status", "layout.show", "session.list",
-    "session.logout", "portal.list", "none.such", "",
+    "target.create", "lun.create",     "acl.add",     "chap.set",   "target.delete",
+    "lun.delete",    "lun.resize",     "acl.remove",  "chap.clear", "target.list",
+    "lun.list",      "acl.list",       "chap.list",   "status",     "layout.show",
+    "session.list",  "session.logout", "portal.list", "none.such",  "",
 };
 static const char *const iqns[] = { "iqn.2026-01.fuzz:a", "iqn.2026-01.fuzz:b", "iqn.2026-01.fuzz:A",
                                     "eui.0123456789abcdef", "iqn.", "" };
-static const char *const paths[] = { "/disk", "/b", "/no/such/dir/x", "/blockdev", "/etc/target.json", "relative", "/a/../b" };
-static const char *const keys[] = { "iqn", "kind", "path", "size", "lun", "readonly", "block_size", "naa", "force",
-                                    "initiator", "luns", "discovery", "direction", "user", "secret", "algs", "id",
-                                    "portal", "other", "" };
-static const char *const texts[] = { "iqn.2026-01.fuzz:a", "iqn.2026-01.fuzz:b", "ram", "null", "file", "block", "/disk", "/b",
-                                     "/blockdev", "in", "out", "user", "other", "*", "iqn.2026-01.fuzz:x", "MD5", "SHA256",
-                                     "60000000000000000000000000000009", "6zz", "", "\\u0000", "\\ud800", "\xff\xfe",
-                                     "\\n\\\\\\\"", "true" };
+static const char *const paths[] = { "/disk",    "/b",     "/no/such/dir/x", "/blockdev", "/etc/target.json",
+                                     "relative", "/a/../b" };
+static const char *const keys[] = { "iqn",      "kind",       "path",      "size",  "lun",
+                                    "readonly", "block_size", "naa",       "force", "initiator",
+                                    "luns",     "discovery",  "direction", "user",  "secret",
+                                    "algs",     "id",         "portal",    "other", "" };
+static const char *const texts[] = {
+    "iqn.2026-01.fuzz:a", "iqn.2026-01.fuzz:b", "ram", "null", "file", "block", "/disk", "/b", "/blockdev", "in",
+    "out", "user", "other", "*", "iqn.2026-01.fuzz:x", "MD5", "SHA256", "60000000000000000000000000000009", "6zz",
+    "", "\\u0000", "\\ud800", "\xff\xfe", "\\n\\\\\\\"", "true",
+};
 
 /* ---- a client -------------------------------------------------------------------------------------------- */
 
@@ -269,9 +274,11 @@ static void do_send(uint8_t how)
     if (c->id == IDS || !method)
         return;
     if (how & 1)
-        n = snprintf(text, sizeof(text), "{\"jsonrpc\": \"2.0\", \"method\": \"%s\", \"params\": {%s}}\n", method, request);
+        n = snprintf(text, sizeof(text), "{\"jsonrpc\": \"2.0\", \"method\": \"%s\", \"params\": {%s}}\n",
+                     method, request);
     else
-        n = snprintf(text, sizeof(text), "{\"jsonrpc\": \"2.0\", \"id\": %u, \"method\": \"%s\", \"params\": {%s}}\n", c->id,
+        n = snprintf(text, sizeof(text),
+                     "{\"jsonrpc\": \"2.0\", \"id\": %u, \"method\": \"%s\", \"params\": {%s}}\n", c->id,
                      method, request);
     if (n >= (int)sizeof(text))
         return;
@@ -309,16 +316,19 @@ static void do_usual(struct op_args *a)
     case 2:
     case 3:
         method = "lun.create";
-        param_add("\"iqn\": \"%s\", \"kind\": \"%s\", \"size\": %u", iqn, number & 1 ? "null" : "ram", (1u + number) * 4096);
+        param_add("\"iqn\": \"%s\", \"kind\": \"%s\", \"size\": %u", iqn, number & 1 ? "null" : "ram",
+                  (1u + number) * 4096);
         break;
     case 4:
         method = "lun.create";
-        param_add("\"iqn\": \"%s\", \"kind\": \"%s\", \"path\": \"%s\", \"size\": %u", iqn, number & 1 ? "file" : "block",
-                  paths[number / 2 % ARRAY_SIZE(paths)], number & 0x40 ? 0 : 8192u);
+        param_add("\"iqn\": \"%s\", \"kind\": \"%s\", \"path\": \"%s\", \"size\": %u", iqn,
+                  number & 1 ? "file" : "block", paths[number / 2 % ARRAY_SIZE(paths)],
+                  number & 0x40 ? 0 : 8192u);
         break;
     case 5:
         method = "acl.add";
-        param_add("\"iqn\": \"%s\", \"initiator\": \"%s\", \"luns\": [%u]", iqn, number & 1 ? "*" : FUZZ_INITIATOR, number & 3);
+        param_add("\"iqn\": \"%s\", \"initiator\": \"%s\", \"luns\": [%u]", iqn,
+                  number & 1 ? "*" : FUZZ_INITIATOR, number & 3);
         break;
     case 6:
         method = "chap.set";
@@ -326,8 +336,8 @@ static void do_usual(struct op_args *a)
             param_add("\"discovery\": true");
         else
             param_add("\"iqn\": \"%s\"", iqn);
-        param_add(", \"direction\": \"%s\", \"user\": \"user%u\", \"secret\": \"" SECRET_MARK "-%u\"", number & 2 ? "in" : "out",
-                  number & 4, number & 8);
+        param_add(", \"direction\": \"%s\", \"user\": \"user%u\", \"secret\": \"" SECRET_MARK "-%u\"",
+                  number & 2 ? "in" : "out", number & 4, number & 8);
         break;
     case 7:
         method = "target.delete";
@@ -408,8 +418,11 @@ static void do_login(void *arg)
 {
     struct peer *p = &peers[arg_u8(&op.args) % 2];
     const uint8_t which = arg_u8(&op.args);
-    const struct peer_login l = { .initiator = which & 4 ? FUZZ_INITIATOR_GOOD : FUZZ_INITIATOR, .target = iqns[which % 2],
-                                  .isid = which >> 4, .immediate_data = true, .recv_max = 8192 };
+    const struct peer_login l = { .initiator = which & 4 ? FUZZ_INITIATOR_GOOD : FUZZ_INITIATOR,
+                                  .target = iqns[which % 2],
+                                  .isid = which >> 4,
+                                  .immediate_data = true,
+                                  .recv_max = 8192 };
 
     (void)arg;
     if (op.kind == OP_LOGOUT)
@@ -476,13 +489,15 @@ static void tidy(void *arg)
     now->blind = true;
     json_array_foreach(json_object_get(doc, "targets"), i, t) {
         snprintf(text, sizeof(text),
-                 "{\"jsonrpc\": \"2.0\", \"id\": 1, \"method\": \"target.delete\", \"params\": {\"iqn\": \"%s\", \"force\": true}}\n",
+                 "{\"jsonrpc\": \"2.0\", \"id\": 1, \"method\": \"target.delete\", \"params\": {\"iqn\": "
+                 "\"%s\", \"force\": true}}\n",
                  json_string_value(json_object_get(t, "iqn")));
         say(now, text, strlen(text));
     }
     for (unsigned k = 0; k < 2 && json_array_size(json_object_get(doc, "discovery_chap")); k++) {
         snprintf(text, sizeof(text),
-                 "{\"jsonrpc\": \"2.0\", \"id\": 1, \"method\": \"chap.clear\", \"params\": {\"discovery\": true, \"direction\": \"%s\"}}\n",
+                 "{\"jsonrpc\": \"2.0\", \"id\": 1, \"method\": \"chap.clear\", \"params\": {\"discovery\": "
+                 "true, \"direction\": \"%s\"}}\n",
                  k ? "in" : "out");
         say(now, text, strlen(text));
     }
@@ -522,8 +537,9 @@ static void foe_begin(void *arg)
 
 int LLVMFuzzerInitialize(int *argc, char ***argv)
 {
-    static const char config[] = "{\"version\": 1, \"portals\": [\"" ADDR_TARGET "\"], \"targets\": [],"
-                                 " \"limits\": {\"login_s\": 5, \"idle_s\": 5, \"stall_s\": 10, \"tasks\": 512, \"buffer_mib\": 16}}";
+    static const char config[] =
+        "{\"version\": 1, \"portals\": [\"" ADDR_TARGET "\"], \"targets\": [],"
+        " \"limits\": {\"login_s\": 5, \"idle_s\": 5, \"stall_s\": 10, \"tasks\": 512, \"buffer_mib\": 16}}";
     struct sim_machine *m;
 
     (void)argc, (void)argv;
@@ -567,8 +583,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         if (!op.no_wait && op.kind != OP_PARAM && op.kind != OP_METHOD)
             sim_run(world, GAP_NS);
     }
-    stage_check(sim_run_until(world, answered, NULL, ANSWER_NS), "%u and %u requests have no answer", clients[0].waiting,
-                clients[1].waiting);
+    stage_check(sim_run_until(world, answered, NULL, ANSWER_NS), "%u and %u requests have no answer",
+                clients[0].waiting, clients[1].waiting);
     doc_judge();
     sim_prog_info(tgt.prog, &info);
     stage_check(info.heap_bytes < HEAP_MAX, "%llu bytes", (unsigned long long)info.heap_bytes);

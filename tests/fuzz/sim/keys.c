@@ -48,13 +48,15 @@ static const struct key_name {
 };
 
 static const char *const values[] = {
-    "Yes", "No", "None", "CRC32C", "CRC32C,None", "None,CRC32C", "CHAP", "CHAP,None", "None,CHAP", "KRB5", "Reject",
-    "Irrelevant", "NotUnderstood", "Normal", "Discovery", "All", "", ",", "5", "6", "7", "8", "7,8", "0", "00", "-1",
-    "0x", "0b", "0x0", "4294967296", "18446744073709551616", "?", "=", FUZZ_TARGET, FUZZ_TARGET_CHAP, FUZZ_TARGET_GOOD,
-    FUZZ_INITIATOR, FUZZ_INITIATOR_GOOD, "iqn.2026-01.fuzz:Disk", "eui.0123456789abcdef", "naa.0123456789abcdef0123456789abcdef",
-    "iqn.", "10.0.0.2:3260,1", "10.0.0.3", "[fd00::2]:3260,1", "10.0.0.9:1,2", "no.such.host:3260,1", "[fe80::1%eth0]:3260,1",
-    "[fe80::1%e]0]:3260", "10.0.0.2:99999", "10.0.0.2:3260,70000", "0.0.0.0:0", "255.255.255.255", FUZZ_USER, FUZZ_USER_OUT,
-    "2048~8192", "RFC3720,ResponseFence", "0xzz", "0b====", "0bAAECAwQFBgcICQoLDA0ODw==",
+    "Yes", "No", "None", "CRC32C", "CRC32C,None", "None,CRC32C", "CHAP", "CHAP,None", "None,CHAP", "KRB5",
+    "Reject", "Irrelevant", "NotUnderstood", "Normal", "Discovery", "All", "", ",", "5", "6", "7", "8",
+    "7,8", "0", "00", "-1", "0x", "0b", "0x0", "4294967296", "18446744073709551616", "?", "=", FUZZ_TARGET,
+    FUZZ_TARGET_CHAP, FUZZ_TARGET_GOOD, FUZZ_INITIATOR, FUZZ_INITIATOR_GOOD, "iqn.2026-01.fuzz:Disk",
+    "eui.0123456789abcdef", "naa.0123456789abcdef0123456789abcdef", "iqn.", "10.0.0.2:3260,1", "10.0.0.3",
+    "[fd00::2]:3260,1", "10.0.0.9:1,2", "no.such.host:3260,1", "[fe80::1%eth0]:3260,1",
+    "[fe80::1%e]0]:3260", "10.0.0.2:99999", "10.0.0.2:3260,70000", "0.0.0.0:0", "255.255.255.255",
+    FUZZ_USER, FUZZ_USER_OUT, "2048~8192", "RFC3720,ResponseFence", "0xzz", "0b====",
+    "0bAAECAwQFBgcICQoLDA0ODw==",
 };
 
 void keys_add_raw(struct keys_text *t, const void *bytes, size_t len)

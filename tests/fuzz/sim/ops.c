@@ -112,10 +112,12 @@ static uint8_t *put_number(uint8_t *p, uint32_t v, unsigned bytes)
 /* Numbers that something may turn on. */
 static uint32_t number(uint64_t *r)
 {
-    static const uint32_t odd[] = { 0, 1, 2, 3, 4, 7, 8, 15, 16, 31, 32, 48, 64, 127, 128, 255, 256, 511, 512,
-                                    513, 1023, 1024, 4095, 4096, 8191, 8192, 8193, 16383, 16384, 32767, 32768, 65535,
-                                    65536, 131072, 262144, 0xffffff, 0x1000000, 0x7fffffff, 0x80000000,
-                                    0xfffffffe, 0xffffffff };
+    static const uint32_t odd[] = { 0,        1,         2,          3,          4,          7,         8,
+                                    15,       16,        31,         32,         48,         64,        127,
+                                    128,      255,       256,        511,        512,        513,       1023,
+                                    1024,     4095,      4096,       8191,       8192,       8193,      16383,
+                                    16384,    32767,     32768,      65535,      65536,      131072,    262144,
+                                    0xffffff, 0x1000000, 0x7fffffff, 0x80000000, 0xfffffffe, 0xffffffff };
 
     switch (rnd(r) % 4) {
     case 0:  return odd[rnd(r) % (sizeof(odd) / sizeof(odd[0]))];

@@ -44,8 +44,8 @@ void peer_bhs(struct peer *p, uint8_t bhs[static ISCSI_BHS_LEN], uint8_t opcode,
     p->cmd_sn += !immediate;
 }
 
-void peer_send(struct peer *p, uint8_t bhs[static ISCSI_BHS_LEN], const void *ahs, uint32_t ahs_len, const void *data,
-               uint32_t len)
+void peer_send(struct peer *p, uint8_t bhs[static ISCSI_BHS_LEN], const void *ahs, uint32_t ahs_len,
+               const void *data, uint32_t len)
 {
     bhs[4] = (uint8_t)(ahs_len / 4);
     store_be24(&bhs[5], len);
@@ -165,7 +165,8 @@ void peer_chap(struct peer *p, bool begin)
 
     iscsi_text_init(&out, room, sizeof(room));
     if (begin) {
-        chap_initiator_init(&p->chap, &p->user, p->user_in.secret_len ? &p->user_in : NULL, CHAP_ALGS_ALL, random);
+        chap_initiator_init(&p->chap, &p->user, p->user_in.secret_len ? &p->user_in : NULL, CHAP_ALGS_ALL,
+                            random);
         chap_initiator_step(&p->chap, NULL, 0, &out);
     } else if (p->chap.out) {
         memcpy(copy, p->got, p->got_len);

@@ -38,7 +38,7 @@ struct peer {
     uint32_t ttt;                           /* of the last Text Response or NOP-In */
     uint32_t recv_max;                      /* what we declared; 0: not known */
     bool auto_data;                         /* answers R2Ts by itself */
-    bool lenient;                           /* what was sent is not known any more, so neither is what may come */
+    bool lenient; /* what was sent is not known any more, so neither is what may come */
     bool digest[2];                         /* agreed: header, data */
     uint16_t status;                        /* of the last Login Response */
     struct peer_cmd {
@@ -69,8 +69,8 @@ void peer_free(struct peer *p);             /* idle */
 /* A header with opcode, F, ITT and numbers in place; @immediate leaves CmdSN where it is. */
 void peer_bhs(struct peer *p, uint8_t bhs[static ISCSI_BHS_LEN], uint8_t opcode, bool immediate);
 /* Sends it with the length fields that belong to the data. */
-void peer_send(struct peer *p, uint8_t bhs[static ISCSI_BHS_LEN], const void *ahs, uint32_t ahs_len, const void *data,
-               uint32_t len);
+void peer_send(struct peer *p, uint8_t bhs[static ISCSI_BHS_LEN], const void *ahs, uint32_t ahs_len,
+               const void *data, uint32_t len);
 /* A SCSI Command's answers are judged by its tag from now on. */
 void peer_expect(struct peer *p, uint32_t itt, uint32_t edtl);
 /* Something else than we know of is sent: answers are judged by themselves only from here on. */

@@ -103,7 +103,9 @@ static int tgt_main(void *arg)
     if (rt_mkdirs("/state", 0700) || rt_mkdirs("/run", 0700) || host_make(&t->host, t->cores) ||
         tgt_new(&t->tgt, t->host, &conf))
         return 1;
-    return t->rpc && rpc_listen(&t->server, rt_host_at(t->host, 0), t->rpc, tgt_methods, tgt_methods_nr, t->tgt) ? 1 : 0;
+    if (t->rpc && rpc_listen(&t->server, rt_host_at(t->host, 0), t->rpc, tgt_methods, tgt_methods_nr, t->tgt))
+        return 1;
+    return 0;
 }
 
 static void tgt_stopped(void *arg)

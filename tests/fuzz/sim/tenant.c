@@ -121,6 +121,10 @@ static void on_gap(struct rt_timer *timer)
 static void next(struct tenant_io *q)
 {
     struct tenant *t = q->t;
+    static const uint8_t kinds[16] = {
+        INI_FLUSH, INI_ZERO, INI_UNMAP, INI_WRITE, INI_WRITE, INI_WRITE, INI_WRITE, INI_WRITE,
+        INI_WRITE, INI_WRITE, INI_READ, INI_READ, INI_READ, INI_READ, INI_READ, INI_READ,
+    };
     const struct ini_lun_info *info = ini_lun_info(t->lun);
     const uint32_t what = rnd(t) % 16, base = (uint32_t)(q - t->slot) * TENANT_SLOT_BLOCKS;
     uint32_t cut;
@@ -129,9 +133,10 @@ static void next(struct tenant_io *q)
     q->blocks = rnd(t) % 4 ? 1 + rnd(t) % 4 : 1 + rnd(t) % TENANT_IO_BLOCKS;
     q->first = rnd(t) % (TENANT_SLOT_BLOCKS - q->blocks + 1);
     memset(&q->io, 0, sizeof(q->io));
-    q->io.op = what == 0 ? INI_FLUSH : what == 1 ? INI_ZERO : what == 2 ? INI_UNMAP : what < 10 ? INI_WRITE : INI_READ;
+    q->io.op = kinds[what];
     /* A strict tenant asks for nothing that the unit does not do, and unmaps only where it knows what is there then. */
-    if (t->strict && q->io.op == INI_UNMAP && !(info->unmap && info->unmap_zeroes && info->unmap_granularity <= TENANT_BLOCK_LEN))
+    if (t->strict && q->io.op == INI_UNMAP &&
+        !(info->unmap && info->unmap_zeroes && info->unmap_granularity <= TENANT_BLOCK_LEN))
         q->io.op = INI_READ;
     if (q->io.op != INI_FLUSH) {
         q->io.off = (base + q->first) * (uint64_t)TENANT_BLOCK_LEN;
