@@ -7,6 +7,7 @@
  */
 #include <stdarg.h>
 #include <string.h>
+#include "scsi/scsi.h"
 #include "target/sess.h"
 #include "tests/fuzz/fuzz.h"
 #include "tests/fuzz/sim/disks.h"
@@ -36,7 +37,8 @@
     X(CLOSE,   "",     1)                                                                                     \
     X(LOGIN,   "nb",   2) /* an initiator logs in to one of the targets */                                    \
     X(LOGOUT,  "n",    1)                                                                                     \
-    X(WAIT,    "b",    1)
+    X(WAIT,    "b",    1) /* milliseconds, squared */                                                         \
+    X(IO,      "nnb",  1) /* of one who is logged in: unit, whether it is a write whose data never come */
 enum {
 #define X(name, shape, weight) OP_##name,
     KINDS(X)
@@ -414,10 +416,28 @@ static void do_op(void *arg)
     }
 }
 
-static void do_login(void *arg)
+static void do_io(struct peer *p, struct op_args *a)
+{
+    const uint8_t lun = arg_u8(a) % 4, write = arg_u8(a) & 1;
+    uint8_t bhs[ISCSI_BHS_LEN];
+
+    if (p->state != PEER_FULL)
+        return;
+    p->auto_data = false;
+    peer_bhs(p, bhs, ISCSI_OP_SCSI_CMD, false);
+    bhs[1] = (uint8_t)(0x81 | (write ? 0x20 : 0x40));
+    bhs[9] = lun;
+    store_be32(&bhs[20], 4096);
+    bhs[32] = write ? SCSI_WRITE_10 : SCSI_READ_10;
+    bhs[32 + 8] = 8;
+    peer_expect(p, load_be32(&bhs[16]), 4096);
+    peer_send(p, bhs, NULL, 0, NULL, 0);
+}
+
+static void do_peer(void *arg)
 {
     struct peer *p = &peers[arg_u8(&op.args) % 2];
-    const uint8_t which = arg_u8(&op.args);
+    const uint8_t which = op.kind == OP_LOGIN ? arg_u8(&op.args) : 0;
     const struct peer_login l = { .initiator = which & 4 ? FUZZ_INITIATOR_GOOD : FUZZ_INITIATOR,
                                   .target = iqns[which % 2],
                                   .isid = which >> 4,
@@ -425,7 +445,9 @@ static void do_login(void *arg)
                                   .recv_max = 8192 };
 
     (void)arg;
-    if (op.kind == OP_LOGOUT)
+    if (op.kind == OP_IO)
+        do_io(p, &op.args);
+    else if (op.kind == OP_LOGOUT)
         peer_close(p);
     else if (peer_idle(p))
         peer_open(p, &portal, &l);
@@ -566,6 +588,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     struct sim_prog_info info;
     struct ops ops;
+    uint64_t ms;
 
     ops_init(&ops, data, size);
     *request = '\0';
@@ -574,12 +597,14 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         client_ready(&clients[i]);
     now = &clients[0];
     while (ops_next(&ops, &op)) {
-        if (op.kind == OP_WAIT)
-            sim_run(world, arg_u8(&op.args) * 10 * RT_MS);
-        else if (op.kind == OP_LOGIN || op.kind == OP_LOGOUT)
-            sim_call(foe.rt, do_login, NULL);
-        else
+        if (op.kind == OP_WAIT) {
+            ms = arg_u8(&op.args);
+            sim_run(world, ms * ms * RT_MS);
+        } else if (op.kind == OP_LOGIN || op.kind == OP_LOGOUT || op.kind == OP_IO) {
+            sim_call(foe.rt, do_peer, NULL);
+        } else {
             sim_call(admin.rt, do_op, NULL);
+        }
         if (!op.no_wait && op.kind != OP_PARAM && op.kind != OP_METHOD)
             sim_run(world, GAP_NS);
     }
