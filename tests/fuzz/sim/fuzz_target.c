@@ -14,6 +14,9 @@
 
 #define GAP_NS (300 * RT_US)                /* between operations: time for an answer */
 #define CALM_NS (600 * RT_S)                /* for all to come to an end */
+#define SILENT_NS (30 * RT_S)               /* those who say nothing are dropped by then */
+#define SLOW_NS (3 * RT_S)                  /* what a slow disk takes for one of several operations of a command */
+#define SLOW_END_NS (60 * RT_S)
 #define HEAP_MAX (4u << 20)                 /* bytes that the daemon may have besides its pools */
 #define CALM_IO 4u                          /* requests that the tenant gets done after the last operation */
 
@@ -26,10 +29,15 @@ static const struct op_kind kinds[] = {
 static const uint8_t head[OPS_HEAD_LEN] = { 0, 1, 0, 0 };
 const struct op_table op_table = { kinds, ATTACK_NR, head };
 
-enum { HEAD_FLAGS, HEAD_SEED };
+enum { HEAD_FLAGS, HEAD_SEED, HEAD_DISK };
 #define ONE_CORE 0x01u
 #define LEAVE_OPEN 0x02u                    /* connections stay, and say nothing more */
 #define NOTHING_OPEN 0x04u
+#define STOP_AT_ONCE 0x08u                  /* the target is stopped with all of it under way; the tenant is gone */
+/* HEAD_DISK: faults of the disk that the hostile ones' file is on, and what the target keeps. */
+#define DISK_ERRORS 0x01u
+#define DISK_SLOW 0x02u
+#define DISK_SAVES 0x04u
 
 struct scene {
     struct sim *w;
@@ -139,6 +147,23 @@ static void play(struct scene *s, struct ops *ops)
     }
 }
 
+/* Faults in a fourth of all cases. */
+static void disk_make(struct sim_machine *m, uint8_t how)
+{
+    struct sim_disk d;
+
+    sim_disk_get(m, &d);
+    if (how & DISK_ERRORS)
+        d.read_eio_ppm = d.write_eio_ppm = d.sync_eio_ppm = d.torn_ppm = 250000;
+    if (how & DISK_SLOW) {
+        d.slow_ppm = 250000;
+        d.slow_ns = SLOW_NS;
+    }
+    if (how & DISK_SAVES)
+        d.save_ppm = 250000;
+    sim_disk_set(m, &d);
+}
+
 static void scene_begin(struct scene *s, const struct ops *ops)
 {
     struct sim_machine *m;
@@ -155,12 +180,13 @@ static void scene_begin(struct scene *s, const struct ops *ops)
     sim_call(s->foe.rt, attack_begin, s);
     sim_call(s->good.rt, tenant_begin, s);
     stage_check(sim_run_until(s->w, tenant_opened, s, CALM_NS), "the tenant cannot open its unit");
+    disk_make(m, ops->head[HEAD_DISK]);
     if (!(ops->head[HEAD_FLAGS] & NOTHING_OPEN))
         sim_call(s->foe.rt, open_first, s);
     sim_run(s->w, RT_MS);
 }
 
-static void scene_end(struct scene *s, bool leave_open)
+static void scene_end(struct scene *s, bool leave_open, bool slow_disk)
 {
     struct sim_prog_info info;
 
@@ -173,7 +199,9 @@ static void scene_end(struct scene *s, bool leave_open)
     sim_prog_info(s->tgt.prog, &info);
     stage_check(info.heap_max < HEAP_MAX, "%llu bytes", (unsigned long long)info.heap_max);
     if (leave_open)
-        sim_run(s->w, 30 * RT_S);           /* those who say nothing are dropped by then */
+        sim_run(s->w, SILENT_NS);
+    if (slow_disk)                          /* a stop does not wait for it, and frees nothing then */
+        sim_run(s->w, SLOW_END_NS);
     stage_tgt_stop(s->w, &s->tgt);
 }
 
@@ -187,7 +215,12 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     ops_init(&ops, data, size);
     scene_begin(&scene, &ops);
     play(&scene, &ops);
-    scene_end(&scene, ops.head[HEAD_FLAGS] & LEAVE_OPEN);
+    if (ops.head[HEAD_FLAGS] & STOP_AT_ONCE && !(ops.head[HEAD_DISK] & DISK_SLOW)) {
+        sim_kill(scene.good.prog);
+        stage_tgt_stop(scene.w, &scene.tgt);
+    } else {
+        scene_end(&scene, ops.head[HEAD_FLAGS] & LEAVE_OPEN, ops.head[HEAD_DISK] & DISK_SLOW);
+    }
     sim_free(scene.w);
     return 0;
 }
