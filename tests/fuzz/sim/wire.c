@@ -155,7 +155,8 @@ static uint32_t data_take(struct wire *w, const uint8_t *p, uint32_t n)
     const uint32_t left = w->data_all - w->data_have, len = n < left ? n : left;
     const uint32_t room = w->data_have < WIRE_KEEP ? WIRE_KEEP - w->data_have : 0;
 
-    memcpy(w->data + w->data_have, p, len < room ? len : room);
+    if (room)
+        memcpy(w->data + w->data_have, p, len < room ? len : room);
     w->data_have += len;
     if (w->data_have == w->data_all)
         pdu_end(w);
