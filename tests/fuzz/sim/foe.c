@@ -422,7 +422,6 @@ static void on_pdu(struct wire *w, const uint8_t *bhs, const uint8_t *data, uint
             fprintf(stderr, "%02x%s", bhs[i], i % 16 == 15 ? "\n" : " ");
         abort();
     }
-    c->foe->requests++;
     if (ops_trace())
         printf("foe %p: %s itt %08x sn %u len %u cdb %02x\n", (void *)c, iscsi_opcode_name(pdu.opcode), pdu.itt,
                pdu.cmd_sn, pdu.data_len, pdu.opcode == ISCSI_OP_SCSI_CMD ? pdu.cmd.cdb[0] : 0);
@@ -477,16 +476,9 @@ static void on_accepted(struct rt_op *op, int res)
 {
     struct foe *f = container_of(op, struct foe, accept_op);
 
-    if (!f->listener) {
-        if (!res)
-            rt_sock_close(f->fresh);
-        f->accept_op.done = NULL;
-        return;
-    }
     if (!res) {
         struct foe_conn *c = NULL;
 
-        f->conns_nr++;
         for (unsigned i = 0; i < FOE_CONNS && !c; i++)
             c = f->conn[i]->open || !wire_idle(&f->conn[i]->w) ? NULL : f->conn[i];
         if (c)
@@ -538,31 +530,4 @@ void foe_script(struct foe *f, struct ops *script)
     f->over = false;
     f->skip = f->honest = f->hostile_logins = 0;
     f->text.len = 0;
-}
-
-void foe_stop(struct foe *f)
-{
-    rt_sock_close(f->listener);
-    f->listener = NULL;
-    for (unsigned i = 0; i < FOE_CONNS; i++)
-        if (f->conn[i]->open)
-            conn_over(f->conn[i]);
-}
-
-bool foe_idle(const struct foe *f)
-{
-    for (unsigned i = 0; i < FOE_CONNS; i++)
-        if (f->conn[i] && !wire_idle(&f->conn[i]->w))
-            return false;
-    return !f->accept_op.done;
-}
-
-void foe_free(struct foe *f)
-{
-    assert(foe_idle(f));
-    for (unsigned i = 0; i < FOE_CONNS; i++) {
-        wire_free(&f->conn[i]->w);
-        free(f->conn[i]);
-    }
-    free(f->disk);
 }

@@ -60,9 +60,9 @@ enum foe_op {
 struct foe;
 
 struct foe_write {
-    uint32_t itt, ttt, edtl, have, seq_end;   /* seq_end: of the data that are coming */
+    uint32_t itt, ttt, edtl, have;
     uint64_t at;                            /* bytes from the start of the disk */
-    bool used, solicited, lost;             /* lost: past the end, thrown away and answered with an error */
+    bool used, solicited;
     uint32_t r2t_sn;
 };
 
@@ -103,9 +103,7 @@ struct foe {
     unsigned honest;                        /* requests more that are */
     unsigned hostile_logins;                /* login requests that take from the script */
     bool login_scripted;                    /* all of them do */
-    bool need_chap, digests, initial_r2t, refuse_immediate;
-    unsigned conns_nr;
-    uint64_t requests;
+    bool digests;                           /* does them, and likes small bursts */
     struct keys_text text;
     uint8_t *disk;                          /* FOE_BLOCKS */
     struct foe_conn *conn[FOE_CONNS];
@@ -115,9 +113,6 @@ struct foe {
 int foe_start(struct foe *f, struct rt *rt, const struct rt_addr *at);   /* 0 or -errno */
 /* Ends all connections, and begins with another script (borrowed until the next). */
 void foe_script(struct foe *f, struct ops *script);
-void foe_stop(struct foe *f);               /* connections end; foe_idle() follows in a coming turn */
-bool foe_idle(const struct foe *f);
-void foe_free(struct foe *f);               /* idle */
 
 /* ---- foe_disk.c ------------------------------------------------------------------------------------------ */
 

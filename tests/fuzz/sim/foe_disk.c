@@ -205,7 +205,6 @@ static void write_go_on(struct foe_conn *c, struct foe_write *w)
         status(c, w->itt, SCSI_GOOD, 0);
         return;
     }
-    w->seq_end = w->have + len;
     w->solicited = true;
     w->ttt++;
     answer_head(bhs, ISCSI_OP_R2T, w->itt);

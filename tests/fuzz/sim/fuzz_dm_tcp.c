@@ -60,7 +60,7 @@ struct task {
     struct end *end;
     uint8_t *mem;
     struct iovec iov[PIECES + 2];
-    bool busy, write, ctl_out, answered, spoken_for;
+    bool busy, write, ctl_out, answered;
     uint32_t put;                           /* target: bytes put so far */
 };
 struct ping {
@@ -237,10 +237,8 @@ static void on_data(void *user, struct dm_task *task, enum dm_data what, enum dm
     fuzz_check(x->write);
     if (how)
         respond(x, 2);
-    else if (!e->passive)
+    else if (!e->passive)                   /* else RELEASE, or the end, deals with it */
         write_go_on(x);
-    else
-        x->spoken_for = true;               /* RELEASE, or the end, deals with it */
 }
 
 /* ---- both ------------------------------------------------------------------------------------------------ */

@@ -248,7 +248,6 @@ static void on_pdu(struct wire *w, const uint8_t *bhs, const uint8_t *data, uint
 
     if (iscsi_pdu_decode(&pdu, bhs, ISCSI_FROM_TARGET))
         finding(p, "a PDU that cannot be", bhs);
-    p->answers++;
     judge_sizes(p, &pdu, bhs);
     if (pdu.opcode != ISCSI_OP_R2T && !(pdu.opcode == ISCSI_OP_DATA_IN && !pdu.resp.has_status) &&
         !(pdu.opcode == ISCSI_OP_NOP_IN && pdu.itt == ISCSI_TAG_RESERVED))
@@ -367,10 +366,4 @@ void peer_close(struct peer *p)
 bool peer_idle(const struct peer *p)
 {
     return p->state == PEER_CLOSED && wire_idle(&p->w);
-}
-
-void peer_free(struct peer *p)
-{
-    assert(peer_idle(p));
-    wire_free(&p->w);
 }

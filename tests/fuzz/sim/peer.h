@@ -51,7 +51,6 @@ struct peer {
     } r2t[PEER_R2TS];                       /* unanswered, the newest over the oldest */
     unsigned r2t_nr;
     uint64_t allowed;                       /* bytes that may come back for what was sent */
-    unsigned answers;                       /* PDUs that came */
     struct keys_text text;                  /* of the next Login or Text request */
     char got[WIRE_KEEP];                    /* text of the last Login or Text Response */
     uint32_t got_len;
@@ -64,7 +63,6 @@ void peer_init(struct peer *p, struct rt *rt);
 void peer_open(struct peer *p, const struct rt_addr *to, const struct peer_login *login);
 void peer_close(struct peer *p);
 bool peer_idle(const struct peer *p);       /* closed, and nothing is outstanding: may be opened again */
-void peer_free(struct peer *p);             /* idle */
 
 /* A header with opcode, F, ITT and numbers in place; @immediate leaves CmdSN where it is. */
 void peer_bhs(struct peer *p, uint8_t bhs[static ISCSI_BHS_LEN], uint8_t opcode, bool immediate);

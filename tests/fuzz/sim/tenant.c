@@ -256,7 +256,6 @@ static void on_down(void *user, int err, const char *why)
     struct tenant *t = user;
 
     (void)err;
-    t->downs++;
     if (ops_trace())
         printf("%s: down: %s\n", t->conf.target, why);
 }

@@ -37,7 +37,7 @@ struct tenant {
     bool up, opening, opened, failed, over, finishing, stopping;
     bool curious;                           /* asks for the list of units, and resets its own now and then */
     bool asking;                            /* such a question has no answer yet */
-    unsigned opens, downs;
+    unsigned opens;
     uint64_t done, errors;
     struct tenant_io slot[TENANT_SLOTS];
 };

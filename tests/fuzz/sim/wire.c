@@ -129,7 +129,6 @@ static void pdu_end(struct wire *w)
     const uint32_t len = iscsi_bhs_data_len(w->head);
 
     w->head_have = w->data_have = 0;
-    w->rx_pdus++;
     w->events->pdu(w, w->head, w->data, len < WIRE_KEEP ? len : WIRE_KEEP);
 }
 
@@ -219,14 +218,6 @@ void wire_close(struct wire *w)
 bool wire_idle(const struct wire *w)
 {
     return !w->rx_busy && !w->tx_busy;
-}
-
-void wire_free(struct wire *w)
-{
-    assert(!w->sock && wire_idle(w));
-    free(w->out);
-    w->out = NULL;
-    w->out_room = 0;
 }
 
 void wire_listen(struct wire *w, bool on)

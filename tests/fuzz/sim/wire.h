@@ -32,7 +32,7 @@ struct wire {
     bool deaf;                              /* does not receive */
     bool header_digest, data_digest;
     uint32_t chunk;                         /* bytes of one send; 0: all that there is */
-    uint64_t rx_bytes, rx_pdus;
+    uint64_t rx_bytes;
     /* What goes out next is spoiled: this byte of it, counted from the header's first, before or after its digest
      * was made. */
     struct { uint32_t at; uint8_t bits; bool after; } spoil;
@@ -51,7 +51,6 @@ void wire_open(struct wire *w, struct rt_sock *sock);   /* given; starts to rece
 /* Nothing is told any more. Before it is opened again wire_idle() has to hold. */
 void wire_close(struct wire *w);
 bool wire_idle(const struct wire *w);
-void wire_free(struct wire *w);             /* idle */
 void wire_listen(struct wire *w, bool on);  /* whether it receives */
 
 void wire_raw(struct wire *w, const void *bytes, uint32_t len);
