@@ -216,6 +216,6 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         s->foe.over = true;                 /* what is left of the script is left out */
     }
     scene_end(s, early);
-    sim_free(s->w);
+    stage_end(s->w);
     return 0;
 }

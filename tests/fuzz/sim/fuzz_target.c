@@ -221,6 +221,6 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     } else {
         scene_end(&scene, ops.head[HEAD_FLAGS] & LEAVE_OPEN, ops.head[HEAD_DISK] & DISK_SLOW);
     }
-    sim_free(scene.w);
+    stage_end(scene.w);
     return 0;
 }

@@ -50,6 +50,13 @@ struct sim *stage_new(uint64_t seed)
     return w;
 }
 
+void stage_end(struct sim *w)
+{
+    if (ops_trace())
+        printf("fingerprint %016llx\n", (unsigned long long)sim_fingerprint(w));
+    sim_free(w);
+}
+
 struct sim_machine *stage_machine(struct sim *w, const char *name, unsigned cores, const char *addr)
 {
     struct sim_machine *m = sim_machine_new(w, name, cores);

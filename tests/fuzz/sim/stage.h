@@ -10,6 +10,8 @@
 /* A world. @seed 0: nothing in it is left to chance, so that one may live over many inputs and each of them still does
  * what it would do alone. Otherwise segments are cut and turns come as they like. With FUZZ_TRACE it logs to stdout. */
 struct sim *stage_new(uint64_t seed);
+/* Frees it. With FUZZ_TRACE it says what sim_fingerprint() does: equal for equal runs of an input. */
+void stage_end(struct sim *w);
 /* A machine with its address. */
 struct sim_machine *stage_machine(struct sim *w, const char *name, unsigned cores, const char *addr);
 
