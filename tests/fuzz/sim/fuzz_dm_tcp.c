@@ -92,6 +92,7 @@ static uint8_t memory[2][TASKS][MEM_MAX];
 static uint8_t last_bhs[ISCSI_BHS_LEN];     /* what the end sent last, and an R2T of it */
 static struct { uint32_t itt, ttt, off, len; } r2t;
 static struct iscsi_params params;
+static uint32_t len_max;                    /* bytes of a request: fewer where segments are small, for speed */
 static bool calm;                           /* between two real ends, and nothing was broken off */
 
 static uint8_t pattern(uint32_t itt, uint32_t i)
@@ -336,6 +337,7 @@ static void submit(uint8_t which, uint32_t len, bool write)
 
     if (!ini.dm || ini.closed || ini.told || x->busy || x->ctl_out)
         return;
+    len %= len_max + 1;
     memset(&x->t, 0, sizeof(x->t));
     memset(&x->ctl, 0, sizeof(x->ctl));
     x->busy = true;
@@ -424,7 +426,7 @@ static void do_pdu(struct op_args *a)
     static const uint8_t opcodes[] = { ISCSI_OP_DATA_OUT, ISCSI_OP_DATA_IN, ISCSI_OP_R2T, ISCSI_OP_SCSI_RESP,
                                        ISCSI_OP_NOP_OUT, ISCSI_OP_NOP_IN, ISCSI_OP_TEXT, ISCSI_OP_REJECT };
     const uint8_t op = arg_u8(a), flags = arg_u8(a), task = arg_u8(a), ttt = arg_u8(a);
-    const uint16_t off = arg_u16(a), len = arg_u16(a);
+    const uint32_t off = arg_u16(a), len = arg_u16(a) % (len_max + 1);
     const uint8_t sn = arg_u8(a);
     uint8_t bhs[ISCSI_BHS_LEN];
 
@@ -444,7 +446,7 @@ static void do_pdu(struct op_args *a)
 static void do_cmd(struct op_args *a)
 {
     const uint8_t flags = arg_u8(a), task = arg_u8(a);
-    const uint16_t edtl = arg_u16(a), len = arg_u16(a);
+    const uint32_t edtl = arg_u16(a) % (len_max + 1), len = arg_u16(a) % (len_max + 1);
     uint8_t bhs[ISCSI_BHS_LEN];
 
     pdu_of(bhs, ISCSI_OP_SCSI_CMD, (uint8_t)((flags & 0x61) | (flags & 2 ? 0 : 0x80)), task % (TASKS + 2));
@@ -648,15 +650,17 @@ static void params_make(const uint8_t *head)
 /* How the network cuts: by the input alone, so that nothing depends on the inputs before. */
 static void net_make(const uint8_t *head)
 {
-    static const uint32_t segments[] = { 65536, 1, 7, 47, 48, 49, 1000, 4096 };
+    static const struct {
+        uint32_t segment, len;              /* bytes */
+    } cuts[] = { { 65536, 32768 }, { 1, 300 },   { 7, 1500 },    { 47, 8192 },
+                     { 48, 8192 },     { 49, 8192 }, { 1000, 16384 }, { 4096, 32768 } };
     static const uint32_t windows[] = { 262144, 100, 5000, 65536 };
     struct sim_net net;
 
     sim_net_get(world, &net);
-    net.segment_max = segments[head[HEAD_NET] & 7];
+    net.segment_max = cuts[head[HEAD_NET] & 7].segment;
     net.window = windows[head[HEAD_NET] >> 3 & 3];
-    if (net.segment_max < 48 && !(head[HEAD_NET] & 0x80))   /* a byte at a time is slow: less often */
-        net.segment_max = 1000 + net.segment_max;
+    len_max = cuts[head[HEAD_NET] & 7].len;
     sim_net_set(world, &net);
 }
 
