@@ -326,6 +326,8 @@ static void do_text(struct peer *p, struct op_args *a)
         store_be32(&bhs[16], p->itt - 1);
     if (!p->text.len && !(flags & 4))
         keys_add_pair(&p->text, "SendTargets", flags & 8 ? "" : "All");
+    if (memmem(p->text.buf, p->text.len, "MaxRecv", 7))
+        p->recv_max = 0;                    /* declared anew, as far as the target makes sense of it */
     peer_send(p, bhs, NULL, 0, p->text.buf, p->text.len);
     p->text.len = 0;
 }
