@@ -233,7 +233,7 @@ static void judge_sizes(struct peer *p, const struct iscsi_pdu *pdu, const uint8
 {
     const uint32_t max = p->state != PEER_FULL ? ISCSI_LOGIN_DATA_MAX : p->recv_max;
 
-    if (max && pdu->data_len > max)
+    if (max && !p->lenient && pdu->data_len > max)
         finding(p, "a data segment longer than was declared", bhs);
     if (pdu->opcode == ISCSI_OP_SCSI_RESP && pdu->data_len > 2 + SCSI_SENSE_LEN_MAX)
         finding(p, "a SCSI Response with more than sense data", bhs);
