@@ -55,7 +55,8 @@ e2e_clean() {
         read -r p sig <<<"${E2E_OWNED[i]}"
         e2e_stop "$p" "$sig"
     done
-    # what a killed daemon could not take away itself
+    # what a killed daemon could not take away itself; first what it may be waiting for, or a loop device would wait with it
+    for m in $(e2e_mounts 1); do timeout 10 umount -f "$m" 2>/dev/null; done
     for i in $(losetup -ln -O NAME,BACK-FILE 2>/dev/null | awk -v d="$E2E_DIR/" 'index($2, d) == 1 {print $1}'); do
         losetup -d "$i" 2>/dev/null
     done
