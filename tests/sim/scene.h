@@ -169,6 +169,7 @@ struct nexus_end {
     uint64_t due_ns;                        /* when it logs in again */
     unsigned breaks, ups;                   /* connections lost, and logins */
     unsigned once;                          /* commands under way that must not be sent twice */
+    uint16_t reset_lun;                     /* the one to be reset next */
     struct desk desk[UNITS_MAX];
     struct sim_rng rng;
     uint64_t conn_id;                       /* of its last connection */

@@ -323,9 +323,9 @@ static void reset_over(void *user, int resp, int err)
 static void call_reset(void *arg)
 {
     struct nexus_end *n = arg;
-    const struct plan *p = &n->scene->plan;
 
-    ini_lun_reset(n->s, (uint16_t)draw(n->scene, 0, p->units - 1), reset_over, NULL);
+    ini_lun_reset(n->s, n->reset_lun, reset_over, NULL);
+    n->reset_lun = (uint16_t)draw(n->scene, 0, n->scene->plan.units - 1);
 }
 
 static void call_drain(void *arg)
@@ -412,8 +412,12 @@ static void do_fault(struct scene *sc, enum kind k, struct nexus_end *n)
 
 static void ambush_fired(struct later *l)
 {
-    if (l->scene->act == ACT_STORM)
-        do_fault(l->scene, l->kind, l->nexus);
+    if (l->scene->act != ACT_STORM)
+        return;
+    /* One that logs out is to be still at it when what the target had under way lands. */
+    if (l->kind == K_KILL_TGT && nexus_state(l->nexus) == INI_LOGOUT)
+        do_conn(l->scene, K_BLACKHOLE, l->nexus);
+    do_fault(l->scene, l->kind, l->nexus);
 }
 
 static void ambush_look(struct scene *sc, struct nexus_end *n, uint8_t state)
@@ -437,7 +441,7 @@ static void ambush_look(struct scene *sc, struct nexus_end *n, uint8_t state)
     }
 }
 
-/* What the disk holds back must not be carried out once its session was replaced. */
+/* What the disk holds back must not be carried out once its session was replaced, or its unit reset. */
 static void slow_look(struct scene *sc)
 {
     struct swarm *s = sc->swarm;
@@ -445,7 +449,7 @@ static void slow_look(struct scene *sc)
     if (!s->slow_seen)
         return;
     s->slow_seen = false;
-    if (!s->slow_resets || sc->act != ACT_STORM || !one_in(sc, 3))
+    if (!s->slow_resets || sc->act != ACT_STORM)
         return;
     s->slow_resets--;
     for (unsigned i = 0; i < sc->nexuses_nr; i++) {
@@ -453,8 +457,9 @@ static void slow_look(struct scene *sc)
 
         if (one_in(sc, 2) || !(l = later_new(sc, ambush_fired, draw(sc, 0, RT_MS) << draw(sc, 0, 7))))
             continue;
-        l->kind = K_RESET;
+        l->kind = one_in(sc, 2) ? K_LUN_RESET : K_RESET;
         l->nexus = sc->nexus[i];
+        l->nexus->reset_lun = (uint16_t)(i % sc->plan.units);
     }
 }
 
@@ -602,7 +607,7 @@ static void disk_draw(struct scene *sc)
     d.write_eio_ppm = ppm(sc, 5, 5000);
     d.sync_eio_ppm = ppm(sc, 5, 40000);
     d.enospc_ppm = ppm(sc, 5, 5000);
-    d.slow_ppm = ppm(sc, 4, 5000);
+    d.slow_ppm = ppm(sc, 4, 40000);
     d.slow_ns = hold(sc);
     d.torn_ppm = ppm(sc, 2, 100000);
     d.save_ppm = ppm(sc, 4, 400000);
@@ -658,7 +663,7 @@ void swarm_start(struct scene *sc)
         s->every[k].mean_ns = sc->plan.storm_ns / draw(sc, 1, kinds[k].most);
         sim_at(sc->w, &s->every[k].timer, draw(sc, 1, 2 * s->every[k].mean_ns));
     }
-    s->slow_resets = one_in(sc, 2) ? (unsigned)draw(sc, 1, 8) : 0;
+    s->slow_resets = one_in(sc, 2) ? (unsigned)draw(sc, 1, 12) : 0;
     s->ambushes = (unsigned)draw(sc, 0, AMBUSH_MAX);
     for (unsigned i = 0; i < s->ambushes; i++) {
         struct ambush *a = &s->ambush[i];
@@ -668,7 +673,10 @@ void swarm_start(struct scene *sc)
         while (!kinds[a->kind].waits);
         a->state = (uint8_t)draw(sc, 0, STATES - 1);
         a->left = (unsigned)draw(sc, 1, 4);
-        if (one_in(sc, 4)) {                /* the one that is hardest to hit */
+        if (one_in(sc, 8)) {                /* those that are hardest to hit */
+            a->kind = K_KILL_TGT;
+            a->state = INI_LOGOUT;
+        } else if (one_in(sc, 4)) {
             a->kind = K_CUT;
             a->state = STATE_ONCE;
             a->left = (unsigned)draw(sc, 2, 12);
