@@ -148,8 +148,13 @@ static void audit(struct scene *sc)
 
 static void calm_down(struct scene *sc)
 {
+    struct sim_sched sched;
+
     act(sc, ACT_CALM);
     sim_calm(sc->w);
+    sim_sched_get(sc->w, &sched);
+    sched.hiccup_ppm = 0;                   /* a core that is held up for a second outlasts a target's stop */
+    sim_sched_set(sc->w, &sched);
     await(sc, calm, CALM_NS, "the calm after the storm");
 }
 
