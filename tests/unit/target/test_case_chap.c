@@ -4,14 +4,13 @@
  * Each connection comes from an address of its own: a failed login is held against the one it came from.
  */
 #include <openssl/evp.h>
-#include "tgt_act.h"
+#include "tgt_bed.h"
 
 #define USER "alice"
 #define SECRET "a secret of hers"
 #define OUR_USER "disk"
 #define OUR_SECRET "the target's own"
 
-static struct bed bed;
 
 static void chap_set(const char *direction, const char *user, const char *secret)
 {
@@ -31,21 +30,6 @@ static int up(void **state)
     bed_start(&bed, 1);
     bed_disk(&bed);
     chap_set("in", USER, SECRET);
-    return 0;
-}
-
-static int fresh(void **state)
-{
-    (void)state;
-    bed_settle(&bed, 0);
-    return 0;
-}
-
-static int down(void **state)
-{
-    (void)state;
-    bed_settle(&bed, 0);
-    bed_stop(&bed);
     return 0;
 }
 

@@ -1,9 +1,8 @@
 /*
  * test_case_data.c - data that break the rules: immediate, unsolicited and solicited, tags, offsets, numbers, F
  */
-#include "tgt_act.h"
+#include "tgt_bed.h"
 
-static struct bed bed;
 static uint8_t data[2 << 20], back[65536];
 
 static int up(void **state)
@@ -14,26 +13,6 @@ static int up(void **state)
     for (size_t i = 0; i < sizeof(data); i++)
         data[i] = (uint8_t)(i * 13 + (i >> 10));
     return 0;
-}
-
-static int fresh(void **state)
-{
-    (void)state;
-    bed_settle(&bed, 0);
-    return 0;
-}
-
-static int down(void **state)
-{
-    (void)state;
-    bed_settle(&bed, 0);
-    bed_stop(&bed);
-    return 0;
-}
-
-static struct peer_end *ready(const char *keys)
-{
-    return peer_ready(&bed, 1, keys);
 }
 
 static struct iscsi_pdu write_pdu(struct peer_end *p, uint32_t lba, uint16_t blocks, uint32_t immediate,

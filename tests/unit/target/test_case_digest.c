@@ -4,9 +4,8 @@
  * At ErrorRecoveryLevel 0 a wrong digest ends the connection (RFC 7143 7.8 leaves nothing else), and nothing that
  * it covered is used.
  */
-#include "tgt_act.h"
+#include "tgt_bed.h"
 
-static struct bed bed;
 static uint8_t data[1 << 20], back[1 << 20];
 
 static int up(void **state)
@@ -16,21 +15,6 @@ static int up(void **state)
     bed_disk(&bed);
     for (size_t i = 0; i < sizeof(data); i++)
         data[i] = (uint8_t)(i * 17 + (i >> 11));
-    return 0;
-}
-
-static int fresh(void **state)
-{
-    (void)state;
-    bed_settle(&bed, 0);
-    return 0;
-}
-
-static int down(void **state)
-{
-    (void)state;
-    bed_settle(&bed, 0);
-    bed_stop(&bed);
     return 0;
 }
 

@@ -1,30 +1,13 @@
 /*
  * test_case_login.c - the login's stages, versions, ISID, TSIH and CID, and every status it ends with
  */
-#include "tgt_act.h"
-
-static struct bed bed;
+#include "tgt_bed.h"
 
 static int up(void **state)
 {
     (void)state;
     bed_start(&bed, 2);
     bed_disk(&bed);
-    return 0;
-}
-
-static int fresh(void **state)
-{
-    (void)state;
-    bed_settle(&bed, 0);
-    return 0;
-}
-
-static int down(void **state)
-{
-    (void)state;
-    bed_settle(&bed, 0);
-    bed_stop(&bed);
     return 0;
 }
 

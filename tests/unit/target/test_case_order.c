@@ -2,9 +2,8 @@
  * test_case_order.c - numbers and tags: CmdSN and its window, what comes before its turn, gaps that a Reject
  * leaves, tags in use, StatSN
  */
-#include "tgt_act.h"
+#include "tgt_bed.h"
 
-static struct bed bed;
 static uint8_t data[8192], back[8192];
 
 static int up(void **state)
@@ -15,26 +14,6 @@ static int up(void **state)
     for (size_t i = 0; i < sizeof(data); i++)
         data[i] = (uint8_t)(i * 7 + 1);
     return 0;
-}
-
-static int fresh(void **state)
-{
-    (void)state;
-    bed_settle(&bed, 0);
-    return 0;
-}
-
-static int down(void **state)
-{
-    (void)state;
-    bed_settle(&bed, 0);
-    bed_stop(&bed);
-    return 0;
-}
-
-static struct peer_end *ready(const char *keys)
-{
-    return peer_ready(&bed, 1, keys);
 }
 
 /* ---- the window ------------------------------------------------------------------------------------------ */

@@ -1,9 +1,8 @@
 /*
  * test_case_scsi.c - commands whose CDB, expected length and flags do not fit together, through a whole session
  */
-#include "tgt_act.h"
+#include "tgt_bed.h"
 
-static struct bed bed;
 static uint8_t data[65536 * 2];
 
 static int up(void **state)
@@ -14,26 +13,6 @@ static int up(void **state)
     for (size_t i = 0; i < sizeof(data); i++)
         data[i] = (uint8_t)(i * 11 + (i >> 9));
     return 0;
-}
-
-static int fresh(void **state)
-{
-    (void)state;
-    bed_settle(&bed, 0);
-    return 0;
-}
-
-static int down(void **state)
-{
-    (void)state;
-    bed_settle(&bed, 0);
-    bed_stop(&bed);
-    return 0;
-}
-
-static struct peer_end *ready(const char *keys)
-{
-    return peer_ready(&bed, 1, keys);
 }
 
 /* ---- flags and expected length --------------------------------------------------------------------------- */

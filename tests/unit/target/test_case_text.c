@@ -1,9 +1,8 @@
 /*
  * test_case_text.c - Text exchanges and NOPs in full feature phase
  */
-#include "tgt_act.h"
+#include "tgt_bed.h"
 
-static struct bed bed;
 static uint8_t data[65536];
 
 static int up(void **state)
@@ -13,26 +12,6 @@ static int up(void **state)
     bed_disk(&bed);
     memset(data, 0x61, sizeof(data));
     return 0;
-}
-
-static int fresh(void **state)
-{
-    (void)state;
-    bed_settle(&bed, 0);
-    return 0;
-}
-
-static int down(void **state)
-{
-    (void)state;
-    bed_settle(&bed, 0);
-    bed_stop(&bed);
-    return 0;
-}
-
-static struct peer_end *ready(const char *keys)
-{
-    return peer_ready(&bed, 1, keys);
 }
 
 /* One request of an exchange with @keys; what comes is in p->rsp. */

@@ -1,9 +1,8 @@
 /*
  * test_case_tmf.c - task management, SNACK and Logout, in season and out of it
  */
-#include "tgt_act.h"
+#include "tgt_bed.h"
 
-static struct bed bed;
 static uint8_t data[8192], back[8192];
 
 static int up(void **state)
@@ -13,26 +12,6 @@ static int up(void **state)
     bed_disk(&bed);
     memset(data, 0x77, sizeof(data));
     return 0;
-}
-
-static int fresh(void **state)
-{
-    (void)state;
-    bed_settle(&bed, 0);
-    return 0;
-}
-
-static int down(void **state)
-{
-    (void)state;
-    bed_settle(&bed, 0);
-    bed_stop(&bed);
-    return 0;
-}
-
-static struct peer_end *ready(const char *keys)
-{
-    return peer_ready(&bed, 1, keys);
 }
 
 /* ---- ABORT TASK (11.5.1, 11.6.1) ------------------------------------------------------------------------- */
