@@ -11,6 +11,7 @@
 #include <signal.h>
 #include <sys/ioctl.h>
 #include <sys/mount.h>
+#include <sys/prctl.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -352,6 +353,7 @@ static void test_close_is_refused_while_the_file_is_open(void **state)
     if (!(pid = fork())) {
         const int fd = open(w->file, O_RDONLY);
 
+        prctl(PR_SET_PDEATHSIG, SIGKILL);       /* or a test that fails leaves a process that holds the mount */
         if (fd < 0 || write(ready[1], "x", 1) != 1)
             _exit(1);
         pause();
@@ -382,6 +384,15 @@ static void test_loop_has_size_and_blocks(void **state)
     assert_int_equal(size, SIZE);
     assert_int_equal(bs, w->fake.disk.info.block_len);
     close(fd);
+}
+
+/* The loop driver syncs the file that it takes, with locks held that others on the host wait for. */
+static void test_loop_is_taken_without_a_flush(void **state)
+{
+    struct world *w = *state;
+
+    NEED_LOOP(w);
+    assert_int_equal(atomic_load(&w->fake.disk.count[INI_FLUSH]), 0);
 }
 
 static void test_loop_reads_writes_and_discards(void **state)
@@ -560,6 +571,7 @@ int main(void)
         T(close_is_refused_while_the_file_is_open, 512),
         T(loop_has_size_and_blocks, 512),
         T(loop_has_size_and_blocks, 4096),
+        T(loop_is_taken_without_a_flush, 512),
         T(loop_reads_writes_and_discards, 512),
         T(loop_reads_writes_and_discards, 4096),
         T(loop_close_is_refused_while_held, 512),
