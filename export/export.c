@@ -47,7 +47,7 @@ static void *job_thread(void *arg)
 {
     struct exp *e = arg;
 
-    /* A kernel before 5.11 has no such call: then it is as if the job were an ordinary one. */
+    /* A kernel before 5.9 has no such call: then it is as if the job were an ordinary one. */
     (void)close_range(STDERR_FILENO + 1, ~0u, CLOSE_RANGE_UNSHARE);
     e->job_err = e->job(e);
     return NULL;
