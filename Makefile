@@ -2,7 +2,7 @@
 # elsewhere. Sources and tests are found by wildcard; rooms are listed from the ground up, and a room or a test
 # is linked with the rooms below it only.
 
-ROOMS    := reactor scsi rpc iscsi balancer initiator target mpio lib export manager
+ROOMS    := reactor scsi rpc iscsi loopback balancer initiator target mpio lib export manager
 PROGRAMS := corelane corelaned corelane-targetd
 
 , := ,
@@ -124,8 +124,8 @@ deps-build:
 
 tests: $(TESTS)
 
-# bench/bench_ROOM_x.c: what measures one room alone, linked with the rooms up to iscsi
-$(B)/bench_%: $(B)/bench/bench_%.o $$(call arch,$$(call down,iscsi))
+# bench/bench_ROOM_x.c: what measures one room alone, linked with the rooms up to loopback
+$(B)/bench_%: $(B)/bench/bench_%.o $$(call arch,$$(call down,loopback))
 	$(call say,LD,$@)
 	$(Q)$(CC) $(ALLFLAGS) $(LDFLAGS) -o $@ $^ $(LIBS)
 

@@ -19,6 +19,7 @@
 #define CORELANE_H
 
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 #include <sys/uio.h>
 
@@ -44,12 +45,19 @@ void corelane_free(struct corelane *c);             /* after its disks were clos
 /* What went wrong last, in words, with what to do about it. Valid until the next call. */
 const char *corelane_error(const struct corelane *c);
 
+enum corelane_transport {
+    CORELANE_TRANSPORT_AUTO,            /* shared memory with a Corelane target on this host, else TCP */
+    CORELANE_TRANSPORT_TCP,
+    CORELANE_TRANSPORT_SHM,             /* shared memory or failure */
+};
+
 struct corelane_disk_options {
     const char *user, *secret;          /* CHAP; NULL: what the URL says */
     const char *user_in, *secret_in;    /* what the target must prove; NULL: nothing */
     unsigned queue_depth;               /* commands in flight at most; 0: 128 */
     unsigned replacement_timeout_s;     /* how long requests wait for a broken session; 0: 120 */
-    bool header_digest, data_digest;    /* CRC32C if the target has it */
+    bool header_digest, data_digest;    /* CRC32C if the target has it; none over shared memory */
+    enum corelane_transport transport;
 };
 /* url: iscsi://[user%secret@]host[:port]/iqn/lun. Logs in and looks the unit over; returns when the disk is usable
  * or known not to be (at most the login timeout). Return: 0, or -errno with corelane_error(). */
@@ -64,7 +72,8 @@ struct corelane_disk_info {
     uint32_t io_max;                    /* bytes that go as one command; larger requests are split */
     bool readonly, write_cache, fua, unmap;
     char wwid[256], vendor[9], product[17];
-    const char *transport;              /* "tcp" */
+    const char *transport;              /* "tcp", or "shm": memory shared with a target on this host */
+    char transport_why[160];            /* why it is that one, in words */
     int core;                           /* the CPU the session runs on; -1: not pinned */
 };
 void corelane_disk_info(const struct corelane_disk *d, struct corelane_disk_info *out);
@@ -85,6 +94,13 @@ struct corelane_io {
 };
 /* Return: 0, or -EINVAL for what can never be right (range, alignment, read-only): done is not called then. */
 int corelane_submit(struct corelane_disk *d, struct corelane_io *io);
+
+/* Memory for requests to this disk, on a page boundary, of whatever was in it before. Over shared memory a read or write
+ * whose data lie in one such buffer is not copied between the two processes; from memory of your own it costs one copy.
+ * Over TCP it is memory like any other. Use it as you like while no request has it; give it back before the disk is
+ * closed. NULL: no memory. */
+void *corelane_buffer_alloc(struct corelane_disk *d, size_t length);
+void corelane_buffer_free(struct corelane_disk *d, void *buffer, size_t length);
 
 /* Runs what is ready; waits for something if nothing is: timeout_us 0 does not wait, -1 waits without limit.
  * Return: how many requests finished, or -errno. */

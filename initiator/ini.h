@@ -112,7 +112,8 @@ struct ini_sess_info {
     char target[ISCSI_NAME_LEN_MAX + 1], portal[ISCSI_PORTAL_STR_MAX], peer[RT_ADDR_STR_MAX];
     uint8_t isid[6];
     uint16_t tsih, tpgt;
-    const char *transport;                  /* "tcp" */
+    const char *transport;                  /* "tcp" or "shm" */
+    char transport_why[160];                /* why it is that one, in words */
     struct iscsi_params params;             /* negotiated; valid once up */
     char why[320];                          /* last error in words; empty: none yet */
     uint64_t commands, read_bytes, write_bytes, reconnects, digest_errors, timeouts, aborts;
@@ -165,6 +166,16 @@ void ini_submit(struct ini_sess *s, struct ini_task *t);
 
 /* Task management from above (the session does its own escalation). done(user, resp, err). */
 void ini_lun_reset(struct ini_sess *s, uint16_t lun, void (*done)(void *user, int resp, int err), void *user);
+
+/* Memory for requests of this session, on a page boundary, of whatever was in it before. Where the session shares memory
+ * with its target no byte of a request that lies in such a buffer is copied between the two processes; elsewhere, and when
+ * there is no room, it is plain memory. It stays what and where it is whatever becomes of the session, and is given back
+ * before ini_sess_free(). @len: bytes. NULL: no memory. On the session's core. */
+void *ini_buf_get(struct ini_sess *s, size_t len);
+void ini_buf_put(struct ini_sess *s, void *mem, size_t len);
+/* False: one that ini_buf_get() gave now might do better (the session was on TCP when this one was had, or had to take it
+ * away from a target that did not answer). Cheap. */
+bool ini_buf_good(const struct ini_sess *s, const void *mem, size_t len);
 
 /* ---- discovery ------------------------------------------------------------------------------------------ */
 

@@ -170,7 +170,8 @@ static void task_let_go(struct ini_sess *s, struct ini_task *t, enum ini_task_st
     s->flight_nr--;
     rt_list_del(&t->link);
     rt_list_push(&s->ending, &t->link);
-    dm_release_task(s->dm, &t->dm);
+    if (dm_release_task(s->dm, &t->dm))
+        ini_task_released(s, &t->dm);
 }
 
 void ini_task_return(struct ini_sess *s, struct ini_task *t)
@@ -209,6 +210,7 @@ static void task_send(struct ini_sess *s, struct ini_task *t)
     t->ctl.ahs = t->ctl.data = NULL;
     t->ctl.task = &t->dm;
     t->ctl.sent = task_sent;
+    t->ctl.at_once = true;
     t->ctl.tx = (struct dm_tx){ 0 };
     *p = (struct iscsi_pdu) {
         .opcode = ISCSI_OP_SCSI_CMD,
@@ -229,7 +231,10 @@ static void task_send(struct ini_sess *s, struct ini_task *t)
     t->again = false;
     s->flight_nr++;
     rt_list_push(&s->flight, &t->link);
-    dm_send_control(s->dm, &t->ctl);
+    if (dm_send_control(s->dm, &t->ctl)) {
+        t->ctl_out = false;
+        t->on_wire = true;
+    }
 }
 
 void ini_tasks_pump(struct ini_sess *s)

@@ -90,6 +90,9 @@ struct dm_task {
         uint32_t seq_left;                  /* target: bytes until a sequence of Data-Ins ends */
         uint32_t in_max, out_max;           /* initiator: bytes that may come in, and be asked for */
         bool put_final, put_status, put_gone;   /* target */
+        uint8_t *place;                     /* shared memory: where its data lie in the arena; NULL: nowhere */
+        bool bounced;                       /* initiator: place is a stand-in for the caller's memory */
+        bool answered;                      /* initiator: the target is through with it */
     } own;
     struct iscsi_pdu status;                /* target: the response to collapse into the last Data-In */
     struct dm_r2t {
@@ -102,6 +105,7 @@ struct dm_ctl {
     struct iscsi_pdu pdu;                   /* ahs_len and data_len say how much follows */
     const void *ahs, *data;                 /* kept until sent(); NULL where the length is 0 */
     struct dm_task *task;                   /* initiator's SCSI Command: the task it starts; else NULL */
+    bool at_once;                           /* dm_send_control() may say that it is over instead of sent() */
     /* 0: on its way, ctl may go. -ECANCELED: no byte of it left, nor ever will. Another -errno: the send that held
      * it broke, and the peer may have got all of it. May be NULL. */
     void (*sent)(struct dm_ctl *ctl, int err);
@@ -160,16 +164,17 @@ struct dm_stats {
 
 struct dm_ops {
     const char *transport;                  /* "tcp" */
-    void (*send_control)(struct dm *dm, struct dm_ctl *ctl);
-    void (*put_data)(struct dm *dm, struct dm_task *task, uint32_t off, uint32_t len, bool final,
+    bool (*send_control)(struct dm *dm, struct dm_ctl *ctl);
+    bool (*put_data)(struct dm *dm, struct dm_task *task, uint32_t off, uint32_t len, bool final,
                      const struct iscsi_pdu *status);
     void (*get_data)(struct dm *dm, struct dm_task *task, uint32_t off, uint32_t len);
-    void (*release_task)(struct dm *dm, struct dm_task *task);
+    bool (*release_task)(struct dm *dm, struct dm_task *task);
     void (*notice_key_values)(struct dm *dm, const struct iscsi_params *params);
     void (*enable)(struct dm *dm);
     void (*terminate)(struct dm *dm, bool drain);
     void (*stats)(const struct dm *dm, struct dm_stats *out);
     const uint8_t *(*header)(const struct dm *dm);
+    void *(*place)(const struct dm *dm);    /* NULL: there never is one */
     void (*free)(struct dm *dm);
 };
 
@@ -181,19 +186,21 @@ struct dm {                                 /* head of every implementation's ow
 
 /* Send_Control. On an initiator a SCSI Command makes ctl->task known: its out data follow as the parameters
  * and R2Ts allow, its in data are taken, until it is released. On a target a SCSI Response gets its exp_data_sn
- * from the datamover, which counts Data-Ins. */
-static inline void dm_send_control(struct dm *dm, struct dm_ctl *ctl)
+ * from the datamover, which counts Data-Ins. Return: true, only where ctl->at_once is set: it is on its way and ctl may go,
+ * sent() is not called. */
+static inline bool dm_send_control(struct dm *dm, struct dm_ctl *ctl)
 {
-    dm->ops->send_control(dm, ctl);
+    return dm->ops->send_control(dm, ctl);
 }
 
 /* Put_Data (target): bytes [off, off + len) of task->in to the initiator. @final: the last of the task (F).
  * @status: borrowed; the SCSI Response to collapse into the last Data-In (its resp.status, residual, stat_sn
- * and so on; GOOD or any status without sense), or NULL. len 0 is not allowed. One at a time a task. */
-static inline void dm_put_data(struct dm *dm, struct dm_task *task, uint32_t off, uint32_t len, bool final,
+ * and so on; GOOD or any status without sense), or NULL. len 0 is not allowed. One at a time a task. Return: true when all
+ * of it has moved already: no DM_DATA_PUT follows. */
+static inline bool dm_put_data(struct dm *dm, struct dm_task *task, uint32_t off, uint32_t len, bool final,
                                const struct iscsi_pdu *status)
 {
-    dm->ops->put_data(dm, task, off, len, final, status);
+    return dm->ops->put_data(dm, task, off, len, final, status);
 }
 
 /* Get_Data (target): bytes [off, off + len) into task->out, which the iSCSI layer has made large enough by
@@ -206,10 +213,11 @@ static inline void dm_get_data(struct dm *dm, struct dm_task *task, uint32_t off
 /* Deallocate_Task_Resources: forget the task, whatever state it is in; data that still comes for it is thrown
  * away, data not yet sent is dropped (never in the middle of a PDU). On an initiator a command still queued
  * goes out without data, as its CmdSN is spent. task_released() comes once nothing touches its memory:
- * always from a later turn or event, never from inside this call. */
-static inline void dm_release_task(struct dm *dm, struct dm_task *task)
+ * always from a later turn or event, never from inside this call. Return: true when nothing touches it on return:
+ * task_released() does not come. */
+static inline bool dm_release_task(struct dm *dm, struct dm_task *task)
 {
-    dm->ops->release_task(dm, task);
+    return dm->ops->release_task(dm, task);
 }
 
 /* Notice_Key_Values: what was negotiated. Borrowed for the call. An initiator negotiates r2t_max of DM_R2T_MAX
@@ -244,6 +252,17 @@ static inline void dm_stats(const struct dm *dm, struct dm_stats *out)
 static inline const uint8_t *dm_header(const struct dm *dm)
 {
     return dm->ops->header(dm);
+}
+
+/* Target, for the length of command_notify(): memory that both ends share and that is the initiator's buffer for this
+ * command's data, edtl bytes, on a page boundary; NULL: there is none, or it does not lie so. A device may read straight
+ * into it: dm_put_data() with task->in at this very address then moves nothing. And may write straight from it: neither
+ * task->out nor dm_get_data() is needed then, and DM_DATA_UNSOLICITED comes all the same. It stays until the task is
+ * released. The other end can change it at any time: whoever looks at data and then uses them asks for a copy by
+ * dm_get_data(). */
+static inline void *dm_place(const struct dm *dm)
+{
+    return dm->ops->place ? dm->ops->place(dm) : NULL;
 }
 
 /* Deallocate_Connection_Resources: after closed(). */

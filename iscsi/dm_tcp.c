@@ -68,7 +68,7 @@ static void task_forget(struct dm_task *task)
     task->own.known = task->own.releasing = false;
 }
 
-static void task_release(struct dm *dm, struct dm_task *task)
+static bool task_release(struct dm *dm, struct dm_task *task)
 {
     struct dm_tcp *c = dm_tcp_of(dm);
 
@@ -83,8 +83,9 @@ static void task_release(struct dm *dm, struct dm_task *task)
         task->own.cmd = NULL;
     }
     if (dm_tcp_rx_drop(c, task) || task->own.inflight)
-        return;                             /* the completion lets it go */
+        return false;                       /* the completion lets it go */
     dm_tcp_task_let_go(c, task);
+    return false;
 }
 
 /* task_released() may release others, and start new tasks in their place. */

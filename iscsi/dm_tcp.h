@@ -159,8 +159,8 @@ void dm_tcp_tx_cancel(struct dm_tcp *c);              /* gives every dm_ctl back
 /* Initiator: the task's next sequence of Data-Outs, if there is one and none is under way. */
 void dm_tcp_tx_next_sequence(struct dm_tcp *c, struct dm_task *task);
 
-void dm_tcp_send_control(struct dm *dm, struct dm_ctl *ctl);
-void dm_tcp_put_data(struct dm *dm, struct dm_task *task, uint32_t off, uint32_t len, bool final,
+bool dm_tcp_send_control(struct dm *dm, struct dm_ctl *ctl);
+bool dm_tcp_put_data(struct dm *dm, struct dm_task *task, uint32_t off, uint32_t len, bool final,
                      const struct iscsi_pdu *status);
 void dm_tcp_get_data(struct dm *dm, struct dm_task *task, uint32_t off, uint32_t len);
 

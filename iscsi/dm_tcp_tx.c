@@ -262,7 +262,7 @@ static bool ctl_gather(struct dm_tcp *c, struct dm_tx *tx)
     return true;
 }
 
-void dm_tcp_send_control(struct dm *dm, struct dm_ctl *ctl)
+bool dm_tcp_send_control(struct dm *dm, struct dm_ctl *ctl)
 {
     struct dm_tcp *c = dm_tcp_of(dm);
     struct dm_task *task = ctl->task;
@@ -281,6 +281,7 @@ void dm_tcp_send_control(struct dm *dm, struct dm_ctl *ctl)
         task->own.in_max = pdu->cmd.write ? task->in.len : min_u32(task->in.len, task->edtl);
     }
     dm_tcp_tx_queue(c, &c->tx.ctl, &ctl->tx, DM_TX_CTL);
+    return false;
 }
 
 /* ---- target: Put_Data and Get_Data --------------------------------------------------------------------- */
@@ -338,7 +339,7 @@ static bool put_gather(struct dm_tcp *c, struct dm_tx *tx)
     return true;
 }
 
-void dm_tcp_put_data(struct dm *dm, struct dm_task *task, uint32_t off, uint32_t len, bool final,
+bool dm_tcp_put_data(struct dm *dm, struct dm_task *task, uint32_t off, uint32_t len, bool final,
                      const struct iscsi_pdu *status)
 {
     struct dm_tcp *c = dm_tcp_of(dm);
@@ -361,6 +362,7 @@ void dm_tcp_put_data(struct dm *dm, struct dm_task *task, uint32_t off, uint32_t
     if (status)
         task->status = *status;
     dm_tcp_tx_queue(c, &c->tx.ctl, &own->tx, DM_TX_PUT);
+    return false;
 }
 
 static bool r2t_gather(struct dm_tcp *c, struct dm_tx *tx)

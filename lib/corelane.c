@@ -384,3 +384,16 @@ int corelane_submit(struct corelane_disk *d, struct corelane_io *io)
     mpio_submit(d->disk, m);
     return 0;
 }
+
+/* ---- buffers -------------------------------------------------------------------------------------------- */
+
+void *corelane_buffer_alloc(struct corelane_disk *d, size_t length)
+{
+    return length && !turn_here(d->c) ? mpio_buf_get(d->disk, length) : NULL;
+}
+
+void corelane_buffer_free(struct corelane_disk *d, void *buffer, size_t length)
+{
+    if (buffer && !turn_here(d->c))
+        mpio_buf_put(d->disk, buffer, length);
+}

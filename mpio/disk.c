@@ -163,3 +163,20 @@ void mpio_stats(const struct mpio_disk *d, struct mpio_stats *out)
 {
     *out = d->stats;
 }
+
+/* ---- buffers -------------------------------------------------------------------------------------------- */
+
+void *mpio_buf_get(struct mpio_disk *d, size_t len)
+{
+    return ini_buf_get(ini_lun_sess(d->path), len);
+}
+
+void mpio_buf_put(struct mpio_disk *d, void *mem, size_t len)
+{
+    ini_buf_put(ini_lun_sess(d->path), mem, len);
+}
+
+bool mpio_buf_good(const struct mpio_disk *d, const void *mem, size_t len)
+{
+    return ini_buf_good(ini_lun_sess(d->path), mem, len);
+}

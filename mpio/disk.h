@@ -36,6 +36,11 @@ void mpio_disk_fail(struct mpio_disk *d, int err);
 /* On the disk's core. Range and alignment are checked (-EINVAL, -EROFS for a write to a read-only disk); done is never called from inside. */
 void mpio_submit(struct mpio_disk *d, struct mpio_io *io);
 
+/* Buffers for its requests, as ini_buf_get() and the others of ini.h give them. On the disk's core. */
+void *mpio_buf_get(struct mpio_disk *d, size_t len);
+void mpio_buf_put(struct mpio_disk *d, void *mem, size_t len);
+bool mpio_buf_good(const struct mpio_disk *d, const void *mem, size_t len);
+
 struct mpio_stats {
     uint64_t reads, writes, others, read_bytes, write_bytes, errors;
     uint32_t in_flight;

@@ -203,6 +203,55 @@ void rt_defer(struct rt *rt, struct rt_op *op);
  * again runs in the next turn. */
 void rt_turn_end(struct rt *rt, struct rt_op *op);
 
+/* ---- pollers ----------------------------------------------------------------------------------------- */
+
+/* Looks, in each pass of the reactor, for work that no operation brings: a ring in memory that another process
+ * writes. The caller embeds it and sets both functions. */
+struct rt_poller {
+    /* Does a bounded amount of what there is. Return: whether there was any. It may add and delete pollers, itself
+     * too. */
+    bool (*poll)(struct rt_poller *p);
+    /* @asleep true: the reactor is about to sleep; from now on who has work for it has to wake it, by something that
+     * an outstanding operation waits for (a byte on a socket). Return: false when there is work already: it does
+     * not sleep then. @asleep false: it is awake again (also after one of the others said false); what is returned
+     * does not matter. */
+    bool (*rest)(struct rt_poller *p, bool asleep);
+    struct rt_poller *next, *prev;          /* the reactor's */
+};
+void rt_poller_add(struct rt *rt, struct rt_poller *p);
+void rt_poller_del(struct rt *rt, struct rt_poller *p);
+
+/* ---- memory that two processes share ------------------------------------------------------------------- */
+
+/* An anonymous file in memory, sealed against shrinking and growing, that nobody finds who was not given it. Not a
+ * core's: any thread may call these, one at a time for one rt_shm. */
+struct rt_shm;
+
+/* Made, zeroed, and mapped; in huge pages where the system gives them to such memory. @len: bytes, a multiple of 4096.
+ * Blocks shortly (longer where memory is locked: all of it is touched). Return: 0 or -errno. */
+int rt_shm_new(struct rt_shm **out, size_t len);
+/* Maps what came over a socket (rt_recv_shm()). It is believed nothing: it has to be such a memory, sealed against
+ * shrinking, growing and further seals, of a size that is @len_min..@len_max bytes, so that no access can fault later
+ * whatever the giver does. Blocks shortly. Return: 0, -EINVAL (not such a memory), -EPERM (not sealed), -EFBIG (size),
+ * or -errno. */
+int rt_shm_map(struct rt_shm *shm, size_t len_min, size_t len_max);
+void *rt_shm_mem(const struct rt_shm *shm);                       /* NULL: not mapped */
+size_t rt_shm_len(const struct rt_shm *shm);                      /* bytes */
+/* Takes whole pages away from who else has it: the bytes at @off (bytes, page multiples, as @len) are from now on ours
+ * alone, at the same address and unchanged, and what the other end still reads or writes there is no longer what we
+ * see. It cannot be taken back. Return: 0 or -errno (nothing changed). */
+int rt_shm_revoke(struct rt_shm *shm, size_t off, size_t len);
+void rt_shm_free(struct rt_shm *shm);                             /* accepts NULL; no operation may use it any more */
+
+/* Makes file operations of this reactor from and into that memory cheaper (registered buffers), as far as the kernel
+ * and its limits allow; else nothing changes. Mapped; undone before rt_shm_free(). On the reactor. */
+void rt_shm_pin(struct rt *rt, struct rt_shm *shm);
+void rt_shm_unpin(struct rt *rt, struct rt_shm *shm);
+
+/* What tells this start of this machine from all others: 36 characters and a NUL; "" when it cannot be had. */
+#define RT_BOOT_ID_LEN 36u
+void rt_boot_id(char out[static RT_BOOT_ID_LEN + 1]);
+
 /* ---- sockets ----------------------------------------------------------------------------------------- */
 
 struct rt_addr {
@@ -264,6 +313,19 @@ void rt_connect(struct rt *rt, struct rt_op *op, const struct rt_addr *to, struc
 void rt_recv(struct rt_sock *s, struct rt_op *op, const struct iovec *iov, unsigned n, unsigned flags);
 void rt_recv_shared(struct rt_sock *s, struct rt_op *op);
 void rt_send(struct rt_sock *s, struct rt_op *op, const struct iovec *iov, unsigned n);
+
+/* Over a unix stream, bytes together with memory that is shared from then on. One such message at a time each way.
+ * rt_send_shm: as rt_send; the @nr memories (1..RT_SHM_PASS_MAX, kept until done) stay the caller's.
+ * rt_recv_shm: as rt_recv with RT_RECV_ALL; at done those that came are @shm[0..@*nr), the caller's to rt_shm_free(), not
+ *          mapped yet, whatever the result is. More than RT_SHM_PASS_MAX, or anything that is not memory, is closed
+ *          and counts as -EPROTO. */
+#define RT_SHM_PASS_MAX 2u
+void rt_send_shm(struct rt_sock *s, struct rt_op *op, const struct iovec *iov, unsigned n, struct rt_shm *const *shm,
+                 unsigned nr);
+void rt_recv_shm(struct rt_sock *s, struct rt_op *op, const struct iovec *iov, unsigned n, struct rt_shm **shm,
+                 unsigned *nr);
+/* True for a TCP stream whose two ends have the same address, so this very host is the peer. */
+bool rt_sock_same_host(const struct rt_sock *s);
 
 /* Ends both directions at once; outstanding operations complete with an error. */
 void rt_sock_shutdown(struct rt_sock *s);

@@ -126,8 +126,7 @@ static void task_release(struct sess_task *t)
     if (!t->known)
         return;
     t->known = false;
-    t->releasing = true;
-    dm_release_task(t->sess->dm, &t->dm);
+    t->releasing = !dm_release_task(t->sess->dm, &t->dm);
 }
 
 /* ---- the answer ------------------------------------------------------------------------------------------ */
@@ -208,9 +207,11 @@ static void task_respond(struct sess_task *t)
         ctl->pdu.data_len = 2 + sense_len;
     }
     ctl->sent = response_sent;
+    ctl->at_once = true;
     t->sending = true;
     task_release(t);
-    dm_send_control(t->sess->dm, ctl);
+    if (dm_send_control(t->sess->dm, ctl))
+        response_sent(ctl, 0);
 }
 
 /* Ends with a status that is not the logical unit's. */
@@ -305,6 +306,15 @@ const struct nexus_ops sess_nexus_ops = { .abort = nexus_abort };
 
 /* ---- running --------------------------------------------------------------------------------------------- */
 
+/* Data and status have left. */
+static void task_put_over(struct sess_task *t)
+{
+    t->state = TASK_ENDING;
+    task_release(t);
+    if (!t->releasing)
+        task_free(t);
+}
+
 static void task_put(struct sess_task *t, uint32_t len)
 {
     struct sess *s = t->sess;
@@ -313,7 +323,8 @@ static void task_put(struct sess_task *t, uint32_t len)
     t->state = TASK_PUT;
     response_fill(t, &status);
     t->dm.in = (struct dm_buf){ t->buf.iov, t->scsi.in_nr, len };
-    dm_put_data(s->dm, &t->dm, 0, len, true, &status);
+    if (dm_put_data(s->dm, &t->dm, 0, len, true, &status))
+        task_put_over(t);
 }
 
 /* lun_run() is over. */
@@ -611,8 +622,7 @@ void cmd_data(struct sess *s, struct dm_task *dm, enum dm_data what, enum dm_tro
             task_run(t);
         break;
     case DM_DATA_PUT:
-        t->state = TASK_ENDING;
-        task_release(t);
+        task_put_over(t);
         break;
     }
 }
