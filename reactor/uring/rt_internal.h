@@ -109,6 +109,11 @@ void rt_workers_end(struct rt_workers *w);  /* runs what is queued, then joins *
 /* ---- rt_sock.c */
 void rt_zombies_free(struct rt *rt);
 
+/* ---- rt_shm.c */
+/* Makes a memory of a descriptor that came from another process. @fd: given. Return: 0, -EPROTO (not memory) or -ENOMEM. */
+int rt_shm_take(int fd, struct rt_shm **out);
+int rt_shm_fd(const struct rt_shm *shm);
+
 /* ---- rt_host.c */
 uint64_t rt_clock_ns(void);
 uint64_t rt_thread_cpu_ns(void);            /* CPU time this thread has had */
