@@ -24,6 +24,20 @@
 #define DRAIN_STEP (1u << 20)
 #define DRAIN_STEPS_MAX 16
 
+/* One message with memory, one way. The kernel reads and writes it until the operation ends, not only when it is
+ * submitted. */
+struct pass {
+    struct msghdr msg;
+    struct iovec rest;                      /* of an iovec that was begun */
+    union {
+        struct cmsghdr cmsg;
+        uint8_t buf[CMSG_SPACE(RT_SHM_PASS_MAX * sizeof(int))];
+    } control;
+    struct rt_shm **shm;                    /* received: the caller's array, and how many are in it */
+    unsigned *nr;
+    int err;                                /* received: what was wrong with it */
+};
+
 struct rt_sock {
     struct rt *rt;
     int fd;
@@ -35,6 +49,7 @@ struct rt_sock {
     struct rt_addr addr;                    /* where to connect to, or where a unix listener stands */
     dev_t dev;                              /* unix listener: the name we made, so that we remove no other */
     ino_t ino;
+    struct pass rx_pass, tx_pass;
 };
 
 /* ---- life -------------------------------------------------------------------------------------------- */
@@ -586,4 +601,145 @@ void rt_send(struct rt_sock *s, struct rt_op *op, const struct iovec *iov, unsig
         rt_op_ready(s->rt, op, &send_type, 0);
     else
         rt_op_start(s->rt, op, &send_type);
+}
+
+/* ---- passing memory ----------------------------------------------------------------------------------
+ *
+ * Without MSG_WAITALL: the kernel's own going on after a short transfer does not mind the control data, and on some
+ * versions sends descriptors twice, or forgets those that came with the first piece.
+ */
+
+/* The iovecs that are left. */
+static void pass_iov(const struct rt_op *op, struct pass *p)
+{
+    p->msg = (struct msghdr){ .msg_iov = (struct iovec *)op->u.rw.iov, .msg_iovlen = op->n };
+    if (op->skip) {
+        p->rest.iov_base = (uint8_t *)op->u.rw.iov->iov_base + op->skip;
+        p->rest.iov_len = op->u.rw.iov->iov_len - op->skip;
+        p->msg.msg_iov = &p->rest;
+        p->msg.msg_iovlen = 1;
+    }
+}
+
+static void send_shm_prep(struct rt_op *op, struct io_uring_sqe *sqe, struct msghdr *msg)
+{
+    struct rt_sock *s = op->obj;
+    struct pass *p = &s->tx_pass;
+
+    pass_iov(op, p);
+    if (!op->moved) {                       /* with the first byte, and only with it */
+        p->msg.msg_control = &p->control;
+        p->msg.msg_controllen = p->control.cmsg.cmsg_len;
+    }
+    io_uring_prep_sendmsg(sqe, op->fd, &p->msg, MSG_NOSIGNAL);
+}
+
+static const struct rt_op_type send_shm_type = {
+    .prep = send_shm_prep, .finish = send_finish, .release = sock_release,
+};
+
+void rt_send_shm(struct rt_sock *s, struct rt_op *op, const struct iovec *iov, unsigned n, struct rt_shm *const *shm,
+                 unsigned nr)
+{
+    int fds[RT_SHM_PASS_MAX];
+
+    assert(!s->tx && !s->closed);
+    assert(nr && nr <= RT_SHM_PASS_MAX);
+    if (!io_set(s, op, iov, n))
+        assert(!"memory goes with a byte at least");
+    for (unsigned i = 0; i < nr; i++)
+        fds[i] = rt_shm_fd(shm[i]);
+    s->tx_pass.control.cmsg = (struct cmsghdr){
+        .cmsg_len = CMSG_LEN(nr * sizeof(int)), .cmsg_level = SOL_SOCKET, .cmsg_type = SCM_RIGHTS,
+    };
+    memcpy(CMSG_DATA(&s->tx_pass.control.cmsg), fds, nr * sizeof(int));
+    s->tx = op;
+    op->flags = 0;
+    rt_op_start(s->rt, op, &send_shm_type);
+}
+
+static void recv_shm_prep(struct rt_op *op, struct io_uring_sqe *sqe, struct msghdr *msg)
+{
+    struct rt_sock *s = op->obj;
+    struct pass *p = &s->rx_pass;
+
+    pass_iov(op, p);
+    p->msg.msg_control = &p->control;
+    p->msg.msg_controllen = sizeof(p->control);
+    io_uring_prep_recvmsg(sqe, op->fd, &p->msg, MSG_CMSG_CLOEXEC);
+}
+
+/* Takes one descriptor that came, or closes it and notes what was wrong. */
+static void pass_take(struct pass *p, int fd)
+{
+    int err;
+
+    if (*p->nr == RT_SHM_PASS_MAX) {
+        close(fd);
+        err = -EPROTO;
+    } else if (!(err = rt_shm_take(fd, &p->shm[*p->nr]))) {
+        ++*p->nr;
+    }
+    if (err && !p->err)
+        p->err = err;
+}
+
+/* Takes all that came with one piece. */
+static void pass_collect(struct pass *p)
+{
+    for (struct cmsghdr *c = CMSG_FIRSTHDR(&p->msg); c; c = CMSG_NXTHDR(&p->msg, c)) {
+        const size_t n = c->cmsg_level == SOL_SOCKET && c->cmsg_type == SCM_RIGHTS
+                             ? (c->cmsg_len - CMSG_LEN(0)) / sizeof(int) : 0;
+
+        for (size_t i = 0; i < n; i++) {
+            int fd;
+
+            memcpy(&fd, CMSG_DATA(c) + i * sizeof(int), sizeof(fd));
+            pass_take(p, fd);
+        }
+    }
+    if (p->msg.msg_flags & MSG_CTRUNC)      /* there were more; the kernel has dropped those */
+        p->err = -EPROTO;
+}
+
+static enum rt_op_next recv_shm_finish(struct rt_op *op, int res, unsigned cqe_flags)
+{
+    struct rt_sock *s = op->obj;
+    struct pass *p = &s->rx_pass;
+
+    if (res >= 0)
+        pass_collect(p);                    /* closed or not: they are ours now, and nobody else's */
+    if (p->err)
+        return ended(op, p->err);
+    return recv_finish(op, res, cqe_flags);
+}
+
+static void recv_shm_release(struct rt_op *op)
+{
+    struct rt_sock *s = op->obj;
+    struct pass *p = &s->rx_pass;
+
+    if (op->res < 0)                        /* with a message that did not come whole nobody can do anything */
+        while (*p->nr)
+            rt_shm_free(p->shm[--*p->nr]);
+    sock_release(op);
+}
+
+static const struct rt_op_type recv_shm_type = {
+    .prep = recv_shm_prep, .finish = recv_shm_finish, .release = recv_shm_release,
+};
+
+void rt_recv_shm(struct rt_sock *s, struct rt_op *op, const struct iovec *iov, unsigned n, struct rt_shm **shm,
+                 unsigned *nr)
+{
+    assert(!s->rx && !s->closed);
+    if (!io_set(s, op, iov, n))
+        assert(!"0 bytes asked for would read as the peer's end");
+    *nr = 0;
+    s->rx_pass.shm = shm;
+    s->rx_pass.nr = nr;
+    s->rx_pass.err = 0;
+    s->rx = op;
+    op->flags = RT_OP_ALL;
+    rt_op_start(s->rt, op, &recv_shm_type);
 }
