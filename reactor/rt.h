@@ -324,7 +324,8 @@ void rt_send_shm(struct rt_sock *s, struct rt_op *op, const struct iovec *iov, u
                  unsigned nr);
 void rt_recv_shm(struct rt_sock *s, struct rt_op *op, const struct iovec *iov, unsigned n, struct rt_shm **shm,
                  unsigned *nr);
-/* True for a TCP stream whose two ends have the same address, so this very host is the peer. */
+/* True for a TCP stream whose two ends have the same address, or are both in 127.0.0.0/8 (which talk to each other from
+ * 127.0.0.1), so this very host is the peer. */
 bool rt_sock_same_host(const struct rt_sock *s);
 
 /* Ends both directions at once; outstanding operations complete with an error. */
