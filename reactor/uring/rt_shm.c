@@ -193,3 +193,15 @@ void rt_shm_free(struct rt_shm *shm)
     close(shm->fd);
     free(shm);
 }
+
+/* ---- this start of this machine ------------------------------------------------------------------------ */
+
+void rt_boot_id(char out[static RT_BOOT_ID_LEN + 1])
+{
+    const int fd = open("/proc/sys/kernel/random/boot_id", O_RDONLY | O_CLOEXEC);
+    const ssize_t n = fd < 0 ? -1 : read(fd, out, RT_BOOT_ID_LEN);
+
+    if (fd >= 0)
+        close(fd);
+    out[n == RT_BOOT_ID_LEN ? RT_BOOT_ID_LEN : 0] = '\0';
+}

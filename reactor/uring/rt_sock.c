@@ -291,6 +291,31 @@ int rt_sock_peercred(const struct rt_sock *s, uint32_t *uid, int32_t *pid)
     return 0;
 }
 
+/* The IPv4 address in an IPv6 one that is mapped, or of IPv4. Return: false: neither. */
+static bool addr_v4(const struct rt_addr *a, uint32_t *out)
+{
+    if (a->sa.sa_family == AF_INET)
+        *out = a->in.sin_addr.s_addr;
+    else if (a->sa.sa_family == AF_INET6 && IN6_IS_ADDR_V4MAPPED(&a->in6.sin6_addr))
+        memcpy(out, &a->in6.sin6_addr.s6_addr[12], sizeof(*out));
+    else
+        return false;
+    return true;
+}
+
+bool rt_sock_same_host(const struct rt_sock *s)
+{
+    struct rt_addr us = { .len = sizeof(us.storage) }, them = { .len = sizeof(them.storage) };
+    uint32_t a, b;
+
+    if (getsockname(s->fd, &us.sa, &us.len) || getpeername(s->fd, &them.sa, &them.len))
+        return false;
+    if (addr_v4(&us, &a) && addr_v4(&them, &b))
+        return a == b || (ntohl(a) >> 24 == IN_LOOPBACKNET && ntohl(b) >> 24 == IN_LOOPBACKNET);
+    return us.sa.sa_family == AF_INET6 && them.sa.sa_family == AF_INET6 &&
+           IN6_ARE_ADDR_EQUAL(&us.in6.sin6_addr, &them.in6.sin6_addr);
+}
+
 /* ---- accepting --------------------------------------------------------------------------------------- */
 
 static void accept_prep(struct rt_op *op, struct io_uring_sqe *sqe, struct msghdr *msg)
