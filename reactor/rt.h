@@ -109,7 +109,8 @@ void rt_stats(const struct rt *rt, struct rt_stats *out);
 
 /* ---- time, randomness, memory ------------------------------------------------------------------------ */
 
-/* Monotonic nanoseconds, read once a turn: cheap, and up to a turn old. */
+/* Monotonic nanoseconds, read once a turn: cheap, and up to a turn old. In a poller's poll it is what the turn before
+ * read, or, of passes that found nothing since, one of the last few: a microsecond older at most. */
 uint64_t rt_now(const struct rt *rt);
 /* Monotonic nanoseconds right now: for measuring a latency. */
 uint64_t rt_clock(const struct rt *rt);

@@ -35,12 +35,19 @@ struct rt_shared {                          /* buffers of rt_recv_shared() */
     size_t ring_len, mem_len;
 };
 
+struct rt_pollers {
+    struct rt_poller *head, *tail;
+    struct rt_poller *at;                   /* while they are gone through: the next; those may go meanwhile */
+    unsigned nr;
+};
+
 struct rt {
     struct rt_common c;
     struct io_uring ring;
     struct rt_ops queue;                    /* to be submitted */
     struct rt_ops starved;                  /* likewise, but first: there was no buffer for them the last time,
                                              * and behind those that had one there would be none for ever */
+    struct rt_pollers pollers;
     struct rt_op *cancels;                  /* in flight, to be cancelled; doubly linked */
     struct msghdr *msgs;                    /* one for each submission slot */
     uint64_t mark;                          /* up to where time was accounted */
@@ -95,6 +102,12 @@ void rt_disown(struct rt *rt);
 void rt_op_start(struct rt *rt, struct rt_op *op, const struct rt_op_type *type);   /* IDLE -> QUEUED */
 void rt_op_requeue(struct rt_op *op);                                               /* PAUSED -> QUEUED */
 int rt_run(struct rt *rt);                  /* turns until the host stops */
+
+/* ---- rt_poll.c */
+unsigned rt_pollers_run(struct rt *rt);     /* asks each once. Return: how many found work */
+/* Tells them that the reactor is about to sleep. Return: false: it must not, and all have been told. */
+bool rt_pollers_rest(struct rt *rt);
+void rt_pollers_rouse(struct rt *rt);       /* tells them that it slept */
 
 /* ---- rt_msg.c */
 int rt_mail_open(struct rt *rt);

@@ -8,6 +8,10 @@
  * ring, enters (waiting or not), and completes what came back. With DEFER_TASKRUN completions are made on
  * this core, inside our own io_uring_enter(), and the kernel sets a flag in the ring when there are some to
  * be made: so a polling turn that finds nothing costs no system call.
+ *
+ * Where there are pollers, what a pass costs is what their peers wait. So while nothing else is to be done, they alone
+ * are asked, over and over (spin()); and what they find is done before the clock is read. The time that such a pass
+ * took is booked as busy, with the few empty ones that came before it since the clock was read.
  */
 #include <assert.h>
 #include <errno.h>
@@ -29,6 +33,8 @@
  * program that computes. */
 #define POLL_MISSES_MAX 8
 #define POLL_SKIPS_MAX 64
+/* Empty passes over the pollers between two looks at the clock, so at the timers: less than a microsecond. */
+#define SPIN_PASSES 16
 /* Eight: with one per stream of a busy core rarely missing, and a pass over all of them still in cache. */
 #define SHARED_BUFS 8
 #define SHARED_GROUP 0
@@ -420,15 +426,19 @@ static void account_sleep(struct rt *rt, uint64_t cpu_ns)
     rt->mark = rt->c.now;
 }
 
-/* Completes what there is. Return: how many callbacks ran. */
-static unsigned dispatch(struct rt *rt)
+/* Completes what there is. @polled: how many pollers have found work in this pass already; 0: they are asked.
+ * Return: how many callbacks ran. */
+static unsigned dispatch(struct rt *rt, unsigned polled)
 {
-    unsigned ops, messages, timers;
+    unsigned ops = polled, messages, timers;
 
+    rt->was_busy |= polled;
     account(rt);
-    ops = ops_run(rt, &rt->c.ready) + cq_run(rt);
+    ops += ops_run(rt, &rt->c.ready) + cq_run(rt);
     messages = rt_mail_run(rt);
     timers = rt_timers_run(rt);
+    if (!polled)
+        ops += rt_pollers_run(rt);
     ops += ops_run(rt, &rt->c.late);              /* last: it gathers what the others have produced */
     if (ops)
         rt_count(&rt->c.n.ops, ops);
@@ -449,27 +459,36 @@ static bool must_return(const struct rt *rt)
     return atomic_load_explicit(&rt->c.host->stop, memory_order_relaxed);
 }
 
-/* Sleeps until a completion, a timer, a message or the deadline. */
+/* How long it may sleep from now on, 0: not at all. */
+static uint64_t sleep_ns(const struct rt *rt, uint64_t deadline)
+{
+    const uint64_t timer = rt_timers_next(rt), wake_at = timer < deadline ? timer : deadline;
+
+    if (wake_at == UINT64_MAX)
+        return wake_at;
+    return wake_at > rt->c.now ? wake_at - rt->c.now : 0;
+}
+
+/* Sleeps until a completion, a timer, a message or the deadline; not at all when a poller has work. */
 static int rt_sleep(struct rt *rt, uint64_t deadline)
 {
-    uint64_t wake_at = rt_timers_next(rt), cpu_ns;
+    uint64_t cpu_ns;
     int err = 0;
 
     account(rt);
-    if (deadline < wake_at)
-        wake_at = deadline;
-    if (wake_at <= rt->c.now)
+    if (!sleep_ns(rt, deadline) || !rt_pollers_rest(rt))
         return rt_enter(rt, 0);
     /* Sequentially consistent with rt_post(): either it sees the flag and wakes us, or we see its message. */
     atomic_store_explicit(&rt->sleeping, 1, memory_order_seq_cst);
     if (!atomic_load_explicit(&rt->mail, memory_order_seq_cst) &&
         !atomic_load_explicit(&rt->c.host->stop, memory_order_seq_cst)) {
         cpu_ns = rt_thread_cpu_ns();
-        err = rt_enter(rt, wake_at == UINT64_MAX ? UINT64_MAX : wake_at - rt->c.now);
+        err = rt_enter(rt, sleep_ns(rt, deadline));    /* again: a poller may have armed a timer */
         account_sleep(rt, rt_thread_cpu_ns() - cpu_ns);
         rt_count(&rt->c.n.sleeps, 1);
     }
     atomic_store_explicit(&rt->sleeping, 0, memory_order_relaxed);
+    rt_pollers_rouse(rt);
     return err;
 }
 
@@ -513,13 +532,32 @@ static bool nothing_local(const struct rt *rt)
            !atomic_load_explicit(&rt->mail, memory_order_relaxed);
 }
 
+/* Nothing but the pollers wants anything. */
+static bool nothing_else(const struct rt *rt)
+{
+    return nothing_local(rt) && !rt->queue.head && !rt->starved.head && !rt->cancels &&
+           !io_uring_sq_ready(&rt->ring) && !kernel_has_work(rt);
+}
+
+/* Passes in which only the pollers are asked. Return: how many of them found work in the last. */
+static unsigned spin(struct rt *rt)
+{
+    for (unsigned i = 0; i < SPIN_PASSES && nothing_else(rt); i++) {
+        const unsigned found = rt_pollers_run(rt);
+
+        if (found)
+            return found;
+    }
+    return 0;
+}
+
 static int turn(struct rt *rt, uint64_t wait_ns)
 {
     const uint64_t start = rt->c.now;
     const uint64_t deadline = wait_ns > UINT64_MAX - start ? UINT64_MAX : start + wait_ns;
     bool polled = false;                    /* found nothing once, and has not slept since */
     unsigned n;
-    int err;
+    int err = 0;
 
     for (;;) {
         const bool may_wait = wait_ns && nothing_local(rt);
@@ -527,15 +565,16 @@ static int turn(struct rt *rt, uint64_t wait_ns)
 
         if (may_wait && rt->c.now >= deadline)
             return 0;
+        n = 0;
         if (sleeps) {                       /* in one enter with what is queued */
             poll_missed(rt, polled);
             err = rt_sleep(rt, deadline);
-        } else {
+        } else if (!rt->pollers.head || !may_wait || !(n = spin(rt))) {
             err = rt_enter(rt, 0);
         }
         if (err)
             return err;
-        n = dispatch(rt);
+        n = dispatch(rt, n);
         if (n && polled && !sleeps)
             rt->poll_misses = 0;
         if (n || !wait_ns || must_return(rt))
