@@ -51,6 +51,7 @@ struct end {
     uint8_t *data;                          /* its data, MEM_MAX */
     bool passive;                           /* target: only notes commands; initiator: does not release */
     bool refuse;                            /* target: command_notify() returns NULL */
+    bool at_once;                           /* its control PDUs may be over at once */
     bool fuzz;                              /* target: any command may come at any time */
     unsigned responses;                     /* target: given to dm_send_control() */
     uint32_t step;                          /* target: puts and gets at most so many bytes at a time; 0: all */
@@ -113,6 +114,23 @@ static void end_sent(struct dm_ctl *ctl, int err)
         x->end->sent++;
 }
 
+static void end_released(void *user, struct dm_task *task);
+static void end_data(void *user, struct dm_task *task, enum dm_data what, enum dm_trouble how);
+
+/* Whether it is over at once is the datamover's affair. */
+static inline void end_release(struct end *e, struct dm_task *task)
+{
+    if (dm_release_task(e->dm, task))
+        end_released(e, task);
+}
+
+static inline void end_send(struct end *e, struct dm_ctl *ctl)
+{
+    ctl->at_once = e->at_once;
+    if (dm_send_control(e->dm, ctl))
+        end_sent(ctl, 0);
+}
+
 /* ---- target ---- */
 
 static void target_respond(struct xtask *x, uint8_t status)
@@ -127,7 +145,7 @@ static void target_respond(struct xtask *x, uint8_t status)
     x->ctl.sent = end_sent;
     e->responses++;
     x->ctl_out = true;
-    dm_send_control(e->dm, &x->ctl);
+    end_send(e, &x->ctl);
 }
 
 static void target_put_next(struct xtask *x, uint32_t from)
@@ -139,7 +157,8 @@ static void target_put_next(struct xtask *x, uint32_t from)
 
     if (len == left)
         status.stat_sn = e->stat_sn++;
-    dm_put_data(e->dm, &x->t, from, len, len == left, len == left ? &status : NULL);
+    if (dm_put_data(e->dm, &x->t, from, len, len == left, len == left ? &status : NULL))
+        end_data(e, &x->t, DM_DATA_PUT, DM_OK);
 }
 
 static void target_get_next(struct xtask *x)
@@ -210,7 +229,7 @@ static void end_data(void *user, struct dm_task *task, enum dm_data what, enum d
     else if (e->step && x->puts * e->step < task->edtl)
         target_put_next(x, x->puts * e->step);
     else
-        dm_release_task(e->dm, task);
+        end_release(e, task);
 }
 
 /* ---- both ---- */
@@ -229,7 +248,7 @@ static void end_control(void *user, const struct iscsi_pdu *pdu, const uint8_t *
         x->status = pdu->resp.status;
         x->done = true;
         if (!e->passive && x->busy && x->t.own.known && !x->t.own.releasing)
-            dm_release_task(e->dm, &x->t);
+            end_release(e, &x->t);
     }
 }
 
@@ -308,7 +327,7 @@ static inline struct xtask *end_submit(struct end *e, uint32_t itt, bool write, 
     x->ctl.task = &x->t;
     x->ctl.sent = end_sent;
     x->ctl_out = true;
-    dm_send_control(e->dm, &x->ctl);
+    end_send(e, &x->ctl);
     return x;
 }
 
