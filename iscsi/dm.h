@@ -64,8 +64,8 @@ struct dm_task {
                                              * (initiator) so far, from 0 on without a gap */
     uint32_t in_done;                       /* initiator: bytes of in received so far, likewise */
 
-    /* The rest is the datamover's. The iSCSI layer zeroes it with the struct before first use. Offsets count
-     * from the start of the buffer, bytes. */
+    /* The rest is the datamover's, which sets it up as it gets to know the task. The iSCSI layer clears known and
+     * releasing before that, and reads nothing before it. Offsets count from the start of the buffer, bytes. */
     struct dm_task_own {
         struct dm_task *next;               /* hash chain by ITT */
         struct dm_ctl *cmd;                 /* initiator: the SCSI Command, until it is on its way */

@@ -180,7 +180,7 @@ void dev_good(struct scsi_task *t)
 
 static void next_turn(struct scsi_task *t, void (*done)(struct rt_op *op, int res))
 {
-    t->io.op.done = done;
+    t->io.op = (struct rt_op){ .done = done };
     rt_defer(t->nexus->rt, &t->io.op);
 }
 

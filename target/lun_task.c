@@ -328,7 +328,6 @@ static void task_clear(struct scsi_task *t)
     t->out_len = t->in_len = t->in_done = t->sense_len = 0;
     t->status = SCSI_GOOD;
     t->lba = t->blocks = t->step = 0;
-    t->io.op = (struct rt_op){ 0 };         /* the task may be an object that somebody else has used */
     t->aborted = t->running = t->guarded = t->killed = t->awaited = false;
     t->held = t->over = t->absent = t->bounced = false;
     t->scratch = NULL;

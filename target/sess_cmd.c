@@ -41,7 +41,7 @@ static struct sess_task *task_new(struct sess *s, const struct iscsi_pdu *pdu)
     t->dm.edtl = pdu->cmd.read || pdu->cmd.write ? pdu->cmd.edtl : 0;
     t->dm.out = t->dm.in = (struct dm_buf){ 0 };
     t->dm.out_done = 0;
-    t->dm.own = (struct dm_task_own){ 0 };
+    t->dm.own.known = t->dm.own.releasing = false;
     t->sess = s;
     rt_list_init(&t->wait);
     rt_list_init(&t->held.link);

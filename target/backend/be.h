@@ -47,7 +47,7 @@ int be_resize(struct be *be, uint64_t size, char why[static 256]);
  * finished or turned into an error inside. */
 struct be_io {
     void (*done)(struct be_io *io, int res);
-    /* The rest is the backend's. */
+    /* The rest is the backend's, of whatever was in it before. */
     struct rt_op op;
     struct be *be;
     struct rt *rt;

@@ -269,7 +269,7 @@ static void sync_begin(struct rt_msg *m)
 {
     struct be_io *io = container_of(m, struct be_io, msg);
 
-    io->op.done = sync_done;
+    io->op = (struct rt_op){ .done = sync_done };
     rt_file_sync(io->rt, file_of(io->be)->f, &io->op);
 }
 
@@ -371,7 +371,7 @@ static void read_start(struct be_io *io)
     unsigned n;
     const struct iovec *iov = rw_slice(io, &n);
 
-    io->op.done = read_done;
+    io->op = (struct rt_op){ .done = read_done };
     rt_file_read(io->rt, file_of(io->be)->f, &io->op, iov, n, io->off + io->moved);
 }
 
@@ -380,7 +380,7 @@ static void write_start(struct be_io *io)
     unsigned n;
     const struct iovec *iov = rw_slice(io, &n);
 
-    io->op.done = write_done;
+    io->op = (struct rt_op){ .done = write_done };
     rt_file_write(io->rt, file_of(io->be)->f, &io->op, iov, n, io->off + io->moved);
 }
 
@@ -438,7 +438,7 @@ static void zero_write(struct be_io *io)
         iov = &io->cut;
         n = 1;
     }
-    io->op.done = zero_write_done;
+    io->op = (struct rt_op){ .done = zero_write_done };
     rt_file_write(io->rt, fl->f, &io->op, iov, n, io->off + io->moved);
 }
 
@@ -467,7 +467,7 @@ static void file_zero(struct be_io *io)
     } else if (atomic_load_explicit(io->unmap ? &fl->no_punch : &fl->no_zero, memory_order_relaxed)) {
         zero_write(io);
     } else {
-        io->op.done = falloc_done;
+        io->op = (struct rt_op){ .done = falloc_done };
         rt_file_falloc(io->rt, fl->f, &io->op, io->unmap ? RT_FALLOC_PUNCH : RT_FALLOC_ZERO, io->off, io->len);
     }
 }

@@ -228,7 +228,7 @@ static void ram_zero(struct be_io *io)
         be_io_end(io, 0);
         return;
     }
-    io->op.done = ram_zero_more;
+    io->op = (struct rt_op){ .done = ram_zero_more };
     rt_defer(io->rt, &io->op);
 }
 
