@@ -22,8 +22,9 @@
 #define USE_12(op, b1) .usage = { op, b1, LBA4, LBA4, GROUP }
 #define USE_16(op, b1) .usage = { op, b1, LBA8, LBA4, GROUP }
 
-#define READS (F_IN_BLOCKS | F_RANGE | F_LIMIT)
+#define READS (F_IN_BLOCKS | F_RANGE | F_LIMIT | F_DIRECT)
 #define WRITES (F_OUT_BLOCKS | F_RANGE | F_LIMIT | F_WRITE)
+#define PLAIN_WRITES (WRITES | F_DIRECT)
 
 /* Rows without service actions stand at their operation code. One with F_SA says that rows of that code are
  * in sa_cmds. "need" follows SPC-4 r36 and SBC-3 r36, "Commands allowed in the presence of various
@@ -34,7 +35,7 @@ static const struct lun_cmd cmds[256] = {
                .param_max = 32, .run = dev_request_sense, .usage = { 0x03, 0x01, 0, 0, 0xff } },
     [0x08] = { "READ (6)", 0x08, 0, 6, { 1, 3 }, { 4, 1 }, READS | F_SIX, ACC_READ, 0, dev_rw_check, dev_read,
                { 0x08, 0x1f, 0xff, 0xff, 0xff } },
-    [0x0a] = { "WRITE (6)", 0x0a, 0, 6, { 1, 3 }, { 4, 1 }, WRITES | F_SIX, ACC_WRITE, 0, dev_rw_check,
+    [0x0a] = { "WRITE (6)", 0x0a, 0, 6, { 1, 3 }, { 4, 1 }, PLAIN_WRITES | F_SIX, ACC_WRITE, 0, dev_rw_check,
                dev_write, { 0x0a, 0x1f, 0xff, 0xff, 0xff } },
     [0x12] = { "INQUIRY", 0x12, 0, 6, .count = { 3, 2 }, .flags = F_IN_ALLOC | F_NO_UA | F_ABSENT,
                .param_max = 4096,
@@ -58,7 +59,7 @@ static const struct lun_cmd cmds[256] = {
                .check = dev_capacity_10_check, .run = dev_read_capacity_10, .usage = { 0x25 } },
     [0x28] = { "READ (10)", 0x28, 0, 10, BLOCKS_10, READS, ACC_READ, 0, dev_rw_check, dev_read,
                USE_10(0x28, DPO_FUA) },
-    [0x2a] = { "WRITE (10)", 0x2a, 0, 10, BLOCKS_10, WRITES, ACC_WRITE, 0, dev_rw_check, dev_write,
+    [0x2a] = { "WRITE (10)", 0x2a, 0, 10, BLOCKS_10, PLAIN_WRITES, ACC_WRITE, 0, dev_rw_check, dev_write,
                USE_10(0x2a, DPO_FUA) },
     [0x2e] = { "WRITE AND VERIFY (10)", 0x2e, 0, 10, BLOCKS_10, WRITES | F_SCRATCH, ACC_WRITE, 0, dev_rw_check,
                dev_write_verify, USE_10(0x2e, DPO | 0x02) },
@@ -94,7 +95,7 @@ static const struct lun_cmd cmds[256] = {
     [0x89] = { "COMPARE AND WRITE", 0x89, 0, 16, { 2, 8 }, { 13, 1 },
                F_OUT_TWICE | F_RANGE | F_WRITE | F_GUARD | F_SCRATCH,
                ACC_WRITE, 0, dev_caw_check, dev_caw, { 0x89, DPO_FUA, LBA8, 0, 0, 0, 0xff, GROUP } },
-    [0x8a] = { "WRITE (16)", 0x8a, 0, 16, BLOCKS_16, WRITES, ACC_WRITE, 0, dev_rw_check, dev_write,
+    [0x8a] = { "WRITE (16)", 0x8a, 0, 16, BLOCKS_16, PLAIN_WRITES, ACC_WRITE, 0, dev_rw_check, dev_write,
                USE_16(0x8a, DPO_FUA) },
     [0x8b] = { "ORWRITE (16)", 0x8b, 0, 16, BLOCKS_16, WRITES | F_GUARD | F_SCRATCH, ACC_WRITE, 0,
                dev_whole_check, dev_orwrite, USE_16(0x8b, DPO_FUA) },
@@ -117,7 +118,7 @@ static const struct lun_cmd cmds[256] = {
     [0xa3] = { "MAINTENANCE IN", 0xa3, .len = 12, .flags = F_SA },
     [0xa8] = { "READ (12)", 0xa8, 0, 12, BLOCKS_12, READS, ACC_READ, 0, dev_rw_check, dev_read,
                USE_12(0xa8, DPO_FUA) },
-    [0xaa] = { "WRITE (12)", 0xaa, 0, 12, BLOCKS_12, WRITES, ACC_WRITE, 0, dev_rw_check, dev_write,
+    [0xaa] = { "WRITE (12)", 0xaa, 0, 12, BLOCKS_12, PLAIN_WRITES, ACC_WRITE, 0, dev_rw_check, dev_write,
                USE_12(0xaa, DPO_FUA) },
     [0xae] = { "WRITE AND VERIFY (12)", 0xae, 0, 12, BLOCKS_12, WRITES | F_SCRATCH, ACC_WRITE, 0, dev_rw_check,
                dev_write_verify, USE_12(0xae, DPO | 0x02) },

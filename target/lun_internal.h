@@ -59,6 +59,7 @@ enum lun_flag {
     F_THIN = 1u << 16,                      /* there only where unmapping gives space back */
     F_ATOMIC = 1u << 17,                    /* there only where a power loss cannot tear a write */
     F_ABSENT = 1u << 18,                    /* answered for a LUN that is not there too */
+    F_DIRECT = 1u << 19,                    /* moves its data once, and nobody looks at them on the way */
 };
 #define F_MEDIUM (F_RANGE | F_ALL)
 

@@ -376,6 +376,11 @@ enum lun_next lun_start(struct scsi_task *t)
     return next;
 }
 
+bool lun_is_direct(const struct scsi_task *t)
+{
+    return !t->absent && (t->cmd->flags & F_DIRECT);
+}
+
 /* ---- run ------------------------------------------------------------------------------------------------- */
 
 bool task_overlaps(const struct scsi_task *t, uint64_t lba, uint64_t blocks)

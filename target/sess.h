@@ -81,9 +81,12 @@ struct sess_task {
     bool answered;                          /* lun_start() or we have decided: data are to be thrown away */
     bool unsolicited_over;                  /* of a held task */
     bool known;                             /* to the datamover, or about to be */
+    bool direct;                            /* its data are at the place, and stay there */
     bool releasing, sending;                /* what TASK_ENDING waits for */
     bool aborted, abort_tas, abort_queued;
     uint8_t trouble;                        /* enum dm_trouble of unsolicited data */
+    void *place;                            /* dm_place(); NULL: none */
+    struct iovec flat;                      /* the place, for the unit */
     uint32_t put_len;                       /* bytes */
     uint32_t seen_out;                      /* out_done at the last look, and when it last moved */
     uint64_t seen_at;

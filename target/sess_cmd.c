@@ -9,6 +9,10 @@
  * Buffers. Unsolicited data must have a place when they come; when there is none, they go to the sink and the
  * command ends with TASK SET FULL. Everything else waits in the core's queue until all of it is to be had, and
  * only then asks for data or runs.
+ *
+ * Over shared memory a plain READ or WRITE needs none: the unit works on the initiator's own buffer, the place. The
+ * initiator can change that at any time, so every other command gets a copy in buffers of ours: what is compared,
+ * merged or parsed must not change between two looks.
  */
 #include <string.h>
 #include "reactor/rt_bytes.h"
@@ -42,6 +46,7 @@ static struct sess_task *task_new(struct sess *s, const struct iscsi_pdu *pdu)
     t->dm.out = t->dm.in = (struct dm_buf){ 0 };
     t->dm.out_done = 0;
     t->dm.own.known = t->dm.own.releasing = false;
+    t->place = dm_place(s->dm);
     t->sess = s;
     rt_list_init(&t->wait);
     rt_list_init(&t->held.link);
@@ -49,7 +54,7 @@ static struct sess_task *task_new(struct sess *s, const struct iscsi_pdu *pdu)
     t->state = TASK_ENDING;
     t->refusal = SCSI_GOOD;
     t->immediate = pdu->immediate;
-    t->counted = t->lun_open = t->answered = t->unsolicited_over = t->known = false;
+    t->counted = t->lun_open = t->answered = t->unsolicited_over = t->known = t->direct = false;
     t->releasing = t->sending = t->aborted = t->abort_tas = t->abort_queued = false;
     t->trouble = DM_OK;
     t->seen_out = 0;
@@ -322,7 +327,7 @@ static void task_put(struct sess_task *t, uint32_t len)
 
     t->state = TASK_PUT;
     response_fill(t, &status);
-    t->dm.in = (struct dm_buf){ t->buf.iov, t->scsi.in_nr, len };
+    t->dm.in = (struct dm_buf){ t->scsi.in_iov, t->scsi.in_nr, len };
     if (dm_put_data(s->dm, &t->dm, 0, len, true, &status))
         task_put_over(t);
 }
@@ -369,7 +374,12 @@ static void task_run(struct sess_task *t)
     struct scsi_task *st = &t->scsi;
 
     t->state = TASK_RUN;
-    if (st->out_len) {
+    if (t->direct) {
+        t->flat = (struct iovec){ t->place, st->out_len ? st->out_len : st->in_len };
+        st->out_got = st->out_len;
+        st->out_nr = st->in_nr = 1;
+        st->out_iov = st->in_iov = &t->flat;
+    } else if (st->out_len) {
         st->out_got = st->write ? min_u32(st->out_len, t->dm.edtl) : 0;
         st->out_nr = buf_trim(&t->buf, st->out_got);
         st->out_iov = t->buf.iov;
@@ -441,7 +451,7 @@ static void write_go_on(struct sess_task *t)
         return;
     }
     need = min_u32(st->out_len, t->dm.edtl);
-    if (st->out_len && t->dm.out_done < need)
+    if (!t->direct && st->out_len && t->dm.out_done < need)
         task_want_buffers(t, need);
     else if (!st->out_len && st->in_len)    /* W on a command that reads: nothing can be sent, but it is run */
         task_want_buffers(t, min_u32(st->in_len, EXACT_RESIDUAL_MAX));
@@ -450,6 +460,17 @@ static void write_go_on(struct sess_task *t)
 }
 
 /* ---- starting -------------------------------------------------------------------------------------------- */
+
+/* The unit may work on the place. Only where that holds exactly what the CDB says: residuals, and what ends inside a
+ * block, are for buffers. */
+static bool task_is_direct(const struct sess_task *t)
+{
+    const struct scsi_task *st = &t->scsi;
+    const bool in = st->in_len && st->read && !st->write && st->in_len <= t->dm.edtl;
+    const bool out = st->out_len && st->write && !st->read && st->out_len <= t->dm.edtl;
+
+    return t->place && (in || out) && lun_is_direct(st);
+}
 
 /* The CmdSN has come, or the command is immediate: the logical unit decides. */
 static void task_start(struct sess_task *t)
@@ -473,6 +494,8 @@ static void task_start(struct sess_task *t)
     } else if (st->out_len > LUN_TRANSFER_MAX && min_u32(st->out_len, t->dm.edtl) > LUN_TRANSFER_MAX) {
         task_refuse(t, SCSI_CHECK_CONDITION);
         task_sense(t, SCSI_ILLEGAL_REQUEST, 0x24, 0x00);
+    } else {
+        t->direct = task_is_direct(t);
     }
 }
 
@@ -487,7 +510,7 @@ static void read_go_on(struct sess_task *t)
         room = min_u32(room, LUN_TRANSFER_MAX);
     }
     t->put_len = room;
-    if (room)
+    if (room && !t->direct)
         task_want_buffers(t, room);
     else
         task_ready(t);
