@@ -368,7 +368,7 @@ static void on_closed(void *user)
     sess_try_end(s);
 }
 
-static const struct dm_events sess_events = {
+const struct dm_events sess_events = {
     .control_notify = on_control,
     .command_notify = on_command,
     .data_completion_notify = on_data,
@@ -519,6 +519,7 @@ void sess_try_end(struct sess *s)
     assert(rt_list_empty(&s->held) && login_idle(s));
     s->leaving = true;
     login_free(s);
+    guest_end(s);
     text_free(s);
     map_clear(s);
     rt_list_del(&s->link);
@@ -566,11 +567,12 @@ json_t *sess_json(struct sess *s)
         snprintf(isid + 2 * i, 3, "%02x", s->isid[i]);
     return json_pack(
         "{s:I, s:i, s:s, s:s, s:s, s:s, s:s, s:i, s:s, s:s, s:s,"
-        " s:s, s:s, s:b, s:b, s:i, s:i, s:i, s:i, s:i, s:i, s:i, s:i, s:i,"
+        " s:s, s:s, s:s, s:b, s:b, s:i, s:i, s:i, s:i, s:i, s:i, s:i, s:i, s:i,"
         " s:I, s:I, s:I, s:i, s:I, s:I}",
         "id", (json_int_t)s->id, "tsih", (int)s->tsih, "initiator", s->initiator, "isid", isid, "target",
         s->discovery ? "discovery" : s->target, "portal", local, "peer", s->peer_text, "core", rt_core(s->rt),
-        "state", state_name(s), "transport", s->dm ? s->dm->ops->transport : "", "auth", s->auth,
+        "state", state_name(s), "transport", s->dm ? s->dm->ops->transport : "", "transport_why",
+        s->loop.why, "auth", s->auth,
         "header_digest", p->header_digest ? "CRC32C" : "None", "data_digest",
         p->data_digest ? "CRC32C" : "None", "InitialR2T", (int)p->initial_r2t, "ImmediateData",
         (int)p->immediate_data, "MaxRecvDataSegmentLength", (int)p->recv_data_max,

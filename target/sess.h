@@ -6,10 +6,12 @@
  * sess_cmd.c     SCSI tasks: buffers, data, residuals, status
  * sess_tmf.c     task management
  * sess_text.c    NOP, Text, Logout, Asynchronous Messages, Reject
+ * sess_loop.c    shared memory instead of TCP
  * sess_map.c     which logical units the session sees
  *
  * The end of a session has one order: the datamover is terminated, tasks leave their units, the datamover says
- * closed(), the tasks are freed, the units detached, the registry told; then the memory goes.
+ * closed(), the tasks are freed, what the initiator shared is let go, the units are detached, the registry is told;
+ * then the memory goes.
  */
 #ifndef CORELANE_TARGET_SESS_H
 #define CORELANE_TARGET_SESS_H
@@ -103,6 +105,17 @@ struct sess_itl {
     unsigned pins;                          /* task management that works on it */
 };
 
+/* What may become of a session whose initiator is on this host: sess_loop.c. */
+struct sess_loop {
+    struct loop_guest *guest;               /* until no task is left; NULL: none */
+    bool admitted;                          /* the guest: ready for the datamover */
+    bool go;                                /* the initiator wants to go on there: an answer is due */
+    bool awaited;                           /* the login goes on once the guest is admitted or not */
+    bool invited;                           /* the token lets one in */
+    uint8_t token[LOOP_TOKEN_LEN];
+    char why[128];                          /* that it is used, or not */
+};
+
 struct sess_login;
 struct sess_text;
 
@@ -123,6 +136,7 @@ struct sess {
     uint16_t tsih, cid;
     struct iscsi_params params;
     const char *auth;                       /* static text */
+    struct sess_loop loop;
     struct reg_call reg;
     struct rt_msg gone;
     struct sess_login *login;               /* until full feature phase */
@@ -199,14 +213,35 @@ bool ctl_chunk(struct sess_ctl *c, uint32_t len);
 /* Stamps and sends. */
 void ctl_send(struct sess_ctl *c, bool advance);
 
+extern const struct dm_events sess_events;
+
 /* ---- sess_login.c ---------------------------------------------------------------------------------------- */
 
 int login_begin(struct sess *s);            /* 0 or -ENOMEM */
 void login_request(struct sess *s, const struct iscsi_pdu *pdu, const uint8_t *data);
 void login_answered(struct sess *s);        /* by the registry */
+void login_conclude(struct sess *s);        /* nothing is in the way of the last answer */
 void login_timeout(struct sess *s);
 void login_free(struct sess *s);
 bool login_idle(const struct sess *s);      /* the datamover has nothing of it */
+
+/* ---- sess_loop.c ----------------------------------------------------------------------------------------- */
+
+/* LOOP_KEY was said; @operational: in that stage. @out: what it is answered with. */
+void guest_invite(struct sess *s, const char *offer, bool operational, char out[static LOOP_TEXT_MAX]);
+/* Who is invited by that token, and has not finished its login; NULL: nobody. */
+struct sess *guest_find(const struct tgt_core *core, const uint8_t token[static LOOP_TOKEN_LEN]);
+void guest_welcome(struct sess *s, struct loop_guest *g);   /* @g: given, on the session's core */
+/* LOOP_KEY_GO was said; @last: in a request that may end the login. Return: what it is answered with; NULL: guest_settle()
+ * will say. */
+const char *guest_go(struct sess *s, const char *value, bool operational, bool last);
+/* True: it is not decided yet; login_conclude() will be called. */
+bool guest_await(struct sess *s);
+/* The login is at its end. Return: whether the session goes on in shared memory. */
+bool guest_settle(struct sess *s);
+/* After the last Login Response: changes s->dm. False: no memory. */
+bool guest_enable(struct sess *s);
+void guest_end(struct sess *s);             /* no datamover and no task is left */
 
 /* ---- sess_cmd.c ------------------------------------------------------------------------------------------ */
 

@@ -335,6 +335,27 @@ static bool take_send_targets(struct sess *s, const char *value)
     return true;
 }
 
+static bool take_loop(struct sess *s, const char *value)
+{
+    struct sess_login *l = s->login;
+    char answer[LOOP_TEXT_MAX];
+
+    guest_invite(s, value, l->stage == ISCSI_STAGE_OPERATIONAL, answer);
+    iscsi_text_add(&l->out, LOOP_KEY, answer);
+    return true;
+}
+
+static bool take_loop_go(struct sess *s, const char *value)
+{
+    struct sess_login *l = s->login;
+    const bool last = l->req.login.transit && l->req.login.nsg == ISCSI_STAGE_FULL_FEATURE;
+    const char *answer = guest_go(s, value, l->stage == ISCSI_STAGE_OPERATIONAL, last);
+
+    if (answer)
+        iscsi_text_add(&l->out, LOOP_KEY_GO, answer);
+    return true;
+}
+
 /* What names the ends comes first, in the table and in time: the others are judged by it. */
 enum { KEY_NAMES = 3 };
 static const struct login_key login_keys[] = {
@@ -347,6 +368,8 @@ static const struct login_key login_keys[] = {
     { "TargetAddress",        take_nothing },
     { "TargetPortalGroupTag", take_nothing },
     { "SendTargets",          take_send_targets },
+    { LOOP_KEY,               take_loop },
+    { LOOP_KEY_GO,            take_loop_go },
 };
 static_assert(ARRAY_SIZE(login_keys) <= 32, "one bit each in seen");
 
@@ -712,7 +735,6 @@ void login_request(struct sess *s, const struct iscsi_pdu *pdu, const uint8_t *d
 
 void login_answered(struct sess *s)
 {
-    struct sess_login *l = s->login;
     int err;
 
     if (s->reg.status) {
@@ -735,12 +757,34 @@ void login_answered(struct sess *s)
             login_fail(s, ISCSI_LOGIN_FORBIDDEN, "access was withdrawn meanwhile");
         return;
     }
-    rt_log_peer(RT_INFO, "session %llu: %s from %s logged in to %s on core %d (%s)", (unsigned long long)s->id,
+    if (!guest_await(s))
+        login_conclude(s);
+}
+
+void login_conclude(struct sess *s)
+{
+    struct sess_login *l = s->login;
+    const bool shm = guest_settle(s);
+
+    if (s->loop.go)
+        iscsi_text_add(&l->out, LOOP_KEY_GO, shm ? "Yes" : "No");
+    if (l->out.overflow) {
+        login_fail(s, ISCSI_LOGIN_INITIATOR_ERROR, "more keys than can be answered");
+        return;
+    }
+    if (shm)
+        s->params.header_digest = s->params.data_digest = 0;   /* whatever else was agreed on */
+    rt_log_peer(RT_INFO, "session %llu: %s from %s logged in to %s on core %d (%s%s)", (unsigned long long)s->id,
                 s->initiator, s->peer_text, s->discovery ? "discovery" : s->target, rt_core(s->core->rt),
-                s->auth);
+                s->auth, shm ? ", shared memory" : "");
     rsp_send(s, ISCSI_LOGIN_OK, true);
-    dm_notice_key_values(s->dm, &s->params);
-    dm_enable(s->dm);
+    if (!shm) {
+        dm_notice_key_values(s->dm, &s->params);
+        dm_enable(s->dm);
+    } else if (!guest_enable(s)) {
+        sess_close(s, false, "no memory for the change to shared memory");
+        return;
+    }
     free(l->text);
     l->text = NULL;
     sess_full(s);

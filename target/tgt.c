@@ -206,7 +206,10 @@ static int tgt_open(struct tgt *t, const struct tgt_conf *conf)
             return err;
         }
     }
-    return portals_open(t, conf);
+    if ((err = portals_open(t, conf)))
+        return err;
+    door_open(t, conf->loop_path);
+    return 0;
 }
 
 int tgt_new(struct tgt **out, struct rt_host *host, const struct tgt_conf *conf)
@@ -337,6 +340,7 @@ void tgt_stop(struct tgt *t, void (*done)(void *arg), void *arg)
     t->stop_arg = arg;
     t->stop_timer.fn = on_stop_timer;
     portal_stop(t);
+    door_close(t);
     t->stop_round = (struct tgt_round){ .each = stop_each, .over = stop_asked, .home = t->rt };
     tgt_round_start(t, &t->stop_round);
 }

@@ -18,6 +18,8 @@ struct tgt_conf {
     const char *state_dir;                  /* borrowed; for APTPL; NULL: none */
     const struct rt_addr *portals;          /* borrowed; none: 0.0.0.0:3260 and [::]:3260, or what the config says */
     unsigned portals_nr;
+    const char *loop_path;                  /* borrowed; unix socket where initiators of this host hand their memory
+                                             * over; NULL: no loopback */
     uint32_t buffer_mem;                    /* bytes of data buffers a core; 0: what the config says, or the default */
 };
 

@@ -3,6 +3,7 @@
  *
  * tgt.c           life: cores, rounds over the cores, stop
  * tgt_portal.c    listeners, accepting, limits before login, placement on a core
+ * tgt_door.c      the loopback socket, and the way from there to a session
  * tgt_registry.c  sessions by name and ISID, TSIH, reinstatement
  * tgt_conf.c      the configuration document: load, check, save
  * tgt_change.c    the methods that change it, one after another
@@ -20,6 +21,7 @@
 #include <jansson.h>
 #include "iscsi/chap.h"
 #include "iscsi/proto.h"
+#include "loopback/loop.h"
 #include "reactor/rt.h"
 #include "reactor/rt_list.h"
 #include "reactor/rt_log.h"
@@ -155,6 +157,12 @@ void portal_login_over(struct tgt *t, const struct rt_addr *peer, bool failed);
 extern const size_t tgt_peer_size;          /* of one of t->peers */
 void portal_placed(struct tgt_core *core, int delta);
 
+/* ---- the loopback socket ---------------------------------------------------------------------------------- */
+
+/* Set-up. @path: NULL: loopback is not wanted. Where it cannot be opened the target goes without, having logged why. */
+void door_open(struct tgt *t, const char *path);
+void door_close(struct tgt *t);             /* first core */
+
 /* ---- registry -------------------------------------------------------------------------------------------- */
 
 struct reg_entry;
@@ -286,6 +294,9 @@ struct tgt {
 
     struct tgt_portal portals[TGT_PORTALS_MAX];
     unsigned portals_nr;
+    struct loop_door *door;                 /* NULL: none, or closed */
+    char loop_path[LOOP_PATH_LEN_MAX + 1];  /* its socket; empty: none. Does not change once the target is up */
+    const char *loop_off;                   /* why there is none; static text */
     unsigned logins_nr;
     struct peer *peers;                     /* TGT_PEERS_MAX */
     struct rt_msg start_msg;
