@@ -22,12 +22,16 @@ struct targetd {
     struct rt_addr portals[PORTALS_MAX];
     unsigned portals_nr;
     char config[PATH_LEN_MAX], state[PATH_LEN_MAX];
+    char loop[RUNDIR_PATH_MAX];
+    bool loopback;
 };
 
 static const struct opt targetd_opts[] = {
     { "config", 0, OPT_TEXT, .arg = "FILE", .help = "where the configuration is kept (see below)" },
     { "portal", 0, OPT_TEXT, .many = true, .arg = "ADDR:PORT",
       .help = "where to listen (default: what the configuration says, else port 3260 of every address)" },
+    { "loopback", 0, OPT_WORD, .arg = "yes|no",
+      .help = "shared memory instead of TCP for initiators of this host that know it (default: yes)" },
     { 0 },
 };
 
@@ -114,8 +118,11 @@ static int serve(struct targetd *d)
         .state_dir = d->state,
         .portals = d->portals,
         .portals_nr = d->portals_nr,
+        .loop_path = d->loopback ? d->loop : NULL,
     };
     int err;
+
+    rundir_path(d->service.run_dir, "targetd-loop.sock", d->loop);
 
     if ((err = rt_mkdirs(d->state, 0700))) {
         rt_log(RT_ERR, "%s: %s cannot be made: %s: choose another place with --config", d->service.prog,
@@ -149,6 +156,7 @@ int main(int argc, char **argv)
     if (status < 0)
         status = service_open(&d->service, &o, "targetd.sock", NULL);
     if (status < 0) {
+        d->loopback = strcmp(opt_text(&o, "loopback", "yes"), "no") != 0;
         status = serve(d);
         rpc_close(d->rpc);
         tgt_free(d->tgt);
