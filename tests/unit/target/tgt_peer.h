@@ -48,8 +48,12 @@ struct bed {
     struct rpc_server *rpc;
     pthread_t thread;
     char dir[64], sock[100], config[100];
+    char loop[100];                         /* empty: no loopback */
     uint16_t port;
 };
+
+/* Set before bed_start(): there is a loopback socket. */
+static bool bed_loopback;
 
 static void *bed_thread(void *arg)
 {
@@ -64,7 +68,8 @@ static void bed_up(struct bed *b, unsigned cores)
     int cpus[8] = { -1, -1, -1, -1, -1, -1, -1, -1 };
     const struct rt_conf rc = { .cores = cpus, .cores_nr = cores };
     struct rt_addr at;
-    struct tgt_conf conf = { .config_path = b->config, .state_dir = b->dir, .portals = &at, .portals_nr = 1 };
+    struct tgt_conf conf = { .config_path = b->config, .state_dir = b->dir, .portals = &at, .portals_nr = 1,
+                             .loop_path = *b->loop ? b->loop : NULL };
 
     assert_int_equal(rt_addr_parse(&at, "127.0.0.1:0", 0), 0);
     assert_int_equal(rt_host_new(&b->host, &rc), 0);
@@ -86,6 +91,8 @@ static inline void bed_start_with(struct bed *b, unsigned cores, const char *lim
     assert_non_null(mkdtemp(b->dir));
     snprintf(b->sock, sizeof(b->sock), "%s/rpc.sock", b->dir);
     snprintf(b->config, sizeof(b->config), "%s/config.json", b->dir);
+    if (bed_loopback)
+        snprintf(b->loop, sizeof(b->loop), "%s/loop.sock", b->dir);
     snprintf(text, sizeof(text), "{\"version\": 1, \"limits\": %s}", limits);
     assert_int_equal(rt_save(b->config, text, strlen(text), 0600), 0);
     bed_up(b, cores);
