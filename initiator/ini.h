@@ -24,7 +24,8 @@
 /* DefaultTime2Wait: 0, where open-iscsi has 2: what holds is the longer of both sides' wishes, so a target that needs
  * the time gets it, and no other makes a disk wait. */
 /* One row a setting: key of node record and iscsid.conf, field, kind, default, min, max. Kinds: NUM, BOOL
- * (Yes, No), DIGEST (lists of None and CRC32C). Times in seconds. */
+ * (Yes, No), DIGEST (lists of None and CRC32C), EIGHTS (a number that 8 divides), TRANSPORT (auto, tcp, shm). Times in
+ * seconds. Keys of node.session.corelane are ours alone: open-iscsi warns of them and goes on. */
 #define INI_SETTINGS(X)                                                                                       \
     X("node.session.timeo.replacement_timeout",      replacement_timeout_s, NUM,    120, -1, 86400)           \
     X("node.session.err_timeo.abort_timeout",        abort_timeout_s,       NUM,     15,  1, 3600)            \
@@ -48,7 +49,17 @@
     X("node.conn[0].timeo.noop_out_timeout",         noop_timeout_s,        NUM,      5,  0, 3600)            \
     X("node.conn[0].iscsi.MaxRecvDataSegmentLength", recv_data_max,         NUM, 262144, 512, 16777215)       \
     X("node.conn[0].iscsi.HeaderDigest",             header_digest,         DIGEST,   0,  0, 3)               \
-    X("node.conn[0].iscsi.DataDigest",               data_digest,           DIGEST,   0,  0, 3)
+    X("node.conn[0].iscsi.DataDigest",               data_digest,           DIGEST,   0,  0, 3)               \
+    X("node.session.corelane.transport",             transport,             TRANSPORT, 0, 0, 2)               \
+    X("node.session.corelane.arena_mib",             arena_mib,             EIGHTS,  32, 16, 1024)
+
+/* What carries a session once it is logged in. */
+enum ini_transport {
+    INI_TRANSPORT_AUTO,                     /* memory shared with a target of ours on this host, else TCP */
+    INI_TRANSPORT_TCP,
+    INI_TRANSPORT_SHM,                      /* shared memory, or no session */
+};
+extern const char *const ini_transport_names[3];       /* "auto", "tcp", "shm" */
 
 struct ini_settings {
 #define X(key, field, kind, def, lo, hi) int32_t field;

@@ -11,7 +11,9 @@
 
 const char INI_KEY_UNKNOWN[] = "not a setting that is known here";
 
-enum kind { KIND_NUM, KIND_BOOL, KIND_DIGEST };
+enum kind { KIND_NUM, KIND_BOOL, KIND_DIGEST, KIND_EIGHTS, KIND_TRANSPORT };
+
+const char *const ini_transport_names[] = { "auto", "tcp", "shm" };
 
 static const struct row {
     const char *key;
@@ -56,6 +58,18 @@ static const char *number_set(int32_t *to, const struct row *r, const char *valu
     return NULL;
 }
 
+static const char *eights_set(int32_t *to, const struct row *r, const char *value)
+{
+    int32_t v;
+    const char *bad = number_set(&v, r, value);
+
+    if (!bad && v % 8)
+        bad = "is not a multiple of 8";
+    if (!bad)
+        *to = v;
+    return bad;
+}
+
 static const char *bool_set(int32_t *to, const char *value)
 {
     if (strcmp(value, "Yes") && strcmp(value, "No"))
@@ -79,6 +93,16 @@ static const char *digest_set(int32_t *to, const char *value)
             return NULL;
         }
     return "must be None, CRC32C, \"None,CRC32C\" or \"CRC32C,None\"";
+}
+
+static const char *transport_set(int32_t *to, const char *value)
+{
+    for (size_t i = 0; i < ARRAY_SIZE(ini_transport_names); i++)
+        if (!strcmp(value, ini_transport_names[i])) {
+            *to = (int32_t)i;
+            return NULL;
+        }
+    return "must be auto, tcp or shm";
 }
 
 /* ---- credentials ---------------------------------------------------------------------------------------- */
@@ -191,9 +215,11 @@ const char *ini_settings_set(struct ini_settings *s, const char *key, const char
         if (r->key_len != len || memcmp(r->key, key, len))
             continue;
         switch (r->kind) {
-        case KIND_NUM:  return number_set(field_of(s, r), r, value);
-        case KIND_BOOL: return bool_set(field_of(s, r), value);
-        default:        return digest_set(field_of(s, r), value);
+        case KIND_NUM:       return number_set(field_of(s, r), r, value);
+        case KIND_BOOL:      return bool_set(field_of(s, r), value);
+        case KIND_EIGHTS:    return eights_set(field_of(s, r), r, value);
+        case KIND_TRANSPORT: return transport_set(field_of(s, r), value);
+        default:             return digest_set(field_of(s, r), value);
         }
     }
     return INI_KEY_UNKNOWN;

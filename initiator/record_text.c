@@ -79,8 +79,8 @@ int ini_name_parse(char *data, const char *from, char out[static ISCSI_NAME_LEN_
 
 /* ---- what a record holds -------------------------------------------------------------------------------- */
 
-/* Every key that open-iscsi 2.1.8 writes for a node over TCP, in its order. A value of NULL comes from the
- * settings, "" is left out until it is set. */
+/* Every key that open-iscsi 2.1.8 writes for a node over TCP, in its order, and ours, which are left out where they have
+ * their defaults: it need not see them then. A value of NULL comes from the settings, "" is left out until it is set. */
 static const struct {
     const char *key;
     size_t key_len;
@@ -145,6 +145,8 @@ static const struct {
     ROW("node.session.iscsi.ERL", "0"),
     ROW("node.session.scan", "auto"),
     ROW("node.session.reopen_max", NULL),
+    ROW("node.session.corelane.transport", NULL),
+    ROW("node.session.corelane.arena_mib", NULL),
     ROW("node.conn[0].address", ""),
     ROW("node.conn[0].port", "3260"),
     ROW("node.conn[0].startup", "manual"),
@@ -178,13 +180,15 @@ static size_t row_of(const char *key)
 static void setting_text(const struct ini_settings *s, const char *key, char out[static VALUE_LEN_MAX])
 {
     static const char *const digests[] = { "None", "None,CRC32C", "CRC32C,None", "CRC32C" };
-    enum { NUM, BOOL, DIGEST };
+    static const char ours[] = "node.session.corelane.";
+    enum { NUM, BOOL, DIGEST, EIGHTS, TRANSPORT };
     static const struct {
         const char *key;
         size_t key_len, off;
         int kind;
+        int32_t def;
     } fields[] = {
-#define X(k, field, kind, def, lo, hi) { k, sizeof(k) - 1, offsetof(struct ini_settings, field), kind },
+#define X(k, field, kind, def, lo, hi) { k, sizeof(k) - 1, offsetof(struct ini_settings, field), kind, def },
         INI_SETTINGS(X)
 #undef X
     };
@@ -196,11 +200,14 @@ static void setting_text(const struct ini_settings *s, const char *key, char out
 
         if (fields[i].key_len != len || memcmp(fields[i].key, key, len))
             continue;
-        if (fields[i].kind == NUM)
-            snprintf(out, VALUE_LEN_MAX, "%d", v);
-        else
-            snprintf(out, VALUE_LEN_MAX, "%s", fields[i].kind == DIGEST ? digests[v & 3] : v ? "Yes" : "No");
-        return;
+        if (!strncmp(key, ours, sizeof(ours) - 1) && v == fields[i].def)
+            break;
+        switch (fields[i].kind) {
+        case BOOL:      strcpy(out, v ? "Yes" : "No"); return;
+        case DIGEST:    strcpy(out, digests[v & 3]); return;
+        case TRANSPORT: strcpy(out, ini_transport_names[v]); return;
+        default:        snprintf(out, VALUE_LEN_MAX, "%d", v); return;
+        }
     }
     out[0] = '\0';
 }

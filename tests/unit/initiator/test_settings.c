@@ -83,6 +83,8 @@ static void test_defaults_are_open_iscsi_s(void **state)
     assert_int_equal(s.immediate_data, 1);
     assert_int_equal(s.initial_r2t, 0);
     assert_int_equal(s.cmd_timeout_s, 30);
+    assert_int_equal(s.transport, INI_TRANSPORT_AUTO);
+    assert_int_equal(s.arena_mib, 32);
     assert_int_equal(s.user.name[0], 0);
 }
 
@@ -108,6 +110,13 @@ static void test_each_bound_holds_at_the_limit_and_one_past_it(void **state)
         { "node.session.iscsi.ImmediateData", "No", "0" },
         { "node.conn[0].iscsi.HeaderDigest", "CRC32C,None", "CRC32C,,None" },
         { "node.conn[0].iscsi.DataDigest", "None", "CRC32" },
+        { "node.session.corelane.transport", "auto", "Auto" },
+        { "node.session.corelane.transport", "tcp", "rdma" },
+        { "node.session.corelane.transport", "shm", "" },
+        { "node.session.corelane.arena_mib", "16", "8" },
+        { "node.session.corelane.arena_mib", "1024", "1032" },
+        { "node.session.corelane.arena_mib", "24", "25" },
+        { "node.session.corelane.arena_mib", "32", "32M" },
         { "node.session.auth.authmethod", "CHAP", "PAP" },
         { "node.session.auth.chap_algs", "SHA3-256,MD5", "SHA3-256,MD4" },
         { "node.session.auth.chap_algs", "SHA1", ",SHA1" },
@@ -343,6 +352,50 @@ static void test_credentials_stand_where_open_iscsi_puts_them(void **state)
     ini_record_free(r);
 }
 
+/* Where they have their defaults open-iscsi does not meet them (test_a_record_is_written_byte_for_byte). */
+static void test_keys_of_our_own_come_back_from_a_record(void **state)
+{
+    struct ini_settings s, back;
+    struct ini_record *r;
+    char why[256];
+
+    (void)state;
+    for (size_t i = 0; i < ARRAY_SIZE(ini_transport_names); i++) {
+        ini_settings_default(&s);
+        assert_null(ini_settings_set(&s, "node.session.corelane.transport", ini_transport_names[i]));
+        assert_null(ini_settings_set(&s, "node.session.corelane.arena_mib", i ? "64" : "32"));
+        assert_int_equal(ini_record_new(IQN, &portal, &s, &r), 0);
+        assert_string_equal(ini_record_get(r, "iface.transport_name"), "tcp");
+        assert_int_equal(ini_record_get(r, "node.session.corelane.arena_mib") != NULL, i != 0);
+        assert_int_equal(ini_record_save(dir, r), 0);
+        ini_record_free(r);
+        assert_int_equal(ini_record_load(dir, IQN, &portal, &r), 0);
+        ini_settings_default(&back);
+        assert_int_equal(ini_record_settings(r, &back, why), 0);
+        assert_int_equal(back.transport, i);
+        assert_int_equal(back.arena_mib, i ? 64 : 32);
+        ini_record_free(r);
+    }
+}
+
+/* What open-iscsi calls the transport is its own choice among kernel modules: it says nothing about ours. */
+static void test_a_record_of_tcp_does_not_forbid_shared_memory(void **state)
+{
+    struct ini_record *r = fresh();
+    struct ini_settings s;
+    char why[256];
+
+    (void)state;
+    ini_settings_default(&s);
+    assert_string_equal(ini_record_get(r, "iface.transport_name"), "tcp");
+    assert_int_equal(ini_record_settings(r, &s, why), 0);
+    assert_int_equal(s.transport, INI_TRANSPORT_AUTO);
+    assert_int_equal(ini_record_set(r, "node.session.corelane.transport", "rdma"), 0);
+    assert_int_equal(ini_record_settings(r, &s, why), -EINVAL);
+    assert_non_null(strstr(why, "node.session.corelane.transport = rdma: must be auto, tcp or shm"));
+    ini_record_free(r);
+}
+
 /* What is taken is what a record gives back; what it could not is refused, and named. */
 static void test_credentials_come_back_from_a_record_or_are_refused(void **state)
 {
@@ -531,6 +584,8 @@ int main(void)
         T(test_what_others_wrote_survives),
         T(test_credentials_stand_where_open_iscsi_puts_them),
         T(test_credentials_come_back_from_a_record_or_are_refused),
+        T(test_keys_of_our_own_come_back_from_a_record),
+        T(test_a_record_of_tcp_does_not_forbid_shared_memory),
         T(test_records_are_found_with_and_without_a_group_tag),
         T(test_names_that_leave_the_directory_are_refused),
         T(test_damaged_records_are_refused),
