@@ -21,6 +21,10 @@ static_assert((int)CORELANE_READ == INI_READ && (int)CORELANE_WRITE == INI_WRITE
                   (int)CORELANE_FLUSH == INI_FLUSH && (int)CORELANE_UNMAP == INI_UNMAP &&
                   (int)CORELANE_WRITE_ZEROES == INI_ZERO && CORELANE_FUA == INI_FUA,
               "operations are handed through");
+static_assert((int)CORELANE_TRANSPORT_AUTO == INI_TRANSPORT_AUTO &&
+                  (int)CORELANE_TRANSPORT_TCP == INI_TRANSPORT_TCP &&
+                  (int)CORELANE_TRANSPORT_SHM == INI_TRANSPORT_SHM,
+              "and so is what carries them");
 
 struct corelane {
     struct rt_host *host;
@@ -239,6 +243,9 @@ static int conf_make(struct corelane *c, struct ini_conf *conf, const char *url,
     conf->set.queue_depth = o->queue_depth ? (int32_t)o->queue_depth : 128;
     if (o->replacement_timeout_s)
         conf->set.replacement_timeout_s = (int32_t)o->replacement_timeout_s;
+    if ((unsigned)o->transport > CORELANE_TRANSPORT_SHM)
+        return failed(c, -EINVAL, "transport %d: not one of enum corelane_transport", (int)o->transport);
+    conf->set.transport = (int32_t)o->transport;
     conf->set.header_digest = o->header_digest ? ISCSI_DIGEST_CRC32C_NONE : ISCSI_DIGEST_NONE;
     conf->set.data_digest = o->data_digest ? ISCSI_DIGEST_CRC32C_NONE : ISCSI_DIGEST_NONE;
     err = secret_take(c, &conf->set.user, o->user ? o->user : u.user, o->secret ? o->secret : u.secret, NULL);
@@ -320,6 +327,7 @@ void corelane_disk_info(const struct corelane_disk *d, struct corelane_disk_info
         .transport = s.transport,
         .core = rt_core(d->c->rt),
     };
+    memcpy(out->transport_why, s.transport_why, sizeof(out->transport_why));
     memcpy(out->wwid, i->wwid, sizeof(out->wwid));
     memcpy(out->vendor, i->vendor, sizeof(out->vendor));
     memcpy(out->product, i->product, sizeof(out->product));

@@ -202,6 +202,7 @@ static json_t *sess_json(const struct visit *v)
     json_object_set_new(o, "core", json_integer(s->core));
     set_text(o, "state", state_word(v));
     set_text(o, "transport", v->known && v->info.transport ? v->info.transport : "");
+    set_text(o, "transport_why", v->known ? v->info.transport_why : "");
     set_text(o, "why", s->why_core);
     set_int(o, "disks", s->users);
     if (v->known && v->info.tsih)

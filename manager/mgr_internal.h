@@ -50,6 +50,7 @@ struct mgr_wish {
     struct iscsi_portal portal;
     struct chap_cred user, user_in;
     char header_digest[32], data_digest[32];
+    char transport[8];
 };
 
 struct settings_load {   /* filled by the caller but for the results */
@@ -135,6 +136,8 @@ void sess_unuse(struct sess *s);
 void sess_hold(struct sess *s);
 void sess_put(struct sess *s);
 bool sess_matches(const struct sess *s, const char *iqn, const struct iscsi_portal *portal /* NULL: any */);
+/* By the transport that is wished for, if any is. */
+bool sess_carried(const struct sess *s, const struct mgr_wish *wish);
 unsigned sess_count_on(const struct mgr *m, const struct rt *rt);
 struct sess *sess_find(struct mgr *m, unsigned id);
 

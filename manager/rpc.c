@@ -117,6 +117,7 @@ static const char *cred_take(const json_t *params, const char *name_key, const c
 static bool wish_take(struct rpc_call *call, const json_t *params, struct mgr_wish *w)
 {
     const char *wrong = NULL, *what = "iqn", *value = text(params, "iqn");
+    struct ini_settings set;
 
     memset(w, 0, sizeof(*w));
     if (*value)
@@ -138,6 +139,13 @@ static bool wish_take(struct rpc_call *call, const json_t *params, struct mgr_wi
         rpc_fail(call, RPC_INVALID_PARAMS, "CHAP: %s", wrong);
         return false;
     }
+    /* Looked at here already: a session that exists may be the one that is wished for. */
+    value = text(params, "transport");
+    if (*value && (wrong = ini_settings_set(&set, "node.session.corelane.transport", value))) {
+        rpc_fail(call, RPC_INVALID_PARAMS, "transport '%.32s': %s", value, wrong);
+        return false;
+    }
+    snprintf(w->transport, sizeof(w->transport), "%s", value);
     snprintf(w->header_digest, sizeof(w->header_digest), "%s", text(params, "header_digest"));
     snprintf(w->data_digest, sizeof(w->data_digest), "%s", text(params, "data_digest"));
     return true;
@@ -341,7 +349,8 @@ static void login_start(struct mgr *m, struct rpc_call *call, const struct mgr_w
     rt_list_for (l, &m->sessions) {
         struct sess *s = rt_list_entry(l, struct sess, link);
 
-        if (lg->nr < wanted && sess_serves(s) && sess_matches(s, wish->iqn, &wish->portal))
+        if (lg->nr < wanted && sess_serves(s) && sess_matches(s, wish->iqn, &wish->portal) &&
+            sess_carried(s, wish))
             login_add(lg, s, false);
     }
     while (lg->nr < wanted && !lg->err) {
@@ -403,6 +412,7 @@ static void do_login(void *user, struct rpc_call *call, json_t *params)
         INT("sessions", 1, 1024),
         TEXT("header_digest"),
         TEXT("data_digest"),
+        TEXT("transport"),
         PARAMS_CRED,
         { 0 },
     };
@@ -589,6 +599,7 @@ static void do_attach(void *user, struct rpc_call *call, json_t *params)
         TEXT("name"),
         TEXT("header_digest"),
         TEXT("data_digest"),
+        TEXT("transport"),
         PARAMS_CRED,
         { 0 },
     };

@@ -289,6 +289,11 @@ bool sess_matches(const struct sess *s, const char *iqn, const struct iscsi_port
            (!portal || (!strcmp(s->wish.portal.host, portal->host) && s->wish.portal.port == portal->port));
 }
 
+bool sess_carried(const struct sess *s, const struct mgr_wish *wish)
+{
+    return !*wish->transport || !strcmp(wish->transport, s->wish.transport);
+}
+
 bool sess_serves(const struct sess *s)
 {
     return s->state <= SESS_UP && !s->settler;
@@ -301,7 +306,7 @@ struct sess *sess_shared(struct mgr *m, const struct mgr_wish *wish)
     rt_list_for (l, &m->sessions) {
         struct sess *s = rt_list_entry(l, struct sess, link);
 
-        if (!sess_serves(s) || !sess_matches(s, wish->iqn, &wish->portal))
+        if (!sess_serves(s) || !sess_matches(s, wish->iqn, &wish->portal) || !sess_carried(s, wish))
             continue;
         /* Who proves to be somebody else may be shown other units. */
         if (*wish->user.name && strcmp(wish->user.name, s->wish.user.name))

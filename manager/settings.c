@@ -29,7 +29,8 @@ static int record_apply(struct settings_load *l, char why[static MGR_WHY_MAX])
     return err;
 }
 
-static int digest_apply(struct settings_load *l, const char *key, const char *value)
+/* Over the files, where something was said. */
+static int word_apply(struct settings_load *l, const char *key, const char *value)
 {
     const char *wrong = *value ? ini_settings_set(&l->set, key, value) : NULL;
 
@@ -49,9 +50,11 @@ static int wish_apply(struct settings_load *l)
         l->set.user = l->wish->user;
         l->set.user_in = l->wish->user_in;
     }
-    if ((err = digest_apply(l, "node.conn[0].iscsi.HeaderDigest", l->wish->header_digest)))
+    if ((err = word_apply(l, "node.conn[0].iscsi.HeaderDigest", l->wish->header_digest)))
         return err;
-    return digest_apply(l, "node.conn[0].iscsi.DataDigest", l->wish->data_digest);
+    if ((err = word_apply(l, "node.conn[0].iscsi.DataDigest", l->wish->data_digest)))
+        return err;
+    return word_apply(l, "node.session.corelane.transport", l->wish->transport);
 }
 
 static void load_run(struct rt_work *w)

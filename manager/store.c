@@ -43,6 +43,8 @@ static json_t *entry_of(const struct att *a)
                   "readonly", (int)a->spec.readonly, "isid", isid);
     cred_put(e, "user", "secret", &a->spec.wish.user);
     cred_put(e, "user_in", "secret_in", &a->spec.wish.user_in);
+    if (*a->spec.wish.transport)
+        json_object_set_new(e, "transport", json_string(a->spec.wish.transport));
     return e;
 }
 
@@ -168,6 +170,7 @@ static void cred_get(const json_t *entry, const char *name_key, const char *secr
 const char *store_entry(const json_t *entry, struct att_spec *spec, uint8_t isid[static 6], bool *takes_over)
 {
     const char *name, *iqn, *portal, *kind, *isid_text, *wrong;
+    const char *transport = json_string_value(json_object_get(entry, "transport"));
     int lun, readonly;
 
     memset(spec, 0, sizeof(*spec));
@@ -187,5 +190,7 @@ const char *store_entry(const json_t *entry, struct att_spec *spec, uint8_t isid
     *takes_over = !exp_kind_parse(kind, &spec->kind) && spec->kind == EXP_UBLK;
     cred_get(entry, "user", "secret", &spec->wish.user);
     cred_get(entry, "user_in", "secret_in", &spec->wish.user_in);
+    if (transport)
+        snprintf(spec->wish.transport, sizeof(spec->wish.transport), "%s", transport);
     return NULL;
 }

@@ -49,6 +49,7 @@ struct bench { /* what all lanes share and none changes, but for the atomics */
     enum corelane_mode mode;
     const struct rw *rw;
     unsigned read_pct, qd, jobs_nr, lanes_nr, time_s;
+    bool own_buffers; /* plain memory, as that of a program that has its own */
     uint64_t bs, seed, count; /* count: requests in all; 0: no limit */
     struct cores cores;
     struct job *jobs; /* job i is lane i % lanes_nr's */
@@ -71,7 +72,6 @@ struct job { /* a session and what goes over it */
     unsigned index, in_flight;
     struct corelane_disk *d;
     struct slot *slots;
-    uint8_t *mem;
     uint64_t rng[2], blocks, next; /* blocks: of bs bytes */
     uint64_t left;                 /* requests to begin yet, where they are counted */
 };
@@ -81,7 +81,7 @@ struct lane { /* a core: its thread, its loop, and what its jobs did */
     pthread_t thread;
     unsigned index, in_flight, errors;
     int core, first_error;
-    char why[512], transport[16];
+    char why[512], transport[16], transport_why[160];
     struct corelane *c;
     uint64_t end_ns, elapsed_ns, user_us, sys_us, busy_ns;
     struct hist hist;
@@ -197,22 +197,41 @@ static void slot_go(struct slot *s, uint64_t now)
     }
 }
 
+static void *buffer_alloc(struct job *j)
+{
+    return j->b->own_buffers ? aligned_alloc(4096, (j->b->bs + 4095) & ~4095ull)
+                             : corelane_buffer_alloc(j->d, j->b->bs);
+}
+
+static void job_buffers_free(struct job *j)
+{
+    for (unsigned i = 0; j->slots && i < j->b->qd; i++) {
+        void *mem = j->slots[i].iov.iov_base;
+
+        if (j->b->own_buffers)
+            free(mem);
+        else if (mem)
+            corelane_buffer_free(j->d, mem, j->b->bs);
+    }
+}
+
 static int job_slots(struct job *j)
 {
     const struct bench *b = j->b;
 
     j->slots = calloc(b->qd, sizeof(*j->slots));
-    j->mem = aligned_alloc(4096, (b->qd * b->bs + 4095) & ~4095ull);
-    if (!j->slots || !j->mem)
+    if (!j->slots)
         return -ENOMEM;
-    for (uint64_t i = 0; i < b->qd * b->bs / 8; i++)
-        ((uint64_t *)(void *)j->mem)[i] =
-            rng_next(j->rng); /* so that nothing in between can squeeze or skip it */
     for (unsigned i = 0; i < b->qd; i++) {
         struct slot *s = &j->slots[i];
+        uint64_t *mem = buffer_alloc(j);
 
+        if (!mem)
+            return -ENOMEM;
         s->job = j;
-        s->iov = (struct iovec){ j->mem + i * b->bs, b->bs };
+        s->iov = (struct iovec){ mem, b->bs };
+        for (uint64_t n = 0; n < b->bs / 8; n++)
+            mem[n] = rng_next(j->rng); /* so that nothing in between can squeeze or skip it */
         s->io.iov = &s->iov;
         s->io.iov_nr = 1;
         s->io.done = slot_done;
@@ -233,6 +252,7 @@ static bool job_open(struct lane *l, struct job *j)
     }
     corelane_disk_info(j->d, &info);
     snprintf(l->transport, sizeof(l->transport), "%s", info.transport);
+    memcpy(l->transport_why, info.transport_why, sizeof(l->transport_why));
     j->blocks = info.size / b->bs;
     j->next = j->blocks * j->index / b->jobs_nr;
     if (!j->blocks)
@@ -274,9 +294,9 @@ static void lane_close(struct lane *l)
     for (struct job *j = lane_jobs(l); j; j = lane_more(l, j)) {
         if (j->in_flight)
             continue;
+        job_buffers_free(j);
         corelane_disk_close(j->d);
         free(j->slots);
-        free(j->mem);
     }
     if (idle)
         corelane_free(l->c);
@@ -415,7 +435,7 @@ static void result_json(const struct bench *b, const struct total *t)
         json_array_append_new(cores, json_integer(b->lanes[i].core));
     o = json_pack("{s:f, s:f, s:{s:f, s:f, s:f, s:f, s:f}, s:i, s:o, s:s, s:{s:f, s:f, s:f}, s:s, s:i, s:I, "
                   "s:i, s:i, s:f, "
-                  "s:I, s:i}",
+                  "s:I, s:i, s:s, s:b}",
                   "iops", t->iops, "bytes_per_s", t->iops * (double)b->bs, "lat_us", "mean",
                   hist_mean(&t->hist) / 1e3, "p50", (double)hist_quantile(&t->hist, .5) / 1e3, "p99",
                   (double)hist_quantile(&t->hist, .99) / 1e3, "p999",
@@ -423,7 +443,8 @@ static void result_json(const struct bench *b, const struct total *t)
                   b->lanes[0].core, "cores", cores, "transport", b->lanes[0].transport, "cpu", "user", t->user,
                   "sys", t->sys, "busy", t->busy, "rw", b->rw->name, "rwmixread", (int)b->read_pct, "bs",
                   (json_int_t)b->bs, "qd", (int)b->qd, "jobs", (int)b->jobs_nr, "time_s", t->seconds, "ios",
-                  (json_int_t)t->hist.count, "errors", (int)t->errors);
+                  (json_int_t)t->hist.count, "errors", (int)t->errors, "transport_why",
+                  b->lanes[0].transport_why, "own_buffers", (int)b->own_buffers);
     json_print(o);
     json_decref(o);
 }
@@ -437,7 +458,9 @@ static void result_print(const struct bench *b, const struct total *t)
            b->jobs_nr == 1 ? "" : "s", t->seconds, b->lanes[0].transport);
     for (unsigned i = 0; i < b->lanes_nr; i++)
         printf("%s%d", i ? "," : " ", b->lanes[i].core);
-    printf("\n  %.0f IO/s, %.1f MB/s, %u errors\n", t->iops, t->iops * (double)b->bs / 1e6, t->errors);
+    printf("\n  %s: %s%s\n", b->lanes[0].transport, b->lanes[0].transport_why,
+           b->own_buffers ? "; own buffers" : "");
+    printf("  %.0f IO/s, %.1f MB/s, %u errors\n", t->iops, t->iops * (double)b->bs / 1e6, t->errors);
     printf("  latency us: mean %.1f, p50 %.1f, p99 %.1f, p99.9 %.1f, max %.1f\n", hist_mean(&t->hist) / 1e3,
            (double)hist_quantile(&t->hist, .5) / 1e3, (double)hist_quantile(&t->hist, .99) / 1e3,
            (double)hist_quantile(&t->hist, .999) / 1e3, (double)t->hist.max / 1e3);
@@ -528,6 +551,7 @@ static int lanes_run(const struct opts *o, struct bench *b)
 static int bench_options(const struct opts *o, struct bench *b)
 {
     const char *rw = opt_text(o, "rw", "randread"), *mode = opt_text(o, "mode", "adaptive"), *wrong;
+    const char *transport = opt_text(o, "transport", "auto");
     struct iscsi_url url;
     char why[256];
 
@@ -550,6 +574,10 @@ static int bench_options(const struct opts *o, struct bench *b)
     b->disk.queue_depth = b->qd < 2 ? 2 : b->qd;
     b->disk.header_digest = opt_has(o, "header-digest");
     b->disk.data_digest = opt_has(o, "data-digest");
+    b->disk.transport = *transport == 't'   ? CORELANE_TRANSPORT_TCP
+                        : *transport == 's' ? CORELANE_TRANSPORT_SHM
+                                            : CORELANE_TRANSPORT_AUTO;
+    b->own_buffers = opt_has(o, "own-buffers");
     if (b->bs % 512)
         return opt_usage(o->prog, o->cmd, "--bs %s: not a multiple of 512", opt_text(o, "bs", ""));
     if (b->bs * b->qd * b->jobs_nr > MEMORY_MAX)
@@ -619,6 +647,10 @@ static const struct opt bench_opts[] = {
     { "seed", 0, OPT_NUM, .arg = "N", .lo = 0, .hi = UINT64_MAX, .help = "of the random offsets (default: 1)" },
     { "header-digest", 0, OPT_FLAG, .help = "CRC32C over headers, if the target has it" },
     { "data-digest", 0, OPT_FLAG, .help = "CRC32C over data, if the target has it" },
+    { "transport", 0, OPT_WORD, .arg = "auto|tcp|shm",
+      .help = "what carries the sessions (default: auto, shared memory with a target of ours on this host)" },
+    { "own-buffers", 0, OPT_FLAG,
+      .help = "buffers that the library did not hand out: over shared memory each request is copied once" },
     { "user", 0, OPT_TEXT, .arg = "NAME", .help = "CHAP name, if the URL has none" },
     { "secret-file", 0, OPT_TEXT, .arg = "FILE", .help = "its first line is the secret; - is standard input" },
     { "json", 0, OPT_FLAG, .help = "print the result as JSON, and no progress" },

@@ -18,6 +18,10 @@
     "--config-dir. Secrets are read from the files, or from the environment variables CORELANE_SECRET and\n"   \
     "CORELANE_SECRET_IN: a command line can be read by every user of the host."
 
+#define TRANSPORT                                                                                              \
+    { "transport", 0, OPT_WORD, .key = "transport", .arg = "auto|tcp|shm",                                    \
+      .help = "what carries the session (default: the node's, auto: shared memory on one host)" }
+
 static const struct opt cred_opts[] = {
     { "user", 0, OPT_TEXT, .key = "user", .arg = "NAME", .help = "CHAP name that we prove" },
     { "secret-file", 0, OPT_TEXT, .arg = "FILE", .help = "its first line is the secret; - is standard input" },
@@ -32,6 +36,7 @@ static const struct opt login_opts[] = {
     { "header-digest", 0, OPT_TEXT, .key = "header_digest", .arg = "LIST",
       .help = "None, CRC32C, or both in order of preference" },
     { "data-digest", 0, OPT_TEXT, .key = "data_digest", .arg = "LIST", .help = "the same for data" },
+    TRANSPORT,
     { 0 },
 };
 static const struct opt logout_opts[] = {
@@ -48,6 +53,7 @@ static const struct opt attach_opts[] = {
     { "readonly", 0, OPT_FLAG, .key = "readonly", .help = "a disk that cannot be written to" },
     { "name", 0, OPT_TEXT, .key = "name", .arg = "NAME",
       .help = "what to call it (default: made from IQN and LUN)" },
+    TRANSPORT,
     { 0 },
 };
 static const struct opt detach_opts[] = {
@@ -185,8 +191,9 @@ static void login_print(const struct opts *o, const json_t *result)
 {
     static const struct column columns[] = {
         { "SESSION", "name", CELL_TEXT },  { "STATE", "state", CELL_TEXT },
-        { "CORE", "core", CELL_TEXT },     { "TARGET", "target", CELL_TEXT },
-        { "PORTAL", "portal", CELL_TEXT }, { "WHY THIS CORE", "why", CELL_TEXT },
+        { "CORE", "core", CELL_TEXT },     { "OVER", "transport", CELL_TEXT },
+        { "TARGET", "target", CELL_TEXT }, { "PORTAL", "portal", CELL_TEXT },
+        { "WHY THIS CORE", "why", CELL_TEXT },
     };
     table(result, columns, "No sessions.");
 }

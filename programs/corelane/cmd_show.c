@@ -83,6 +83,11 @@ static void negotiated_print(json_t *s)
 static void session_print(const struct opts *o, const json_t *result)
 {
     static const char *const head[] = { "state", "core", "transport", "target", "portal" };
+    static const struct column reasons[] = {
+        { "transport", "transport_why", CELL_TEXT },
+        { "placed", "why", CELL_TEXT },
+        { "last error", "last_error", CELL_TEXT },
+    };
     char text[CELL_LEN_MAX];
     size_t i;
     json_t *s;
@@ -107,13 +112,12 @@ static void session_print(const struct opts *o, const json_t *result)
         facts_print(s, facts, sizeof(facts) / sizeof(facts[0]));
         negotiated_print(s);
         facts_print(s, counters, sizeof(counters) / sizeof(counters[0]));
-        for (size_t j = 0; j < 2; j++) {
-            const char *key = j ? "last_error" : "why";
-            const char *words = json_string_value(json_object_get(s, key));
+        for (size_t j = 0; j < sizeof(reasons) / sizeof(reasons[0]); j++) {
+            const char *words = json_string_value(json_object_get(s, reasons[j].key));
 
             if (words && *words) {
-                cell_format(json_object_get(s, key), CELL_TEXT, text);
-                printf("    %s: %s\n", j ? "last error" : "placed", text);
+                cell_format(json_object_get(s, reasons[j].key), CELL_TEXT, text);
+                printf("    %s: %s\n", reasons[j].title, text);
             }
         }
     }
