@@ -351,8 +351,10 @@ static void on_terminate(void *user, int err)
 
     if (err == -EBADMSG)
         s->digest_errors++;
-    if (s->conn == CONN_LOGIN)
+    if (s->conn == CONN_LOGIN) {
         ini_login_offer_less(s);
+        ini_loop_unanswered(s, 1);
+    }
     ini_conn_lost(s, err, "%s", lost_words(err));
 }
 
@@ -365,7 +367,7 @@ static void on_closed(void *user)
     conn_gone(s);
 }
 
-static const struct dm_events dm_events = {
+const struct dm_events ini_dm_events = {
     .control_notify = on_control,
     .task_released = on_released,
     .reject_notify = on_reject,
@@ -429,6 +431,7 @@ static void phase_over(struct rt_timer *t)
         return;
     case CONN_LOGIN:
         s->next_addr = true;
+        ini_loop_unanswered(s, INI_HANGUPS_MAX);
         ini_conn_lost(s, -ETIMEDOUT, "the target accepts connections but does not answer the login");
         return;
     case CONN_FULL:                         /* drained long enough */
@@ -469,7 +472,8 @@ static void connect_done(struct rt_op *op, int res)
         return;
     }
     s->peer = s->addr[s->addr_at];
-    err = dm_tcp_new(&s->dm, s->rt, s->sock, ISCSI_INITIATOR, &dm_events, s);
+    s->loop.same_host = rt_sock_same_host(s->sock);
+    err = dm_tcp_new(&s->dm, s->rt, s->sock, ISCSI_INITIATOR, &ini_dm_events, s);
     s->sock = NULL;
     if (err) {
         ini_why(s, err, "no memory for a connection");
@@ -550,6 +554,7 @@ void ini_conn_open(struct ini_sess *s)
     s->attempting = true;
     s->hopeless = s->again = s->chap_md5_only = false;
     s->hops = 0;
+    s->loop.hangups = 0;
     /* Where it once moved for good may be gone: every second attempt asks where the configuration says. */
     s->portal = s->hop[0] = s->moved = s->attempts % 2 ? s->conf.portal : s->home;
     conn_resolve(s);
@@ -649,6 +654,7 @@ static void conn_gone(struct ini_sess *s)
     s->conn = CONN_NONE;
     free(s->login);
     s->login = NULL;
+    ini_loop_gone(s);
     s->ghosts = 0;                          /* the next login ends whatever the target still has of ours */
     ini_err_reset(s);
     ini_tasks_hold(s);

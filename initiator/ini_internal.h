@@ -4,6 +4,7 @@
  * ini_sess.c      life of a session: its state table, recovery, stop
  * ini_conn.c      its connection: addresses, attempts, what comes that is no command's answer
  * ini_login.c     the login phase: stages, CHAP, keys, redirection, what a refusal means
+ * ini_loop.c      shared memory with a target on this host: the offer, arenas, buffers
  * ini_task.c      commands: window, numbering, answers, replay
  * ini_err.c       keep-alive, command timeouts and their escalation, task management
  * ini_discover.c  SendTargets
@@ -16,6 +17,7 @@
 #include <assert.h>
 #include <errno.h>
 #include "initiator/ini.h"
+#include "loopback/loop.h"
 #include "reactor/rt_pool.h"
 
 #define INI_TICK_NS (200 * RT_MS)           /* how exact command timeouts and pings are */
@@ -28,6 +30,7 @@
 #define INI_LASTED_NS (5 * RT_S)            /* a session that did so was one, whatever it did */
 #define INI_REJECTS_MAX 64u                 /* in a row: more is a target that answers nothing else */
 #define INI_NOTES_MAX 64u                   /* more are a target's that asks faster than it listens */
+#define INI_HANGUPS_MAX 2u                  /* connections that end on the offer of shared memory: then it is not made */
 #define INI_CMD_TRIES_MAX 8u
 #define INI_OFFLINE_ERR (-ETIMEDOUT)        /* what requests end with when they have waited long enough */
 #define INI_LUN_TRIES_MAX 60u               /* times half a second for a unit that becomes ready */
@@ -110,8 +113,20 @@ struct ini_lookup {
 enum ini_login_stage { LOGIN_START, LOGIN_AUTH_METHOD, LOGIN_CHAP_ALG, LOGIN_CHAP, LOGIN_SECURITY_END,
                        LOGIN_OPERATIONAL };
 
+enum ini_loop_step {                        /* shared memory, in this login */
+    LOOP_NONE,                              /* not offered, or nothing came of it */
+    LOOP_OFFERED,
+    LOOP_JOINING,                           /* invited: the arena is made, the memories are handed over */
+    LOOP_JOINED,
+};
+
 struct ini_login {
     uint8_t stage;                          /* enum ini_login_stage */
+    uint8_t loop;                           /* enum ini_loop_step */
+    bool loop_told;                         /* the target has answered the offer */
+    bool loop_yes;                          /* it goes on in shared memory when the login is over */
+    struct loop_invitation invitation;
+    struct iscsi_text answer;               /* JOINING: what the next request says beside the outcome */
     bool chap_done;
     unsigned pdus;
     uint32_t itt;
@@ -172,6 +187,23 @@ struct ini_sess {
         int err;
         char why[320];
     } chap_refusal;
+
+    struct {                                /* ini_loop.c */
+        bool same_host;                     /* the portal of this connection is an address of this host */
+        bool on;                            /* this connection has gone over to shared memory */
+        bool was;                           /* so had the last that logged in */
+        unsigned hangups;                   /* connections of this attempt that ended on the offer */
+        struct loop_join *join;
+        struct ini_arena *arena;            /* NULL: none yet */
+        struct rt_link old;                 /* retired ones of which callers still have buffers */
+        unsigned old_nr;
+        bool full;                          /* the arena had no room for the last who asked */
+        bool making;                        /* work is under way: touches made and made_err alone */
+        struct rt_work work;
+        struct loop_arena *made;
+        int made_err;
+        char why[160];                      /* why the transport is the one it is */
+    } loop;
 
     struct ini_login *login;
     struct iscsi_params params;
@@ -240,6 +272,7 @@ void ini_logout_send(struct ini_sess *s);
 void ini_drain_check(struct ini_sess *s);
 
 /* ini_conn.c */
+extern const struct dm_events ini_dm_events;
 void ini_conn_init(struct ini_sess *s);
 void ini_conn_open(struct ini_sess *s);     /* a new attempt, from the portal where logins start */
 void ini_phase_arm(struct ini_sess *s, int32_t seconds);
@@ -268,6 +301,27 @@ int ini_login_begin(struct ini_sess *s);
 /* The target refuses the login, or hung up: the next attempt, which follows at once, may offer less. */
 void ini_login_offer_less(struct ini_sess *s);
 void ini_login_response(struct ini_sess *s, const struct iscsi_pdu *pdu, const uint8_t *data);
+
+/* Ends the operational stage, with login->answer. */
+void ini_login_go_on(struct ini_sess *s);
+
+/* ini_loop.c */
+void ini_loop_init(struct ini_sess *s);
+void ini_loop_exit(struct ini_sess *s);
+/* Adds the offer to the first request of the operational stage where one is to be made: login->loop says so, and the
+ * request must not end the stage then. Return: false when the login is over. */
+bool ini_loop_offer(struct ini_sess *s, struct iscsi_text *t);
+/* One pair of an answer. Return: whether it was the offer's. */
+bool ini_loop_told(struct ini_sess *s, const char *key, const char *value);
+/* The target's answer to the first request of the stage is here. Return: true to go on with @answer; false: the login is
+ * over, or ini_login_go_on() follows. */
+bool ini_loop_answered(struct ini_sess *s, const struct iscsi_text *answer);
+/* Full feature phase, over what was agreed on. Return: false when there is no connection any more. */
+bool ini_loop_enable(struct ini_sess *s);
+/* The target hung up or refused where it was to answer: the next connection, which follows at once, may not offer it.
+ * @weight: INI_HANGUPS_MAX where it can have no other reason. */
+void ini_loop_unanswered(struct ini_sess *s, unsigned weight);
+void ini_loop_gone(struct ini_sess *s);     /* the connection is */
 
 /* ini_task.c */
 int ini_tasks_init(struct ini_sess *s);

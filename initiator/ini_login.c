@@ -80,6 +80,8 @@ int ini_login_begin(struct ini_sess *s)
     l->pdus = 0;
     l->itt = 0;
     l->in_len = 0;
+    l->loop = LOOP_NONE;
+    l->loop_told = l->loop_yes = false;
     offer_make(s, &l->offer);
     iscsi_negotiation_init(&l->keys, ISCSI_INITIATOR, s->discovery, &l->offer);
     rt_random(s->rt, random, sizeof(random));
@@ -207,8 +209,10 @@ static void refused(struct ini_sess *s, uint16_t status)
         redirected(s, status == ISCSI_LOGIN_MOVED_PERM);
         return;
     }
-    if (status >> 8 == 2)
+    if (status >> 8 == 2) {
         ini_login_offer_less(s);
+        ini_loop_unanswered(s, INI_HANGUPS_MAX);
+    }
     s->hopeless = status >> 8 != 3;         /* class 3: the target's own trouble, which may pass */
     ini_conn_lost(s, status_errno(status), "login refused: %s (status %04x)%s%s", text, status,
                   advice ? "; " : "", advice ? advice : "");
@@ -245,7 +249,7 @@ static bool key_take(struct ini_sess *s, const char *key, const char *value, str
     struct ini_login *l = s->login;
     char why[ISCSI_KEY_LEN_MAX + 60];
 
-    if (told(s, key, value))
+    if (told(s, key, value) || ini_loop_told(s, key, value))
         return true;
     if (!strcmp(key, "AuthMethod")) {
         const char *want = with_chap(s) ? "CHAP" : "None";
@@ -289,7 +293,13 @@ static void operational_begin(struct ini_sess *s)
     l->stage = LOGIN_OPERATIONAL;
     iscsi_text_init(&t, l->out, sizeof(l->out));
     iscsi_negotiation_offer(&l->keys, &t);
-    login_send(s, &t, true);
+    if (ini_loop_offer(s, &t))
+        login_send(s, &t, l->loop == LOOP_NONE);
+}
+
+void ini_login_go_on(struct ini_sess *s)
+{
+    login_send(s, &s->login->answer, true);
 }
 
 /* Return: true when the stage may end, false when something was sent or the login is over. */
@@ -404,9 +414,8 @@ static void login_finished(struct ini_sess *s, const struct iscsi_pdu *pdu)
         if (iscsi_sn_lt(pdu->max_cmd_sn, s->cmd_sn))
             s->max_cmd_sn = s->cmd_sn;
     }
-    dm_notice_key_values(s->dm, &s->params);
-    dm_enable(s->dm);
-    ini_logged_in(s);
+    if (ini_loop_enable(s))
+        ini_logged_in(s);
 }
 
 static void operational_response(struct ini_sess *s, const struct iscsi_pdu *pdu)
@@ -421,7 +430,7 @@ static void operational_response(struct ini_sess *s, const struct iscsi_pdu *pdu
         login_finished(s, pdu);
     else if (pdu->login.transit)
         refuse(s, -EPROTO, "it goes to a stage of the login that was not asked for");
-    else
+    else if (ini_loop_answered(s, &t))
         login_send(s, &t, true);
 }
 

@@ -222,7 +222,7 @@ static void stop_later(struct rt_op *op, int res)
         ini_sess_step(s, EV_STOPPED);
         return;
     }
-    if (s->end_armed || !rt_list_empty(&s->ended) || s->cmds_waiting) {
+    if (s->end_armed || !rt_list_empty(&s->ended) || s->cmds_waiting || s->loop.making) {
         rt_defer(s->rt, &s->stop_op);
         return;
     }
@@ -258,6 +258,7 @@ void ini_sess_free(struct ini_sess *s)
         s->lookup->sess = NULL;
     else
         free(s->lookup);
+    ini_loop_exit(s);
     free(s->slot);
     explicit_bzero(&s->conf.set, sizeof(s->conf.set));
     free(s);
@@ -297,6 +298,7 @@ int ini_sess_new(struct ini_sess **out, struct rt *rt, const struct ini_conf *co
     s->discovery = !conf->target[0];
     s->chap_algs = conf->set.chap_algs ? conf->set.chap_algs : CHAP_ALGS_ALL;
     ini_conn_init(s);
+    ini_loop_init(s);
     s->tick.fn = ini_tick;
     s->stop_op.done = stop_later;
     rt_list_init(&s->luns);
@@ -344,6 +346,11 @@ void ini_sess_info(const struct ini_sess *s, struct ini_sess_info *out)
     memcpy(out->target, s->conf.target, sizeof(out->target));
     memcpy(out->isid, s->conf.isid, sizeof(out->isid));
     memcpy(out->why, s->why, sizeof(out->why));
+    /* In between it is TCP, whatever comes of it. */
+    if (s->conn == CONN_FULL || s->conn == CONN_LOGOUT)
+        memcpy(out->transport_why, s->loop.why, sizeof(out->transport_why));
+    else
+        strcpy(out->transport_why, "not logged in");
     iscsi_portal_format(s->conn == CONN_NONE ? &s->home : &s->portal, out->portal);
     if (s->peer.len)
         rt_addr_format(&s->peer, out->peer);
@@ -351,23 +358,4 @@ void ini_sess_info(const struct ini_sess *s, struct ini_sess_info *out)
         out->window = s->max_cmd_sn - s->cmd_sn + 1;
     if (s->dm)
         dm_stats(s->dm, &out->dm);
-}
-
-/* ---- buffers -------------------------------------------------------------------------------------------- */
-
-void *ini_buf_get(struct ini_sess *s, size_t len)
-{
-    rt_assert_here(s->rt);
-    return rt_mem_alloc(len);
-}
-
-void ini_buf_put(struct ini_sess *s, void *mem, size_t len)
-{
-    rt_assert_here(s->rt);
-    rt_mem_free(mem, len);
-}
-
-bool ini_buf_good(const struct ini_sess *s, const void *mem, size_t len)
-{
-    return true;
 }

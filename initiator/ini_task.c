@@ -349,6 +349,7 @@ static int moved_judge(struct ini_task *t, const struct iscsi_pdu *pdu)
 void ini_task_notify(struct ini_sess *s, const struct iscsi_pdu *pdu, const uint8_t *data)
 {
     struct ini_task *t = ini_task_find(s, pdu->itt);
+    bool changed;
 
     if (!t) {
         /* A tag that was in use may be answered late, after an abort. One that never was is no tag of ours. */
@@ -368,11 +369,10 @@ void ini_task_notify(struct ini_sess *s, const struct iscsi_pdu *pdu, const uint
     s->read_bytes += t->in_len;
     if (t->out.len && !t->status && !t->err)
         s->write_bytes += t->edtl - (t->overflow ? 0 : t->residual);
-    if (t->sense.key == SCSI_UNIT_ATTENTION && t->sense.asc == 0x3f && t->sense.ascq == 0x0e &&
-        s->events.luns_changed)
+    changed = t->sense.key == SCSI_UNIT_ATTENTION && t->sense.asc == 0x3f && t->sense.ascq == 0x0e;
+    task_let_go(s, t, TASK_ENDING);         /* t may be told of its end in here, and be gone */
+    if (changed && s->events.luns_changed)
         s->events.luns_changed(s->user);
-    if (t->state == TASK_SENT && s->conn != CONN_CLOSING)   /* the event may have ended the connection */
-        task_let_go(s, t, TASK_ENDING);
 }
 
 /* ---- recovery ------------------------------------------------------------------------------------------- */

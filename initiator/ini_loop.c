@@ -1,0 +1,365 @@
+/*
+ * ini_loop.c - the loopback accelerator on the initiator: its part of a login, and the memory that it needs
+ *
+ * Owns the offer, what comes of it, and the session's arenas with the buffers that callers hold in them. The text around
+ * it is ini_login.c's, handing over and the datamover are loopback/'s.
+ *
+ * A login with an offer has one round trip more than one without: the operational keys go without T, the target's answer
+ * brings the invitation, and what ends the login says whether the memories were handed over. Whatever fails on that way
+ * means TCP, with the reason kept for who asks, unless shared memory was asked for by name.
+ */
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include "initiator/ini_internal.h"
+#include "reactor/rt_log.h"
+
+/* Retired arenas that wait for their buffers: a target that wears one out after the other gets no more of our memory
+ * than that. */
+#define ARENAS_OLD_MAX 4u
+
+struct ini_arena {
+    struct rt_link link; /* in loop.old, once it is retired */
+    struct loop_arena *mem;
+    unsigned out; /* buffers that callers hold */
+};
+
+static bool required(const struct ini_sess *s)
+{
+    return s->conf.set.transport == INI_TRANSPORT_SHM;
+}
+
+static void why_note(struct ini_sess *s, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+static void why_note(struct ini_sess *s, const char *fmt, ...)
+{
+    va_list ap;
+
+    va_start(ap, fmt);
+    vsnprintf(s->loop.why, sizeof(s->loop.why), fmt, ap);
+    va_end(ap);
+}
+
+/* It is TCP, then. @hopeless: trying again changes nothing. Return: false when that ends the login. */
+static bool tcp_instead(struct ini_sess *s, int err, bool hopeless, const char *why)
+{
+    why_note(s, "%s", why);
+    s->login->loop = LOOP_NONE;
+    if (!required(s))
+        return true;
+    s->hopeless = hopeless;
+    ini_conn_lost(
+        s, err,
+        "no shared memory with the target, which transport = shm demands: %.150s (transport = auto takes "
+        "TCP then)",
+        why);
+    return false;
+}
+
+/* ---- arenas --------------------------------------------------------------------------------------------- */
+
+static void arena_free(struct ini_arena *a)
+{
+    if (!a)
+        return;
+    assert(!a->out);
+    loop_arena_drop(a->mem);
+    free(a);
+}
+
+static void arena_retire(struct ini_sess *s)
+{
+    struct ini_arena *a = s->loop.arena;
+
+    s->loop.arena = NULL;
+    if (!a)
+        return;
+    if (!a->out) {
+        arena_free(a);
+        return;
+    }
+    rt_list_push(&s->loop.old, &a->link);
+    s->loop.old_nr++;
+}
+
+static bool arena_serves(const struct ini_sess *s)
+{
+    return s->loop.arena && (!loop_arena_worn(s->loop.arena->mem) || s->loop.old_nr == ARENAS_OLD_MAX);
+}
+
+static void arena_run(struct rt_work *w)
+{
+    struct ini_sess *s = container_of(w, struct ini_sess, loop.work);
+
+    s->loop.made_err = loop_arena_new(&s->loop.made, (size_t)s->conf.set.arena_mib << 20);
+}
+
+static void join_begin(struct ini_sess *s);
+
+/* The login that it was for may be over; the next one finds it. */
+static void arena_done(struct rt_work *w)
+{
+    struct ini_sess *s = container_of(w, struct ini_sess, loop.work);
+    struct ini_arena *a = s->loop.made_err ? NULL : calloc(1, sizeof(*a));
+
+    s->loop.making = false;
+    if (a) {
+        a->mem = s->loop.made;
+        arena_retire(s);
+        s->loop.arena = a;
+        s->loop.full = false;
+    } else if (!s->loop.made_err) {
+        s->loop.made_err = -ENOMEM;
+        loop_arena_drop(s->loop.made);
+    }
+    s->loop.made = NULL;
+    if (s->conn == CONN_LOGIN && s->login && s->login->loop == LOOP_JOINING)
+        join_begin(s);
+}
+
+/* On a helper thread: where memory is locked all of it is touched, and others' sessions live on this core. */
+static void arena_make(struct ini_sess *s)
+{
+    if (s->loop.making)
+        return;
+    s->loop.making = true;
+    s->loop.work.run = arena_run;
+    s->loop.work.done = arena_done;
+    rt_work(s->rt, &s->loop.work);
+}
+
+/* ---- the login ------------------------------------------------------------------------------------------ */
+
+bool ini_loop_offer(struct ini_sess *s, struct iscsi_text *t)
+{
+    char offer[LOOP_TEXT_MAX];
+
+    if (s->discovery)
+        return true;
+    if (s->conf.set.transport == INI_TRANSPORT_TCP)
+        return tcp_instead(s, 0, false, "asked for (transport = tcp)");
+    if (!required(s) && !s->loop.same_host)
+        return tcp_instead(s, 0, false, "the portal is not an address of this host");
+    if (!required(s) && s->loop.hangups >= INI_HANGUPS_MAX)
+        return tcp_instead(s, 0, false, "the target gives no answer where shared memory is offered");
+    if (!loop_offer_encode(offer))
+        return tcp_instead(s, -EOPNOTSUPP, true, "this host does not say which start of it this is (boot id)");
+    iscsi_text_add(t, LOOP_KEY, offer);
+    s->login->loop = LOOP_OFFERED;
+    return true;
+}
+
+bool ini_loop_told(struct ini_sess *s, const char *key, const char *value)
+{
+    struct ini_login *l = s->login;
+    const char *why;
+
+    if (l->loop == LOOP_JOINED && !strcmp(key, LOOP_KEY_GO)) {
+        l->loop_yes = !strcmp(value, "Yes");
+        return true;
+    }
+    if (l->loop != LOOP_OFFERED || strcmp(key, LOOP_KEY))
+        return false;
+    if (!strcmp(value, "NotUnderstood") || !strcmp(value, "Reject") || !strcmp(value, "Irrelevant")) {
+        why_note(s, "the target does not know it (%s)", value);
+    } else {
+        why = loop_invitation_decode(&l->invitation, value);
+        why_note(s, "%s", why ? why : "");
+    }
+    l->loop_told = true;
+    return true;
+}
+
+static void join_failed(struct ini_sess *s, int err, const char *why)
+{
+    /* Nobody there, or not for us: that stays so. Others pass: a target that has no room, or just dies. */
+    const bool hopeless = err == -ENOENT || err == -EACCES || err == -EPERM || err == -EPROTO;
+
+    if (tcp_instead(s, err, hopeless, why))
+        ini_login_go_on(s);
+}
+
+static void joined(void *user, int err, const char *why)
+{
+    struct ini_sess *s = user;
+
+    if (s->conn != CONN_LOGIN || !s->login || s->login->loop != LOOP_JOINING)
+        return; /* the connection ended meanwhile: conn_gone() follows */
+    if (err) {
+        join_failed(s, err, why);
+        return;
+    }
+    s->login->loop = LOOP_JOINED;
+    iscsi_text_add(&s->login->answer, LOOP_KEY_GO, "Yes");
+    ini_login_go_on(s);
+}
+
+/* There is an arena now, or there will be none. */
+static void join_begin(struct ini_sess *s)
+{
+    char why[80];
+    int err = s->loop.arena ? 0 : s->loop.made_err;
+
+    if (err) {
+        snprintf(why, sizeof(why), "no memory to share, %d MiB: %s", s->conf.set.arena_mib, strerror(-err));
+        join_failed(s, err, why);
+        return;
+    }
+    assert(!s->loop.join);
+    err = loop_join_start(&s->loop.join, s->rt, &s->login->invitation, s->loop.arena->mem, joined, s);
+    if (err)
+        join_failed(s, err, "no memory to hand memory over");
+}
+
+bool ini_loop_answered(struct ini_sess *s, const struct iscsi_text *answer)
+{
+    struct ini_login *l = s->login;
+    char why[sizeof(s->loop.why)];
+
+    if (l->loop != LOOP_OFFERED)
+        return true;
+    if (!l->loop_told || s->loop.why[0]) {
+        snprintf(why, sizeof(why), "%s",
+                 l->loop_told ? s->loop.why : "the target does not know it (no answer)");
+        return tcp_instead(s, -EOPNOTSUPP, true, why);
+    }
+    l->loop = LOOP_JOINING;
+    l->answer = *answer;
+    if (arena_serves(s))
+        join_begin(s);
+    else
+        arena_make(s);
+    return false;
+}
+
+/* What @s->params says is agreed on. */
+static bool shm_enable(struct ini_sess *s)
+{
+    struct dm *dm;
+    const int err = dm_shm_new_initiator(&dm, s->dm, s->loop.join, s->loop.arena->mem, &ini_dm_events, s);
+
+    if (err) { /* the target is there already: no way back to TCP */
+        ini_conn_lost(s, err, "no memory for a connection over shared memory");
+        return false;
+    }
+    s->dm = dm;
+    s->loop.join = NULL;
+    s->loop.on = true;
+    s->params.header_digest = s->params.data_digest = 0;
+    why_note(s, "the target is on this host");
+    rt_log(RT_INFO, "%s: shares memory with its target", s->conf.target);
+    s->loop.was = true;
+    return true;
+}
+
+bool ini_loop_enable(struct ini_sess *s)
+{
+    const struct ini_login *l = s->login;
+
+    if (l->loop == LOOP_JOINED && l->loop_yes)
+        return shm_enable(s);
+    if (l->loop == LOOP_OFFERED &&
+        !tcp_instead(s, -EPROTO, true, "the target ended the login where it was to answer the offer"))
+        return false;
+    if (l->loop == LOOP_JOINED &&
+        !tcp_instead(s, -EAGAIN, false, "the target took the memory and then went on without it"))
+        return false;
+    loop_join_free(s->loop.join);
+    s->loop.join = NULL;
+    if (s->loop.was)
+        rt_log(RT_NOTICE, "%s: goes on over TCP, without shared memory: %s", s->conf.target, s->loop.why);
+    s->loop.was = false;
+    dm_notice_key_values(s->dm, &s->params);
+    dm_enable(s->dm);
+    return true;
+}
+
+/* Some do not answer a key that they do not know, though they have to (RFC 7143 6.2). Once is no proof: any connection may
+ * break, and a session is not to miss shared memory for that. */
+void ini_loop_unanswered(struct ini_sess *s, unsigned weight)
+{
+    if (!s->login || s->login->loop != LOOP_OFFERED || required(s))
+        return;
+    s->loop.hangups += weight;
+    s->again = true;
+}
+
+void ini_loop_gone(struct ini_sess *s)
+{
+    loop_join_free(s->loop.join);
+    s->loop.join = NULL;
+    s->loop.on = false;
+}
+
+void ini_loop_init(struct ini_sess *s)
+{
+    rt_list_init(&s->loop.old);
+}
+
+void ini_loop_exit(struct ini_sess *s)
+{
+    struct rt_link *l;
+
+    assert(!s->loop.making && !s->loop.join);
+    arena_free(s->loop.arena);
+    while ((l = rt_list_pop(&s->loop.old)))
+        arena_free(rt_list_entry(l, struct ini_arena, link));
+}
+
+/* ---- buffers -------------------------------------------------------------------------------------------- */
+
+static bool arena_takes(const struct ini_sess *s, size_t len)
+{
+    return s->loop.arena && len && len <= rt_shm_len(loop_arena_shm(s->loop.arena->mem)) / 4;
+}
+
+void *ini_buf_get(struct ini_sess *s, size_t len)
+{
+    void *mem = NULL;
+
+    rt_assert_here(s->rt);
+    if (arena_takes(s, len)) {
+        mem = loop_arena_get(s->loop.arena->mem, len);
+        s->loop.full = !mem;
+        s->loop.arena->out += mem != NULL;
+    }
+    return mem ? mem : rt_mem_alloc(len);
+}
+
+static bool arena_put(struct ini_arena *a, void *mem, size_t len)
+{
+    if (!loop_arena_has(a->mem, mem))
+        return false;
+    assert(a->out);
+    a->out--;
+    loop_arena_put(a->mem, mem, len);
+    return true;
+}
+
+void ini_buf_put(struct ini_sess *s, void *mem, size_t len)
+{
+    rt_assert_here(s->rt);
+    if (s->loop.arena && arena_put(s->loop.arena, mem, len)) {
+        s->loop.full = false;
+        return;
+    }
+    rt_list_for (l, &s->loop.old) {
+        struct ini_arena *a = rt_list_entry(l, struct ini_arena, link);
+
+        if (!arena_put(a, mem, len))
+            continue;
+        if (!a->out) {
+            rt_list_del(&a->link);
+            s->loop.old_nr--;
+            arena_free(a);
+        }
+        return;
+    }
+    rt_mem_free(mem, len);
+}
+
+bool ini_buf_good(const struct ini_sess *s, const void *mem, size_t len)
+{
+    return !s->loop.on || s->loop.full || !arena_takes(s, len) ||
+           loop_arena_shared(s->loop.arena->mem, mem, len);
+}
