@@ -31,6 +31,8 @@
 #define INI_REJECTS_MAX 64u                 /* in a row: more is a target that answers nothing else */
 #define INI_NOTES_MAX 64u                   /* more are a target's that asks faster than it listens */
 #define INI_HANGUPS_MAX 2u                  /* connections that end on the offer of shared memory: then it is not made */
+#define INI_ARENAS_OLD_MAX 4u               /* retired ones that wait for their buffers: a target that wears one out after the
+                                             * other gets no more of our memory than that */
 #define INI_CMD_TRIES_MAX 8u
 #define INI_OFFLINE_ERR (-ETIMEDOUT)        /* what requests end with when they have waited long enough */
 #define INI_LUN_TRIES_MAX 60u               /* times half a second for a unit that becomes ready */
@@ -306,6 +308,11 @@ void ini_login_response(struct ini_sess *s, const struct iscsi_pdu *pdu, const u
 void ini_login_go_on(struct ini_sess *s);
 
 /* ini_loop.c */
+struct ini_arena {
+    struct rt_link link;                    /* in loop.old, once it is retired */
+    struct loop_arena *mem;
+    unsigned out;                           /* buffers that callers hold */
+};
 void ini_loop_init(struct ini_sess *s);
 void ini_loop_exit(struct ini_sess *s);
 /* Adds the offer to the first request of the operational stage where one is to be made: login->loop says so, and the

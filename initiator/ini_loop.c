@@ -15,16 +15,6 @@
 #include "initiator/ini_internal.h"
 #include "reactor/rt_log.h"
 
-/* Retired arenas that wait for their buffers: a target that wears one out after the other gets no more of our memory
- * than that. */
-#define ARENAS_OLD_MAX 4u
-
-struct ini_arena {
-    struct rt_link link; /* in loop.old, once it is retired */
-    struct loop_arena *mem;
-    unsigned out; /* buffers that callers hold */
-};
-
 static bool required(const struct ini_sess *s)
 {
     return s->conf.set.transport == INI_TRANSPORT_SHM;
@@ -48,11 +38,7 @@ static bool tcp_instead(struct ini_sess *s, int err, bool hopeless, const char *
     if (!required(s))
         return true;
     s->hopeless = hopeless;
-    ini_conn_lost(
-        s, err,
-        "no shared memory with the target, which transport = shm demands: %.150s (transport = auto takes "
-        "TCP then)",
-        why);
+    ini_conn_lost(s, err, "no shared memory, which transport = shm demands: %.150s (auto takes TCP then)", why);
     return false;
 }
 
@@ -84,7 +70,7 @@ static void arena_retire(struct ini_sess *s)
 
 static bool arena_serves(const struct ini_sess *s)
 {
-    return s->loop.arena && (!loop_arena_worn(s->loop.arena->mem) || s->loop.old_nr == ARENAS_OLD_MAX);
+    return s->loop.arena && (!loop_arena_worn(s->loop.arena->mem) || s->loop.old_nr == INI_ARENAS_OLD_MAX);
 }
 
 static void arena_run(struct rt_work *w)
@@ -160,12 +146,8 @@ bool ini_loop_told(struct ini_sess *s, const char *key, const char *value)
     }
     if (l->loop != LOOP_OFFERED || strcmp(key, LOOP_KEY))
         return false;
-    if (!strcmp(value, "NotUnderstood") || !strcmp(value, "Reject") || !strcmp(value, "Irrelevant")) {
-        why_note(s, "the target does not know it (%s)", value);
-    } else {
-        why = loop_invitation_decode(&l->invitation, value);
-        why_note(s, "%s", why ? why : "");
-    }
+    why = loop_invitation_decode(&l->invitation, value);
+    why_note(s, "%s", why ? why : "");
     l->loop_told = true;
     return true;
 }

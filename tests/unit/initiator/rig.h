@@ -64,6 +64,7 @@ static inline void rig_init(struct rig *r, uint16_t port)
     strcpy(r->conf.portal.host, "127.0.0.1");
     r->conf.portal.port = port;
     ini_settings_default(&r->conf.set);
+    r->conf.set.transport = INI_TRANSPORT_TCP;      /* a made-up target's scripts know no offer but test_loop.c's */
     r->conf.set.login_retry_max = 0;
     r->conf.set.login_timeout_s = 5;
 }

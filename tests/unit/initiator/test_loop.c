@@ -1,0 +1,610 @@
+/*
+ * test_loop.c - shared memory in the initiator's login: what is offered, each answer, each way that handing over fails,
+ * and the buffers of a session that has an arena
+ *
+ * The target is made up: it invites, takes the memories at a unix socket of its own or does not, and never goes over to
+ * them. Sessions that do are tested with the real target, in tests/unit/lib/test_loop.c.
+ */
+#include <sys/un.h>
+#include "case.h"
+#include "initiator/ini_internal.h"
+#include "loopback/ring.h"
+
+struct plan {
+    const char *answer;                     /* to the offer; NULL: none; "@": an invitation */
+    bool end_early;                         /* T though it was not asked for */
+    unsigned hang_up;                       /* so many connections on the offer */
+    uint16_t refuse;                        /* status, on the offer */
+    bool mute;                              /* no answer to the offer, on the first connection */
+    enum { DOOR_NONE, DOOR_SHUT, DOOR_HANGS_UP, DOOR_ANSWERS } door;
+    int32_t welcome;
+    const char *go;                         /* the target's last word; NULL: none */
+    char dir[40], path[80];
+    int listener;
+    /* What was seen. */
+    atomic_uint offers, plain, gos, hellos;
+};
+
+/* ---- the made-up target --------------------------------------------------------------------------------- */
+
+static void door_open(struct plan *p)
+{
+    struct sockaddr_un a = { .sun_family = AF_UNIX };
+    const struct timeval patience = { .tv_sec = 30 };
+
+    strcpy(p->dir, "/tmp/corelane-loop.XXXXXX");
+    assert_non_null(mkdtemp(p->dir));
+    snprintf(p->path, sizeof(p->path), "%s/door", p->dir);
+    p->listener = -1;
+    if (p->door == DOOR_NONE)
+        return;
+    strcpy(a.sun_path, p->path);
+    p->listener = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    assert_int_equal(bind(p->listener, (struct sockaddr *)&a, sizeof(a)), 0);
+    if (p->door != DOOR_SHUT)
+        assert_int_equal(listen(p->listener, 4), 0);
+    setsockopt(p->listener, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof(patience));
+}
+
+static void door_close(struct plan *p)
+{
+    if (p->listener >= 0)
+        close(p->listener);
+    unlink(p->path);
+    rmdir(p->dir);
+}
+
+/* One guest: the hello with two memories, and the word about it. */
+static void door_serve(struct plan *p, int *guest)
+{
+    struct loop_hello hello;
+    struct iovec iov = { &hello, sizeof(hello) };
+    char control[CMSG_SPACE(4 * sizeof(int))];
+    struct msghdr m = { .msg_iov = &iov, .msg_iovlen = 1, .msg_control = control, .msg_controllen = sizeof(control) };
+    const struct loop_welcome welcome = { .err = p->welcome };
+    struct cmsghdr *cm;
+
+    *guest = accept(p->listener, NULL, NULL);
+    if (*guest < 0)
+        return;
+    if (p->door == DOOR_HANGS_UP) {
+        close(*guest);
+        *guest = -1;
+        return;
+    }
+    if (recvmsg(*guest, &m, MSG_WAITALL | MSG_CMSG_CLOEXEC) == sizeof(hello) && (cm = CMSG_FIRSTHDR(&m)) &&
+        cm->cmsg_len == CMSG_LEN(2 * sizeof(int)) && !memcmp(hello.magic, LOOP_MAGIC, sizeof(hello.magic)) &&
+        hello.token[0] == 0xa5)
+        p->hellos++;
+    for (cm = CMSG_FIRSTHDR(&m); cm; cm = CMSG_NXTHDR(&m, cm))
+        for (size_t i = 0; CMSG_LEN((i + 1) * sizeof(int)) <= cm->cmsg_len; i++)
+            close(((int *)(void *)CMSG_DATA(cm))[i]);
+    fake_write(*guest, &welcome, sizeof(welcome));
+}
+
+static bool has_pair(const struct fake_conn *c, const char *start)
+{
+    return memmem(c->data, c->len, start, strlen(start)) != NULL;
+}
+
+static uint32_t answer_make(const struct plan *p, char *out)
+{
+    uint32_t n = sizeof(fake_keys);
+
+    memcpy(out, fake_keys, n);
+    if (p->answer && !strcmp(p->answer, "@"))
+        n += (uint32_t)sprintf(out + n, LOOP_KEY "=1,a5000000000000000000000000000000,%s", p->path) + 1;
+    else if (p->answer)
+        n += (uint32_t)sprintf(out + n, LOOP_KEY "=%s", p->answer) + 1;
+    return n;
+}
+
+/* The request with the operational keys is here, with an offer. Return: false when the connection is over. */
+static bool offer_meet(struct fake_conn *c, struct plan *p, int *guest)
+{
+    char text[2048];
+
+    if (c->pdu.login.transit)
+        scene_of(c)->faults++;
+    if (c->nr < p->hang_up)
+        return false;
+    if (p->refuse) {
+        fake_refuse(c, p->refuse, NULL);
+        return false;
+    }
+    if (p->mute && !c->nr) {
+        fake_recv(c);                       /* it hangs up */
+        return false;
+    }
+    if (!fake_send(c, fake_login_resp(c, p->end_early, 1, p->end_early ? 3 : 0, 0), text, answer_make(p, text)))
+        return false;
+    if (p->end_early)
+        return true;
+    if (p->door >= DOOR_HANGS_UP)
+        door_serve(p, guest);
+    if (!fake_recv(c))
+        return false;
+    p->gos += has_pair(c, LOOP_KEY_GO "=Yes");
+    if (!c->pdu.login.transit || has_pair(c, LOOP_KEY "="))
+        scene_of(c)->faults++;
+    memset(text, 0, sizeof(text));
+    return fake_send(c, fake_login_resp(c, true, 1, 3, 0), text,
+                     p->go ? (uint32_t)snprintf(text, sizeof(text), LOOP_KEY_GO "=%s", p->go) + 1 : 0);
+}
+
+static void loop_script(struct fake_conn *c)
+{
+    struct plan *p = c->f->arg;
+    int guest = -1;
+    bool up;
+
+    if (!fake_login_first(c) || !fake_send(c, fake_login_resp(c, true, 0, 1, 0), NULL, 0) || !fake_recv(c))
+        return;
+    if (has_pair(c, LOOP_KEY "=1,")) {
+        p->offers++;
+        up = offer_meet(c, p, &guest);
+    } else {
+        p->plain++;
+        if (!c->pdu.login.transit)
+            scene_of(c)->faults++;
+        up = fake_send(c, fake_login_resp(c, true, 1, 3, 0), fake_keys, sizeof(fake_keys));
+    }
+    if (up)
+        fake_serve(c);
+    if (guest >= 0)
+        close(guest);
+}
+
+static void start(struct scene *x, struct plan *p, enum ini_transport transport)
+{
+    door_open(p);
+    scene_init(x, loop_script, NULL);
+    x->f.arg = p;
+    x->r.conf.set.transport = transport;
+    x->r.conf.set.arena_mib = 16;
+}
+
+static void end(struct scene *x, struct plan *p)
+{
+    scene_end(x);
+    door_close(p);
+}
+
+static void expect_tcp(struct scene *x, const char *why)
+{
+    struct ini_sess_info info;
+
+    ini_sess_info(x->r.s, &info);
+    assert_string_equal(info.transport, "tcp");
+    if (!strstr(info.transport_why, why))
+        print_message("why: %s\n", info.transport_why);
+    assert_non_null(strstr(info.transport_why, why));
+}
+
+/* A login that may have shared memory ends on TCP, in one attempt, and says why. */
+static void falls_back(struct plan *p, const char *why)
+{
+    struct scene x;
+
+    start(&x, p, INI_TRANSPORT_AUTO);
+    scene_go(&x);
+    expect_tcp(&x, why);
+    still_works(&x, 1);
+    end(&x, p);
+}
+
+/* One that must have it fails, after @conns connections, and says why and what to do. */
+static void fails(struct plan *p, const char *why, unsigned conns)
+{
+    struct scene x;
+
+    start(&x, p, INI_TRANSPORT_SHM);
+    x.r.conf.set.login_retry_max = 1;
+    scene_refused(&x);
+    if (!strstr(x.r.why, why) || !strstr(x.r.why, "transport = shm"))
+        print_message("why: %s\n", x.r.why);
+    assert_non_null(strstr(x.r.why, why));
+    assert_non_null(strstr(x.r.why, "transport = shm"));
+    assert_non_null(strstr(x.r.why, "auto"));
+    end(&x, p);
+    assert_int_equal(x.f.conns, conns);
+    assert_int_equal(p->plain, 0);
+    assert_int_equal(p->gos, p->go != NULL ? conns : 0);
+}
+
+/* ---- answers to the offer ------------------------------------------------------------------------------- */
+
+static const char too_long[] = "1,a5000000000000000000000000000000,/"
+                               "xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx"
+                               "xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx";
+static const struct {
+    const char *answer, *why;
+} refusals[] = {
+    { NULL, "does not know it" },
+    { "NotUnderstood", "does not know it (NotUnderstood)" },
+    { "Reject", "(Reject)" },
+    { "Irrelevant", "(Irrelevant)" },
+    { "No", "another machine" },
+    { "Yes", "cannot be read" },
+    { "", "cannot be read" },
+    { "1,a5,/tmp/x", "cannot be read" },
+    { "1,a5000000000000000000000000000000,tmp/x", "cannot be read" },
+    { too_long, "cannot be read" },
+    { "2,a5000000000000000000000000000000,/tmp/x", "another version" },
+};
+
+static void test_what_is_no_invitation_means_tcp(void **state)
+{
+    (void)state;
+    for (size_t i = 0; i < ARRAY_SIZE(refusals); i++) {
+        struct plan p = { .answer = refusals[i].answer };
+
+        falls_back(&p, refusals[i].why);
+        assert_int_equal(p.offers, 1);
+        assert_int_equal(p.plain, 0);
+        assert_int_equal(p.gos, 0);
+    }
+}
+
+static void test_what_is_no_invitation_ends_a_login_that_demands_one(void **state)
+{
+    (void)state;
+    for (size_t i = 0; i < ARRAY_SIZE(refusals); i++) {
+        struct plan p = { .answer = refusals[i].answer };
+
+        fails(&p, refusals[i].why, 1);
+    }
+}
+
+static void test_a_login_that_ends_on_the_offer_is_one_over_tcp(void **state)
+{
+    struct plan p = { .end_early = true }, q = { .answer = "@", .end_early = true };
+
+    (void)state;
+    falls_back(&p, "ended the login");
+    falls_back(&q, "ended the login");
+    fails(&p, "ended the login", 1);
+}
+
+static void test_nothing_is_offered_where_tcp_is_asked_for(void **state)
+{
+    struct plan p = { .answer = "No" };
+    struct scene x;
+
+    (void)state;
+    start(&x, &p, INI_TRANSPORT_TCP);
+    scene_go(&x);
+    expect_tcp(&x, "asked for (transport = tcp)");
+    end(&x, &p);
+    assert_int_equal(p.offers, 0);
+    assert_int_equal(p.plain, 1);
+}
+
+/* ---- targets that do not bear the key ------------------------------------------------------------------- */
+
+static void test_one_that_hangs_up_on_the_offer_is_asked_without(void **state)
+{
+    struct plan p = { .hang_up = 100 };
+
+    (void)state;
+    falls_back(&p, "no answer where shared memory is offered");
+    assert_int_equal(p.offers, INI_HANGUPS_MAX);
+    assert_int_equal(p.plain, 1);
+}
+
+static void test_one_broken_connection_is_no_reason_to_offer_less(void **state)
+{
+    struct plan p = { .hang_up = INI_HANGUPS_MAX - 1, .answer = "No" };
+
+    (void)state;
+    falls_back(&p, "another machine");
+    assert_int_equal(p.offers, INI_HANGUPS_MAX);
+    assert_int_equal(p.plain, 0);
+}
+
+static void test_one_that_refuses_the_login_for_it_is_asked_without(void **state)
+{
+    struct plan p = { .refuse = ISCSI_LOGIN_INITIATOR_ERROR };
+
+    (void)state;
+    falls_back(&p, "no answer where shared memory is offered");
+    assert_int_equal(p.offers, 1);
+    assert_int_equal(p.plain, 1);
+}
+
+static void test_one_that_says_nothing_to_it_is_asked_without(void **state)
+{
+    struct plan p = { .mute = true };
+    struct scene x;
+
+    (void)state;
+    start(&x, &p, INI_TRANSPORT_AUTO);
+    x.r.conf.set.login_timeout_s = 2;
+    scene_go(&x);
+    expect_tcp(&x, "no answer where shared memory is offered");
+    end(&x, &p);
+    assert_int_equal(p.offers, 1);
+}
+
+static void test_a_demand_is_never_offered_less(void **state)
+{
+    struct plan p = { .hang_up = 100 };
+    struct scene x;
+
+    (void)state;
+    start(&x, &p, INI_TRANSPORT_SHM);
+    x.r.conf.set.login_retry_max = 3;
+    scene_refused(&x);
+    end(&x, &p);
+    assert_int_equal(p.offers, 4);
+    assert_int_equal(p.plain, 0);
+}
+
+/* ---- handing over --------------------------------------------------------------------------------------- */
+
+static const struct {
+    struct plan p;
+    const char *why;
+    unsigned conns;                         /* of one that may try twice */
+} doors[] = {
+    { { .answer = "@", .door = DOOR_NONE }, "cannot reach its socket", 1 },
+    { { .answer = "@", .door = DOOR_SHUT }, "cannot reach its socket", 2 },
+    { { .answer = "@", .door = DOOR_HANGS_UP }, "hung up", 2 },
+    { { .answer = "@", .door = DOOR_ANSWERS, .welcome = -EPERM }, "the target refused it", 1 },
+    { { .answer = "@", .door = DOOR_ANSWERS, .welcome = -ENOMEM }, "the target refused it", 2 },
+    { { .answer = "@", .door = DOOR_ANSWERS, .welcome = 7 }, "makes no sense", 1 },
+    { { .answer = "@", .door = DOOR_ANSWERS, .go = "No" }, "went on without it", 2 },
+    { { .answer = "@", .door = DOOR_ANSWERS, .go = "NotUnderstood" }, "went on without it", 2 },
+};
+
+static void test_a_hand_over_that_fails_means_tcp(void **state)
+{
+    (void)state;
+    for (size_t i = 0; i < ARRAY_SIZE(doors); i++) {
+        struct plan p = doors[i].p;
+
+        falls_back(&p, doors[i].why);
+        assert_int_equal(p.offers, 1);
+        assert_int_equal(p.hellos, p.door == DOOR_ANSWERS);
+        assert_int_equal(p.gos, p.go != NULL);
+    }
+}
+
+static void test_a_hand_over_that_fails_ends_a_login_that_demands_one(void **state)
+{
+    (void)state;
+    for (size_t i = 0; i < ARRAY_SIZE(doors); i++) {
+        struct plan p = doors[i].p;
+
+        fails(&p, doors[i].why, doors[i].conns);
+    }
+}
+
+/* The target takes the hello and is silent; the session is stopped meanwhile, at once. */
+static void test_a_session_is_stopped_while_it_hands_over(void **state)
+{
+    struct plan p = { .answer = "@", .door = DOOR_SHUT };
+    struct scene x;
+
+    (void)state;
+    start(&x, &p, INI_TRANSPORT_AUTO);
+    assert_int_equal(listen(p.listener, 4), 0);     /* connected by the kernel, and nobody accepts */
+    rig_start(&x.r);
+    rig_until(&x.r, x.r.s->loop.join);
+    end(&x, &p);
+    assert_int_equal(p.gos, 0);
+}
+
+/* ---- buffers -------------------------------------------------------------------------------------------- */
+
+/* A session on TCP whose arena was handed over, so that there is one. */
+static void with_arena(struct scene *x, struct plan *p)
+{
+    *p = (struct plan){ .answer = "@", .door = DOOR_ANSWERS, .go = "No" };
+    start(x, p, INI_TRANSPORT_AUTO);
+    scene_go(x);
+    assert_non_null(x->r.s->loop.arena);
+}
+
+static void relogin(struct scene *x)
+{
+    const unsigned ups = x->r.ups;
+
+    ini_conn_lost(x->r.s, -ECONNRESET, "broken by the test");
+    rig_until(&x->r, x->r.ups > ups);
+}
+
+static void test_buffers_before_there_is_an_arena_are_plain(void **state)
+{
+    struct plan p = { 0 };
+    struct scene x;
+    void *mem;
+
+    (void)state;
+    start(&x, &p, INI_TRANSPORT_TCP);
+    rig_start(&x.r);
+    assert_null(ini_buf_get(x.r.s, 0));
+    mem = ini_buf_get(x.r.s, 100);
+    assert_int_equal((uintptr_t)mem & 4095, 0);
+    memset(mem, 7, 100);
+    assert_true(ini_buf_good(x.r.s, mem, 100));
+    rig_until(&x.r, x.r.ups);
+    assert_true(ini_buf_good(x.r.s, mem, 100));
+    ini_buf_put(x.r.s, mem, 100);
+    end(&x, &p);
+}
+
+static void test_buffers_come_from_the_arena(void **state)
+{
+    const size_t quarter = 4u << 20;
+    struct plan p;
+    struct scene x;
+    void *plain, *mem, *large;
+
+    (void)state;
+    with_arena(&x, &p);
+    plain = rt_mem_alloc(4096);
+    mem = ini_buf_get(x.r.s, 4096);
+    large = ini_buf_get(x.r.s, quarter + 1);
+    assert_int_equal((uintptr_t)mem & 4095, 0);
+    assert_true(loop_arena_shared(x.r.s->loop.arena->mem, mem, 4096));
+    assert_false(loop_arena_has(x.r.s->loop.arena->mem, large));
+    assert_null(ini_buf_get(x.r.s, 0));
+    assert_true(ini_buf_good(x.r.s, plain, 4096));          /* on TCP none is better than another */
+    x.r.s->loop.on = true;
+    assert_false(ini_buf_good(x.r.s, plain, 4096));
+    assert_true(ini_buf_good(x.r.s, mem, 4096));
+    assert_true(ini_buf_good(x.r.s, large, quarter + 1));   /* it would be plain again */
+    x.r.s->loop.on = false;
+    ini_buf_put(x.r.s, large, quarter + 1);
+    ini_buf_put(x.r.s, mem, 4096);
+    ini_buf_put(x.r.s, plain, 4096);
+    assert_int_equal(x.r.s->loop.arena->out, 0);
+    end(&x, &p);
+}
+
+static void test_an_arena_without_room_is_no_reason_to_change_buffers(void **state)
+{
+    const size_t len = 1u << 20;
+    void *mem[64];
+    unsigned n = 0;
+    struct plan p;
+    struct scene x;
+
+    (void)state;
+    with_arena(&x, &p);
+    do {
+        assert_true(n < ARRAY_SIZE(mem));
+        mem[n] = ini_buf_get(x.r.s, len);
+        assert_non_null(mem[n]);
+    } while (loop_arena_has(x.r.s->loop.arena->mem, mem[n++]));
+    x.r.s->loop.on = true;
+    assert_true(ini_buf_good(x.r.s, mem[n - 1], len));      /* plain, and there is nothing better */
+    ini_buf_put(x.r.s, mem[0], len);
+    assert_false(ini_buf_good(x.r.s, mem[n - 1], len));
+    x.r.s->loop.on = false;
+    for (unsigned i = 1; i < n; i++)
+        ini_buf_put(x.r.s, mem[i], len);
+    end(&x, &p);
+}
+
+static void test_buffers_and_arena_stay_over_a_recovery(void **state)
+{
+    struct ini_arena *arena;
+    struct plan p;
+    struct scene x;
+    uint8_t *mem;
+
+    (void)state;
+    with_arena(&x, &p);
+    arena = x.r.s->loop.arena;
+    mem = ini_buf_get(x.r.s, 8192);
+    memset(mem, 0x5a, 8192);
+    relogin(&x);
+    assert_ptr_equal(x.r.s->loop.arena, arena);
+    assert_int_equal(p.hellos, 2);
+    assert_int_equal(mem[8191], 0x5a);
+    x.r.s->loop.on = true;
+    assert_true(ini_buf_good(x.r.s, mem, 8192));
+    x.r.s->loop.on = false;
+    ini_buf_put(x.r.s, mem, 8192);
+    end(&x, &p);
+}
+
+/* Wears the arena out; one buffer of it stays out. */
+static uint8_t *wear(struct scene *x)
+{
+    struct ini_arena *a = x->r.s->loop.arena;
+    const size_t len = 1u << 20;
+    uint8_t *kept = NULL;
+
+    for (unsigned i = 0; i < 64 && !loop_arena_worn(a->mem); i++) {
+        uint8_t *mem = loop_arena_get(a->mem, len);
+
+        assert_non_null(mem);
+        assert_int_equal(loop_arena_revoke(a->mem, mem, len), 0);
+        if (kept) {
+            loop_arena_put(a->mem, mem, len);
+        } else {
+            kept = mem;
+            a->out++;
+        }
+    }
+    assert_true(loop_arena_worn(a->mem));
+    memset(kept, 0x5a, len);
+    return kept;
+}
+
+static void test_a_worn_arena_is_replaced_at_the_next_login(void **state)
+{
+    struct ini_arena *arena;
+    struct plan p;
+    struct scene x;
+    uint8_t *mem;
+
+    (void)state;
+    with_arena(&x, &p);
+    arena = x.r.s->loop.arena;
+    mem = wear(&x);
+    relogin(&x);
+    assert_ptr_not_equal(x.r.s->loop.arena, arena);
+    assert_int_equal(x.r.s->loop.old_nr, 1);
+    assert_int_equal(mem[(1u << 20) - 1], 0x5a);
+    x.r.s->loop.on = true;
+    assert_false(ini_buf_good(x.r.s, mem, 1u << 20));
+    x.r.s->loop.on = false;
+    ini_buf_put(x.r.s, mem, 1u << 20);
+    assert_int_equal(x.r.s->loop.old_nr, 0);
+    still_works(&x, 2);
+    end(&x, &p);
+}
+
+static void test_worn_arenas_are_bounded(void **state)
+{
+    uint8_t *mem[INI_ARENAS_OLD_MAX + 1];
+    struct ini_arena *last;
+    struct plan p;
+    struct scene x;
+
+    (void)state;
+    with_arena(&x, &p);
+    for (unsigned i = 0; i < INI_ARENAS_OLD_MAX; i++) {
+        mem[i] = wear(&x);
+        relogin(&x);
+        assert_int_equal(x.r.s->loop.old_nr, i + 1);
+    }
+    last = x.r.s->loop.arena;
+    mem[INI_ARENAS_OLD_MAX] = wear(&x);
+    relogin(&x);
+    assert_ptr_equal(x.r.s->loop.arena, last);
+    for (unsigned i = 0; i < ARRAY_SIZE(mem); i++)
+        ini_buf_put(x.r.s, mem[i], 1u << 20);
+    assert_int_equal(x.r.s->loop.old_nr, 0);
+    end(&x, &p);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_what_is_no_invitation_means_tcp),
+        cmocka_unit_test(test_what_is_no_invitation_ends_a_login_that_demands_one),
+        cmocka_unit_test(test_a_login_that_ends_on_the_offer_is_one_over_tcp),
+        cmocka_unit_test(test_nothing_is_offered_where_tcp_is_asked_for),
+        cmocka_unit_test(test_one_that_hangs_up_on_the_offer_is_asked_without),
+        cmocka_unit_test(test_one_broken_connection_is_no_reason_to_offer_less),
+        cmocka_unit_test(test_one_that_refuses_the_login_for_it_is_asked_without),
+        cmocka_unit_test(test_one_that_says_nothing_to_it_is_asked_without),
+        cmocka_unit_test(test_a_demand_is_never_offered_less),
+        cmocka_unit_test(test_a_hand_over_that_fails_means_tcp),
+        cmocka_unit_test(test_a_hand_over_that_fails_ends_a_login_that_demands_one),
+        cmocka_unit_test(test_a_session_is_stopped_while_it_hands_over),
+        cmocka_unit_test(test_buffers_before_there_is_an_arena_are_plain),
+        cmocka_unit_test(test_buffers_come_from_the_arena),
+        cmocka_unit_test(test_an_arena_without_room_is_no_reason_to_change_buffers),
+        cmocka_unit_test(test_buffers_and_arena_stay_over_a_recovery),
+        cmocka_unit_test(test_a_worn_arena_is_replaced_at_the_next_login),
+        cmocka_unit_test(test_worn_arenas_are_bounded),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
