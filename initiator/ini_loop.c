@@ -229,7 +229,7 @@ static bool shm_enable(struct ini_sess *s)
     s->loop.on = true;
     s->params.header_digest = s->params.data_digest = 0;
     why_note(s, "the target is on this host");
-    rt_log(RT_INFO, "%s: shares memory with its target", s->conf.target);
+    rt_log(RT_DEBUG, "%s: shares memory with its target", s->conf.target);
     s->loop.was = true;
     return true;
 }

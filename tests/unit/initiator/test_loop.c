@@ -319,7 +319,7 @@ static void test_one_that_says_nothing_to_it_is_asked_without(void **state)
 
     (void)state;
     start(&x, &p, INI_TRANSPORT_AUTO);
-    x.r.conf.set.login_timeout_s = 2;
+    x.r.conf.set.login_timeout_s = 5;
     scene_go(&x);
     expect_tcp(&x, "no answer where shared memory is offered");
     end(&x, &p);
