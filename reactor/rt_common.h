@@ -24,6 +24,8 @@ enum rt_op_flag {
     RT_OP_LISTED = 2,                       /* on a list of the backend's, by next and prev */
     RT_OP_ALL = 4,                          /* RT_RECV_ALL */
     RT_OP_BUF = 8,                          /* holds shared buffer buf_id */
+    RT_OP_PINNED = 16,                      /* submitted with registered memory */
+    RT_OP_UNPINNED = 32,                    /* not to be so again */
 };
 
 struct rt_counters {                        /* written by the owner alone, read by anybody */

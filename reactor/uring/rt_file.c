@@ -381,12 +381,28 @@ static void rw_prep(struct rt_op *op, struct io_uring_sqe *sqe, bool write)
 {
     const struct iovec *iov = op->u.rw.iov;
     const uint64_t off = op->u.rw.off + op->moved;
+    uint8_t *mem = (uint8_t *)iov->iov_base + op->skip;
+    const size_t len = iov->iov_len - op->skip;
+    int pin;
 
-    if (op->n > 1 && !op->skip)
+    if (op->n > 1 && !op->skip) {
         io_uring_prep_rw(write ? IORING_OP_WRITEV : IORING_OP_READV, sqe, op->fd, iov, op->n, off);
-    else
-        io_uring_prep_rw(write ? IORING_OP_WRITE : IORING_OP_READ, sqe, op->fd,
-                         (uint8_t *)iov->iov_base + op->skip, (unsigned)(iov->iov_len - op->skip), off);
+    } else if (!(op->flags & RT_OP_UNPINNED) && (pin = rt_pin_find(op->rt, mem, len)) >= 0) {
+        io_uring_prep_rw(write ? IORING_OP_WRITE_FIXED : IORING_OP_READ_FIXED, sqe, op->fd, mem, (unsigned)len, off);
+        sqe->buf_index = (uint16_t)pin;
+        op->flags |= RT_OP_PINNED;
+    } else {
+        io_uring_prep_rw(write ? IORING_OP_WRITE : IORING_OP_READ, sqe, op->fd, mem, (unsigned)len, off);
+    }
+}
+
+/* The memory was unpinned between the writing of the entry and its submission. */
+static bool pin_lost(struct rt_op *op, int res)
+{
+    if (res != -EFAULT || !(op->flags & RT_OP_PINNED))
+        return false;
+    op->flags = (uint16_t)((op->flags & ~RT_OP_PINNED) | RT_OP_UNPINNED);
+    return true;
 }
 
 static void read_prep(struct rt_op *op, struct io_uring_sqe *sqe, struct msghdr *msg)
@@ -406,7 +422,7 @@ static enum rt_op_next read_finish(struct rt_op *op, int res, unsigned cqe_flags
 {
     const struct rt_file *f = op->obj;
 
-    if (transient(res))
+    if (transient(res) || pin_lost(op, res))
         return RT_OP_AGAIN;
     if (res < 0)
         return ended(op, res);
@@ -417,7 +433,7 @@ static enum rt_op_next read_finish(struct rt_op *op, int res, unsigned cqe_flags
 
 static enum rt_op_next write_finish(struct rt_op *op, int res, unsigned cqe_flags)
 {
-    if (transient(res))
+    if (transient(res) || pin_lost(op, res))
         return RT_OP_AGAIN;
     if (res < 0)
         return ended(op, res);

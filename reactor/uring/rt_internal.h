@@ -35,6 +35,15 @@ struct rt_shared {                          /* buffers of rt_recv_shared() */
     size_t ring_len, mem_len;
 };
 
+#define RT_PINS_MAX 64                      /* buffers that a ring has registered */
+
+struct rt_pins {
+    bool made, told;                        /* the ring's table; that it was refused */
+    unsigned nr;                            /* slots from the first to the last in use */
+    unsigned last;                          /* the last one that was found: likely the next */
+    struct { uintptr_t at; size_t len; } slot[RT_PINS_MAX];    /* len 0: free */
+};
+
 struct rt_pollers {
     struct rt_poller *head, *tail;
     struct rt_poller *at;                   /* while they are gone through: the next; those may go meanwhile */
@@ -56,6 +65,7 @@ struct rt {
     unsigned poll_skips;                    /* sleeps since without polling first */
     const char *owner;                      /* identity of the thread that turns it; NULL: none yet */
     struct rt_shared shared;
+    struct rt_pins pins;
     int wake_fd;
     bool made, enabled, in_turn;
     bool was_busy;                          /* the last pass did something */
@@ -126,6 +136,11 @@ void rt_zombies_free(struct rt *rt);
 /* Makes a memory of a descriptor that came from another process. @fd: given. Return: 0, -EPROTO (not memory) or -ENOMEM. */
 int rt_shm_take(int fd, struct rt_shm **out);
 int rt_shm_fd(const struct rt_shm *shm);
+void rt_shm_pin_count(struct rt_shm *shm, bool more);
+
+/* ---- rt_pin.c */
+/* Return: the registered buffer that holds [mem, mem + len), or -1. */
+int rt_pin_find(struct rt *rt, const void *mem, size_t len);
 
 /* ---- rt_host.c */
 uint64_t rt_clock_ns(void);

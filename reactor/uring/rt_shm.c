@@ -183,6 +183,16 @@ int rt_shm_revoke(struct rt_shm *shm, size_t off, size_t len)
     return 0;
 }
 
+void rt_shm_pin_count(struct rt_shm *shm, bool more)
+{
+    assert(shm->mem);
+    assert(!more || !shm->revoked);         /* see rt_shm_revoke() */
+    if (more)
+        atomic_fetch_add_explicit(&shm->pins, 1, memory_order_relaxed);
+    else
+        atomic_fetch_sub_explicit(&shm->pins, 1, memory_order_relaxed);
+}
+
 void rt_shm_free(struct rt_shm *shm)
 {
     if (!shm)
