@@ -35,13 +35,25 @@ struct rt_shared {                          /* buffers of rt_recv_shared() */
     size_t ring_len, mem_len;
 };
 
-#define RT_PINS_MAX 64                      /* buffers that a ring has registered */
+#define RT_PINS_MAX 64                      /* memories that a reactor has registered with its ring, */
+#define RT_PIN_SLOTS 1024u                  /* in so many buffers together, */
+#define RT_PIN_LEN (8ul << 20)              /* each of so many bytes at most */
+
+struct rt_pin {
+    uintptr_t at;
+    size_t len;                             /* 0: free */
+    size_t touched, ready;                  /* bytes from the start: whose pages are there; that are registered */
+    unsigned slot;                          /* of its first buffer; those of the others follow */
+};
 
 struct rt_pins {
-    bool made, told;                        /* the ring's table; that it was refused */
-    unsigned nr;                            /* slots from the first to the last in use */
+    bool made, told;                        /* the ring's table; that something was refused */
+    bool stepping;                          /* step is under way */
+    unsigned nr;                            /* places from the first to the last in use */
     unsigned last;                          /* the last one that was found: likely the next */
-    struct { uintptr_t at; size_t len; } slot[RT_PINS_MAX];    /* len 0: free */
+    struct rt_pin pin[RT_PINS_MAX];
+    bool used[RT_PIN_SLOTS];
+    struct rt_op step;
 };
 
 struct rt_pollers {

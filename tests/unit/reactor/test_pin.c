@@ -42,10 +42,23 @@ static void teardown(struct scene *s)
     temp_dir_remove(s->dir);
 }
 
+/* Lets it come to its end. */
+static void turn_pins(struct rt *rt)
+{
+    while (rt->pins.stepping)
+        assert_true(rt_turn(rt, 0) >= 0);
+}
+
+static void pin(struct scene *s, struct rt_shm *shm)
+{
+    rt_shm_pin(s->rt, shm);
+    turn_pins(s->rt);
+}
+
 /* Whether the kernel lets anybody register memory here. */
 static bool pinned(const struct scene *s)
 {
-    return s->rt->pins.nr;
+    return s->rt->pins.nr && s->rt->pins.pin[0].ready;
 }
 
 static uint8_t byte_at(uint64_t off, unsigned seed)
@@ -71,7 +84,7 @@ static int io(struct scene *s, bool write, void *mem, size_t len, uint64_t off)
     return turn_for(s->rt, &n);
 }
 
-static void same_as_ever(unsigned flags, bool pin)
+static void same_as_ever(unsigned flags, bool pins)
 {
     static const struct { size_t at, len; } parts[] = {
         { 0, LEN }, { 0, PAGE }, { LEN - PAGE, PAGE }, { 3 * PAGE, 17 * PAGE }, { 512, 512 }, { 63 * PAGE + 512, 3584 },
@@ -83,8 +96,8 @@ static void same_as_ever(unsigned flags, bool pin)
     assert_non_null(plain);
     setup(&s, flags);
     assert_int_equal(rt_file_stat(s.file, &info), 0);
-    if (pin)
-        rt_shm_pin(s.rt, s.shm);
+    if (pins)
+        pin(&s, s.shm);
     for (unsigned i = 0; i < ARRAY_SIZE(parts); i++) {
         const size_t at = parts[i].at, len = parts[i].len;
 
@@ -104,7 +117,7 @@ static void same_as_ever(unsigned flags, bool pin)
     }
     assert_int_equal(io(&s, false, s.mem, LEN, 4 * LEN - PAGE), PAGE);    /* the end of the file */
     assert_int_equal(io(&s, false, s.mem, LEN, 4 * LEN), 0);
-    if (pin)
+    if (pins)
         rt_shm_unpin(s.rt, s.shm);
     teardown(&s);
     rt_mem_free(plain, LEN);
@@ -125,7 +138,7 @@ static void test_other_mapping_sees_what_was_read(void **state)
     setup(&s, 0);
     assert_int_equal(rt_shm_take(dup(rt_shm_fd(s.shm)), &twin), 0);
     assert_int_equal(rt_shm_map(twin, LEN, LEN), 0);
-    rt_shm_pin(s.rt, twin);
+    pin(&s, twin);
     fill(s.mem, LEN, 1);
     assert_int_equal(io(&s, true, rt_shm_mem(twin), LEN, 0), LEN);
     memset(s.mem, 0, LEN);
@@ -143,7 +156,7 @@ static void test_only_what_lies_within_is_taken_for_pinned(void **state)
     struct scene s;
 
     setup(&s, 0);
-    rt_shm_pin(s.rt, s.shm);
+    pin(&s, s.shm);
     if (pinned(&s)) {
         assert_true(rt_pin_find(s.rt, s.mem, LEN) >= 0);
         assert_true(rt_pin_find(s.rt, s.mem + LEN - 1, 1) >= 0);
@@ -166,7 +179,7 @@ static void test_several_iovecs_go_the_ordinary_way(void **state)
     uint8_t got[3 * PAGE];
 
     setup(&s, 0);
-    rt_shm_pin(s.rt, s.shm);
+    pin(&s, s.shm);
     fill(s.mem, LEN, 5);
     rt_file_write(s.rt, s.file, noted_op(&n),
                   (const struct iovec[]){ { s.mem, PAGE }, { s.mem + 8 * PAGE, PAGE }, { s.mem + 4 * PAGE, PAGE } }, 3, 0);
@@ -193,7 +206,7 @@ static void test_unpin_leaves_running_operations_alone(void **state)
         fill(s.mem, LEN, 6);
         assert_int_equal(io(&s, true, s.mem, LEN, 0), LEN);
         memset(s.mem, 0, LEN);
-        rt_shm_pin(s.rt, s.shm);
+        pin(&s, s.shm);
         for (unsigned i = 0; i < N; i++) {
             iov[i] = (struct iovec){ s.mem + i * 2 * PAGE, 2 * PAGE };
             rt_file_read(s.rt, s.file, noted_op(&n[i]), &iov[i], 1, i * 2 * PAGE);
@@ -217,9 +230,9 @@ static void test_operation_whose_pin_is_gone_goes_the_ordinary_way(void **state)
     const __u64 no_tag = 0;
 
     setup(&s, 0);
-    rt_shm_pin(s.rt, s.shm);
+    pin(&s, s.shm);
     if (pinned(&s)) {
-        assert_int_equal(io_uring_register_buffers_update_tag(&s.rt->ring, 0, &none, &no_tag, 1), 1);
+        assert_int_equal(io_uring_register_buffers_update_tag(&s.rt->ring, s.rt->pins.pin[0].slot, &none, &no_tag, 1), 1);
         assert_true(rt_pin_find(s.rt, s.mem, LEN) >= 0);
         fill(s.mem, LEN, 7);
         assert_int_equal(io(&s, true, s.mem, LEN, 0), LEN);
@@ -241,7 +254,7 @@ static void test_more_memories_than_the_table_holds(void **state)
     setup(&s, 0);
     for (unsigned i = 0; i < N; i++) {
         assert_int_equal(rt_shm_new(&shm[i], PAGE), 0);
-        rt_shm_pin(s.rt, shm[i]);
+        pin(&s, shm[i]);
     }
     for (unsigned i = 0; i < N; i++) {
         uint8_t *mem = rt_shm_mem(shm[i]);
@@ -257,7 +270,7 @@ static void test_more_memories_than_the_table_holds(void **state)
     for (unsigned i = 0; i < N; i += 2)     /* room in between is used again */
         rt_shm_unpin(s.rt, shm[i]);
     for (unsigned i = 0; i < N; i += 2) {
-        rt_shm_pin(s.rt, shm[i]);
+        pin(&s, shm[i]);
         if (pinned(&s) && i < RT_PINS_MAX - 2)
             assert_true(rt_pin_find(s.rt, rt_shm_mem(shm[i]), PAGE) >= 0);
     }
@@ -277,13 +290,66 @@ static void test_two_reactors_pin_one_memory(void **state)
 
     setup(&s, 0);
     other = rt_host_at(s.h, 1);
-    rt_shm_pin(s.rt, s.shm);
+    pin(&s, s.shm);
+    assert_int_equal(rt_turn(other, 0), 0);
     rt_shm_pin(other, s.shm);
+    turn_pins(other);
     rt_shm_unpin(s.rt, s.shm);
     assert_true(rt_pin_find(s.rt, s.mem, PAGE) < 0);
     if (other->pins.nr)
         assert_true(rt_pin_find(other, s.mem, PAGE) >= 0);
     rt_shm_unpin(other, s.shm);
+    teardown(&s);
+}
+
+/* Longer than a piece, and than the steps it is done in; used, and unpinned, before it is through. */
+static void test_long_memory_is_pinned_step_by_step(void **state)
+{
+    const size_t len = 2 * RT_PIN_LEN + 5 * PAGE;
+    struct rt_shm *shm;
+    struct scene s;
+    uint8_t *mem;
+    unsigned turns = 0;
+
+    setup(&s, 0);
+    assert_int_equal(rt_shm_new(&shm, len), 0);
+    mem = rt_shm_mem(shm);
+    fill(mem, LEN, 3);
+    for (unsigned stop = 0; stop < 24; stop += 7) {
+        rt_shm_pin(s.rt, shm);
+        for (unsigned i = 0; i < stop; i++)
+            assert_true(rt_turn(s.rt, 0) >= 0);
+        assert_int_equal(io(&s, true, mem, LEN, 0), LEN);
+        rt_shm_unpin(s.rt, shm);
+    }
+    rt_shm_pin(s.rt, shm);
+    while (s.rt->pins.stepping) {
+        assert_true(rt_turn(s.rt, 0) >= 0);
+        turns++;
+    }
+    if (pinned(&s)) {
+        assert_true(turns > 30);
+        assert_int_equal(s.rt->pins.pin[0].ready, len);
+        assert_true(rt_pin_find(s.rt, mem, RT_PIN_LEN) >= 0);
+        assert_int_equal(rt_pin_find(s.rt, mem + RT_PIN_LEN, RT_PIN_LEN), rt_pin_find(s.rt, mem, 1) + 1);
+        assert_int_equal(rt_pin_find(s.rt, mem + len - PAGE, PAGE), rt_pin_find(s.rt, mem, 1) + 2);
+        assert_true(rt_pin_find(s.rt, mem + RT_PIN_LEN - 1, 2) < 0);
+        assert_true(rt_pin_find(s.rt, mem + len - PAGE, PAGE + 1) < 0);
+    }
+    for (unsigned i = 0; i < 3; i++) {      /* around the border */
+        uint8_t *at = mem + RT_PIN_LEN - i * PAGE;
+
+        fill(at, 2 * PAGE, i);
+        assert_int_equal(io(&s, true, at, 2 * PAGE, 0), 2 * PAGE);
+        memset(at, 0, 2 * PAGE);
+        assert_int_equal(io(&s, false, at, 2 * PAGE, 0), 2 * PAGE);
+        for (size_t k = 0; k < 2 * PAGE; k++)
+            assert_int_equal(at[k], byte_at(k, i));
+    }
+    rt_shm_unpin(s.rt, shm);
+    for (unsigned i = 0; i < RT_PIN_SLOTS; i++)
+        assert_false(s.rt->pins.used[i]);
+    rt_shm_free(shm);
     teardown(&s);
 }
 
@@ -302,7 +368,7 @@ static int child_without_locked_memory(void)
     setup(&s, 0);
     if (setrlimit(RLIMIT_MEMLOCK, &none))
         return 77;
-    rt_shm_pin(s.rt, s.shm);
+    pin(&s, s.shm);
     fill(s.mem, LEN, 8);
     if (pinned(&s) || io(&s, true, s.mem, LEN, 0) != LEN || io(&s, false, s.mem, LEN, 0) != LEN)
         return 1;
@@ -364,6 +430,7 @@ int main(void)
         cmocka_unit_test(test_operation_whose_pin_is_gone_goes_the_ordinary_way),
         cmocka_unit_test(test_more_memories_than_the_table_holds),
         cmocka_unit_test(test_two_reactors_pin_one_memory),
+        cmocka_unit_test(test_long_memory_is_pinned_step_by_step),
         cmocka_unit_test(test_limit_of_locked_memory_changes_nothing),
         cmocka_unit_test(test_revoked_memory_is_read_and_written_by_the_ring),
     };
