@@ -29,10 +29,8 @@
 struct pass {
     struct msghdr msg;
     struct iovec rest;                      /* of an iovec that was begun */
-    union {
-        struct cmsghdr cmsg;
-        uint8_t buf[CMSG_SPACE(RT_SHM_PASS_MAX * sizeof(int))];
-    } control;
+    _Alignas(struct cmsghdr) uint8_t control[CMSG_SPACE(RT_SHM_PASS_MAX * sizeof(int))];
+    size_t control_len;                     /* sent: bytes of it */
     struct rt_shm **shm;                    /* received: the caller's array, and how many are in it */
     unsigned *nr;
     int err;                                /* received: what was wrong with it */
@@ -653,8 +651,8 @@ static void send_shm_prep(struct rt_op *op, struct io_uring_sqe *sqe, struct msg
 
     pass_iov(op, p);
     if (!op->moved) {                       /* with the first byte, and only with it */
-        p->msg.msg_control = &p->control;
-        p->msg.msg_controllen = p->control.cmsg.cmsg_len;
+        p->msg.msg_control = p->control;
+        p->msg.msg_controllen = p->control_len;
     }
     io_uring_prep_sendmsg(sqe, op->fd, &p->msg, MSG_NOSIGNAL);
 }
@@ -666,18 +664,21 @@ static const struct rt_op_type send_shm_type = {
 void rt_send_shm(struct rt_sock *s, struct rt_op *op, const struct iovec *iov, unsigned n, struct rt_shm *const *shm,
                  unsigned nr)
 {
-    int fds[RT_SHM_PASS_MAX];
+    const struct cmsghdr head = {
+        .cmsg_len = CMSG_LEN(nr * sizeof(int)), .cmsg_level = SOL_SOCKET, .cmsg_type = SCM_RIGHTS,
+    };
 
     assert(!s->tx && !s->closed);
     assert(nr && nr <= RT_SHM_PASS_MAX);
     if (!io_set(s, op, iov, n))
         assert(!"memory goes with a byte at least");
-    for (unsigned i = 0; i < nr; i++)
-        fds[i] = rt_shm_fd(shm[i]);
-    s->tx_pass.control.cmsg = (struct cmsghdr){
-        .cmsg_len = CMSG_LEN(nr * sizeof(int)), .cmsg_level = SOL_SOCKET, .cmsg_type = SCM_RIGHTS,
-    };
-    memcpy(CMSG_DATA(&s->tx_pass.control.cmsg), fds, nr * sizeof(int));
+    memcpy(s->tx_pass.control, &head, sizeof(head));
+    for (unsigned i = 0; i < nr; i++) {
+        const int fd = rt_shm_fd(shm[i]);
+
+        memcpy(s->tx_pass.control + CMSG_LEN(i * sizeof(int)), &fd, sizeof(fd));
+    }
+    s->tx_pass.control_len = head.cmsg_len;
     s->tx = op;
     op->flags = 0;
     rt_op_start(s->rt, op, &send_shm_type);
@@ -689,7 +690,7 @@ static void recv_shm_prep(struct rt_op *op, struct io_uring_sqe *sqe, struct msg
     struct pass *p = &s->rx_pass;
 
     pass_iov(op, p);
-    p->msg.msg_control = &p->control;
+    p->msg.msg_control = p->control;
     p->msg.msg_controllen = sizeof(p->control);
     io_uring_prep_recvmsg(sqe, op->fd, &p->msg, MSG_CMSG_CLOEXEC);
 }
