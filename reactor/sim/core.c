@@ -222,9 +222,11 @@ static void turn_plan(struct rt *rt)
 {
     uint64_t at;
 
-    if (!rt->c.host->started || rt->manual)
+    if (!rt->c.host->started || rt->manual || prog_of(rt)->frozen)
         return;
     at = has_work(rt) ? rt->w->now : rt_timers_next(rt);
+    if (at > rt->poll_at)
+        at = rt->poll_at;
     if (at == UINT64_MAX)
         return;
     at = later(rt, at > rt->w->now ? at : rt->w->now);
@@ -284,14 +286,16 @@ static void spin_guard(struct rt *rt, unsigned from_outside)
 static unsigned turn_run(struct rt *rt)
 {
     struct sim *w = rt->w;
-    unsigned ops, completions, messages = 0, timers, n;
+    unsigned ops, completions, messages = 0, found, timers, n;
 
     rt->c.now = w->now;
     rt->in_turn = true;
+    sim_pollers_wake(rt);
     ops = ready_run(&rt->c.ready);
     completions = done_run(rt) + signals_run(rt);
     if (rt->mail && (rt->manual || !sim_rng_chance(&w->sched_rng, w->sched.late_mail_ppm)))
         messages = mail_run(rt);
+    found = sim_pollers_run(rt);
     timers = rt_timers_run(rt);
     ops += ready_run(&rt->c.late);
     queue_begin(rt);
@@ -299,7 +303,7 @@ static unsigned turn_run(struct rt *rt)
     rt_count(&rt->c.n.ops, ops + completions);
     rt_count(&rt->c.n.messages, messages);
     rt_count(&rt->c.n.timers, timers);
-    n = ops + completions + messages + timers;
+    n = ops + completions + messages + found + timers;
     if (n)
         spin_guard(rt, completions + messages + timers);
     return n;
@@ -323,9 +327,14 @@ unsigned sim_turn(struct rt *rt)
 {
     struct sim *w = rt->w;
     const struct sim_context before = sim_context_enter(w, prog_of(rt), rt);
-    const unsigned n = turn_run(rt);
+    unsigned n = 0;
 
-    turn_count(rt, n);
+    if (!rt->rest_due || has_work(rt) || rt_timers_next(rt) <= w->now || !sim_pollers_rest(rt)) {
+        n = turn_run(rt);
+        turn_count(rt, n);
+        if (!rt->manual && !sim_pollers_settle(rt, has_work(rt)))
+            spin_guard(rt, 0);
+    }
     turn_plan(rt);
     sim_context_leave(w, &before);          /* rt may be gone: its program was to be killed */
     return n;
@@ -333,7 +342,10 @@ unsigned sim_turn(struct rt *rt)
 
 static void turn_due(struct sim *w, struct sim_event *ev)
 {
-    (void)sim_turn(container_of(ev, struct rt, ev));
+    struct rt *rt = container_of(ev, struct rt, ev);
+
+    if (!prog_of(rt)->frozen)               /* else it is planned anew when that is over */
+        (void)sim_turn(rt);
 }
 
 struct call {
@@ -350,11 +362,27 @@ void sim_call(struct rt *rt, void (*fn)(void *arg), void *arg)
     before = sim_context_enter(w, prog_of(rt), rt);
     rt->c.now = w->now;
     rt->in_turn = true;
+    sim_pollers_wake(rt);
     fn(arg);
     queue_begin(rt);
     rt->in_turn = false;
+    if (rt->pollers)
+        rt->poll_at = w->now;
     turn_plan(rt);
     sim_context_leave(w, &before);
+}
+
+/* Before a wait of rt_turn(). Return: until when nothing but an event of the world's ends it. */
+static uint64_t wait_until(struct rt *rt, uint64_t end)
+{
+    const struct sim_context before = sim_context_enter(rt->w, prog_of(rt), rt);
+    uint64_t next;
+
+    if (!sim_pollers_settle(rt, false) || (rt->rest_due && !sim_pollers_rest(rt)))
+        spin_guard(rt, 0);
+    sim_context_leave(rt->w, &before);
+    next = rt_timers_next(rt) < rt->poll_at ? rt_timers_next(rt) : rt->poll_at;
+    return next < end ? next : end;
 }
 
 int rt_turn(struct rt *rt, uint64_t wait_ns)
@@ -369,21 +397,23 @@ int rt_turn(struct rt *rt, uint64_t wait_ns)
     w->last_manual = rt;
     sim_ev_del(w, &rt->ev);
     for (;;) {
-        uint64_t next = rt_timers_next(rt);
+        uint64_t next;
 
         n = sim_turn(rt);
         if (n || w->now >= end || rt->c.host->stop)
             return (int)n;
         if (has_work(rt))
             continue;
-        if (next > end)
-            next = end;
-        if (w->heap_nr && w->heap[0]->at <= next)
-            (void)sim_step(w);
-        else if (next != UINT64_MAX)
-            w->now = next > w->now ? next : w->now;
-        else
-            sim_fail(w, "a reactor waits without limit, and nothing will ever happen");
+        next = wait_until(rt, end);
+        do {
+            if (w->heap_nr && w->heap[0]->at <= next)
+                (void)sim_step(w);
+            else if (next != UINT64_MAX)
+                w->now = next > w->now ? next : w->now;
+            else
+                sim_fail(w, "a reactor waits without limit, and nothing will ever happen");
+            /* Asleep it does not look at what others do. */
+        } while (rt->resting && w->now < next && !has_work(rt) && !rt->c.host->stop);
     }
 }
 
@@ -398,6 +428,7 @@ static void rt_init(struct rt *rt, struct rt_host *h, unsigned index, const stru
     rt->c.now = rt->w->now;
     rt->slept_from = rt->w->now;
     rt->ev.fn = turn_due;
+    rt->poll_at = UINT64_MAX;
     rt_list_init(&rt->socks);
     rt_set_mode(rt, conf->mode, conf->poll_us);
 }
@@ -490,7 +521,7 @@ struct sim_job {                            /* the world's */
     struct sim_event ev;
     struct rt_work *work;
     struct rt_host *host;
-    bool ran;
+    bool ran;                               /* it is on its way back */
 };
 
 static void work_done(struct rt_msg *m)
@@ -517,6 +548,8 @@ static void job_due(struct sim *w, struct sim_event *ev)
     struct sim_job *j = container_of(ev, struct sim_job, ev);
     struct sim_context before;
 
+    if (j->host->prog->frozen)
+        return;                             /* sim_host_thaw() finds it */
     if (j->ran) {
         struct rt_work *work = j->work;
 
@@ -543,6 +576,20 @@ void rt_work(struct rt *rt, struct rt_work *work)
     j->ev.fn = job_due;
     rt_list_push(&j->host->jobs, &j->link);
     sim_ev_set(rt->w, &j->ev, rt->w->now + job_delay(rt->w));
+}
+
+void sim_host_thaw(struct rt_host *h)
+{
+    struct sim *w = h->prog->machine->w;
+
+    rt_list_for(l, &h->jobs) {
+        struct sim_job *j = rt_list_entry(l, struct sim_job, link);
+
+        if (!j->ev.place)
+            sim_ev_set(w, &j->ev, w->now + w->sched.wake_ns);
+    }
+    for (unsigned i = 0; i < h->count; i++)
+        turn_plan(&h->rts[i]);
 }
 
 /* ---- signals ------------------------------------------------------------------------------------------ */

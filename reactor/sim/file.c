@@ -29,6 +29,11 @@ struct rt_file {
 
 enum io_kind { IO_READ, IO_WRITE, IO_SYNC, IO_PUNCH, IO_ZERO };
 
+struct late {                               /* a piece of memory of a killed program's operation */
+    struct iovec iov;
+    struct sim_shm *shm;                    /* where it lies, and lives on; NULL: iov_base is a copy of its own */
+};
+
 struct io {                                 /* an operation on its way */
     struct rt_link link;                    /* on machine->ios */
     struct rt_link parked;                  /* on machine->parked while that is stalled */
@@ -40,7 +45,8 @@ struct io {                                 /* an operation on its way */
     bool torn;                              /* a part of it lands first */
     uint64_t rest_ns;                       /* from that part to the whole */
     uint64_t off, len;
-    uint8_t *copy;                          /* what to write, when the program is gone */
+    struct late *late;                      /* its memory, when the program is gone; NULL: none */
+    unsigned late_nr;
 };
 
 /* ---- opening ------------------------------------------------------------------------------------------ */
@@ -187,23 +193,25 @@ static void io_free(struct io *io)
     rt_list_del(&io->link);
     rt_list_del(&io->parked);
     open_unref(io->o);
-    sim_release(io->copy);
+    for (unsigned i = 0; i < io->late_nr; i++) {
+        if (io->late[i].shm)
+            sim_shm_unref(io->late[i].shm);
+        else
+            sim_release(io->late[i].iov.iov_base);
+    }
+    sim_release(io->late);
     sim_release(io);
 }
 
 /* Calls for each piece of memory of a write or read that is not done yet, with where in the file it goes. */
 static int pieces(struct io *io, uint64_t len, int (*fn)(struct inode *n, uint8_t *mem, size_t len, uint64_t off))
 {
-    const struct iovec *iov;
+    size_t skip = io->op ? io->op->skip : 0;
     uint64_t off = io->off;
-    size_t skip;
     int err = 0;
 
-    if (io->copy)
-        return fn(io->o->inode, io->copy, len, off);
-    iov = io->op->u.rw.iov;
-    skip = io->op->skip;
-    while (len && !err) {
+    for (unsigned i = 0; len && !err; i++, skip = 0) {
+        const struct iovec *iov = io->op ? &io->op->u.rw.iov[i] : &io->late[i].iov;
         size_t part = iov->iov_len - skip;
 
         if (part > len)
@@ -211,8 +219,6 @@ static int pieces(struct io *io, uint64_t len, int (*fn)(struct inode *n, uint8_
         err = fn(io->o->inode, (uint8_t *)iov->iov_base + skip, part, off);
         off += part;
         len -= part;
-        skip = 0;
-        iov++;
     }
     return err;
 }
@@ -309,7 +315,7 @@ static void io_land(struct io *io)
     if (io->op)
         sim_op_done(io->op, res);
     else
-        sim_fault_note(w, SIM_FAULT_LATE_WRITE, io->o->machine, NULL);
+        sim_fault_note(w, io->kind == IO_READ ? SIM_FAULT_LATE_READ : SIM_FAULT_LATE_WRITE, io->o->machine, NULL);
     io_free(io);
 }
 
@@ -483,6 +489,48 @@ void rt_file_falloc(struct rt *rt, struct rt_file *f, struct rt_op *op, enum rt_
 
 /* ---- programs and power that go ----------------------------------------------------------------------- */
 
+/* The shared memory that a piece of an operation of a program lies in. NULL: it is private. */
+static struct sim_shm *shm_of(const struct io *io, void *mem, size_t len, uint64_t *off)
+{
+    return sim_shm_find(io->op->rt->c.host->prog, mem, len, off);
+}
+
+/* Whether what it reads is seen by anybody when its program is gone. */
+static bool seen(const struct io *io)
+{
+    uint64_t off;
+
+    for (unsigned i = 0; i < io->op->n; i++)
+        if (io->op->u.rw.iov[i].iov_len && shm_of(io, io->op->u.rw.iov[i].iov_base, io->op->u.rw.iov[i].iov_len, &off))
+            return true;
+    return false;
+}
+
+/* What is private goes with the program: of that the kernel has a copy, or nobody will see it. Shared memory it keeps,
+ * and what is written from there is what is there when it is written. */
+static void memory_keep(struct io *io)
+{
+    struct sim *w = io->o->machine->w;
+    const struct iovec *iov = io->op->u.rw.iov;
+    size_t skip = io->op->skip;
+
+    io->late = sim_zalloc(io->op->n * sizeof(*io->late));
+    io->late_nr = io->op->n;
+    for (unsigned i = 0; i < io->late_nr; i++, skip = 0) {
+        struct late *l = &io->late[i];
+        uint8_t *mem = (uint8_t *)iov[i].iov_base + skip;
+        uint64_t off;
+
+        l->iov.iov_len = iov[i].iov_len - skip;
+        if (l->iov.iov_len && (l->shm = shm_of(io, mem, l->iov.iov_len, &off))) {
+            l->iov.iov_base = sim_shm_bytes(w, sim_shm_ref(l->shm)) + off;
+            continue;
+        }
+        l->iov.iov_base = sim_zalloc(l->iov.iov_len + 1);
+        if (io->kind == IO_WRITE)
+            memcpy(l->iov.iov_base, mem, l->iov.iov_len);
+    }
+}
 
 /* Its program is gone: what had been handed to the kernel may still be done, later. */
 static void io_orphan(struct io *io)
@@ -491,21 +539,12 @@ static void io_orphan(struct io *io)
     struct sim_rng *r = &w->disk_rng;
     uint64_t at = io->ev.place ? io->ev.at : w->now;
 
-    if (io->kind == IO_READ || io->kind == IO_SYNC || sim_rng_chance(r, 333333)) {
+    if ((io->kind == IO_READ && !seen(io)) || io->kind == IO_SYNC || sim_rng_chance(r, 333333)) {
         io_free(io);
         return;
     }
-    if (io->kind == IO_WRITE) {
-        const struct iovec *iov = io->op->u.rw.iov;
-        uint8_t *copy = sim_grow(NULL, io->len + 1), *to = copy;
-        size_t skip = io->op->skip;
-
-        for (unsigned i = 0; i < io->op->n; i++, skip = 0) {
-            memcpy(to, (const uint8_t *)iov[i].iov_base + skip, iov[i].iov_len - skip);
-            to += iov[i].iov_len - skip;
-        }
-        io->copy = copy;
-    }
+    if (io->kind == IO_READ || io->kind == IO_WRITE)
+        memory_keep(io);
     io->op = NULL;
     if (sim_rng_chance(r, 500000))
         at += sim_rng_below(r, LATE_NS);
@@ -521,6 +560,24 @@ void sim_host_ios_drop(struct rt_host *h)
         if (io->op && io->op->rt->c.host == h)
             io_orphan(io);
     }
+}
+
+bool sim_ios_use(const struct sim_prog *p, const void *mem, size_t len)
+{
+    rt_list_for(l, &p->machine->ios) {
+        const struct io *io = rt_list_entry(l, struct io, link);
+
+        if (!io->op || io->op->rt->c.host->prog != p || (io->kind != IO_READ && io->kind != IO_WRITE))
+            continue;
+        for (unsigned i = 0; i < io->op->n; i++) {
+            const struct iovec *iov = &io->op->u.rw.iov[i];
+
+            if ((uintptr_t)iov->iov_base < (uintptr_t)mem + len &&
+                (uintptr_t)mem < (uintptr_t)iov->iov_base + iov->iov_len)
+                return true;
+        }
+    }
+    return false;
 }
 
 void sim_files_drop(struct sim_prog *p)

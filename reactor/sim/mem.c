@@ -116,6 +116,24 @@ static void unbook(struct sim_prog *p, size_t len, bool heap)
         p->mem.heap_bytes -= len;
 }
 
+bool sim_mem_book(struct sim_prog *p, size_t len)
+{
+    if (!admit(p, len, false))
+        return false;
+    book(p, len, false);
+    return true;
+}
+
+void sim_mem_unbook(struct sim_prog *p, size_t len)
+{
+    unbook(p, len, false);
+}
+
+void sim_mem_unpoison(void *mem, size_t len)
+{
+    UNPOISON(mem, len);
+}
+
 void sim_fault_alloc(struct sim_prog *p, uint64_t nth, uint64_t more)
 {
     p->fail_at = nth ? p->mem.allocs + nth : 0;
@@ -377,6 +395,7 @@ bool rt_mem_drop(void *mem, size_t len)
 
 void sim_mem_release(struct sim_prog *p)
 {
+    sim_shms_drop(p);
     while (!rt_list_empty(&p->blocks))
         block_free(rt_list_entry(p->blocks.next, struct block, link));
     while (!rt_list_empty(&p->regions)) {

@@ -24,7 +24,7 @@ struct sim_pair {                           /* from one machine to another */
     struct sim_net net;
 };
 
-static bool same_number(const struct rt_addr *a, const struct rt_addr *b)
+bool sim_same_number(const struct rt_addr *a, const struct rt_addr *b)
 {
     if (a->sa.sa_family != b->sa.sa_family)
         return false;
@@ -65,7 +65,7 @@ bool sim_machine_has(const struct sim_machine *m, const struct rt_addr *a)
     if (is_loopback(a))
         return true;
     for (unsigned i = 0; i < m->addrs_nr; i++)
-        if (same_number(&m->addrs[i], a))
+        if (sim_same_number(&m->addrs[i], a))
             return true;
     return false;
 }
@@ -168,7 +168,7 @@ static bool clash(const struct rt_addr *a, const struct rt_addr *b)
         return false;
     if (a->sa.sa_family == AF_UNIX)
         return rt_addr_equal(a, b);
-    return port_of(a) == port_of(b) && (is_any(a) || is_any(b) || same_number(a, b));
+    return port_of(a) == port_of(b) && (is_any(a) || is_any(b) || sim_same_number(a, b));
 }
 
 static struct listener *listener_find(struct sim_machine *m, const struct rt_addr *a)
@@ -236,7 +236,8 @@ static struct rt_addr source(struct sim_machine *m, const struct rt_addr *to)
 
     if (to->sa.sa_family == AF_UNIX)
         return (struct rt_addr){ .len = sizeof(sa_family_t), .sa.sa_family = AF_UNIX };
-    for (unsigned i = 0; i < m->addrs_nr && !is_loopback(to) && !is_any(to); i++) {
+    /* To itself a machine talks from the very address it talks to. */
+    for (unsigned i = 0; i < m->addrs_nr && !sim_machine_has(m, to) && !is_any(to); i++) {
         if (m->addrs[i].sa.sa_family == to->sa.sa_family) {
             a = m->addrs[i];
             break;

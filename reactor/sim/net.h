@@ -18,6 +18,8 @@ struct seg {                                /* a segment under way, or received 
     uint32_t len, off;                      /* off: bytes read of it */
     uint8_t kind;
     bool judged;                            /* its faults have been drawn */
+    uint8_t shm_nr;                         /* memories that its first byte brings */
+    struct sim_shm *shm[RT_SHM_PASS_MAX];
     uint8_t data[];
 };
 
@@ -86,6 +88,7 @@ struct listener {
 const struct sim_net *sim_net_of(const struct sim_conn *c, unsigned i);
 bool sim_dir_blocked(const struct sim_conn *c, unsigned i);   /* nothing gets through that way now */
 void sim_conn_free(struct sim_conn *c);
+bool sim_same_number(const struct rt_addr *a, const struct rt_addr *b);     /* but for the port */
 int sim_listener_open(struct sim_machine *m, const struct rt_addr *at, struct listener **out);
 void sim_listener_close(struct listener *l);
 /* A connection on its way from a socket of program p; sock.c's tx operation ends when it is decided. */
@@ -107,6 +110,7 @@ void sim_end_shut(struct sim_conn *c, unsigned i);
 /* The handle goes. rude: with the program, which may mean a reset. */
 void sim_end_close(struct sim_conn *c, unsigned i, bool rude);
 struct seg *sim_seg_pop(struct segs *q);
+void sim_seg_free(struct seg *s);           /* accepts NULL; with the memories that it still has */
 
 /* ---- sock.c: what the network tells a socket, if there is one (NULL: not) */
 void sim_sock_connected(struct rt_sock *s, int err);
@@ -114,5 +118,7 @@ void sim_sock_lost(struct rt_sock *s);      /* there is no connection any more *
 /* The iovec of the outstanding send that comes next. Return: bytes; 0: no send is outstanding. */
 size_t sim_sock_sending(struct rt_sock *s, const uint8_t **from);
 void sim_sock_sent(struct rt_sock *s, uint32_t bytes);
+/* What that send brings with its first byte, if this is it. */
+void sim_sock_pass(struct rt_sock *s, struct seg *to);
 
 #endif

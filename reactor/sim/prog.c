@@ -8,6 +8,7 @@
 #include "reactor/sim/sim_internal.h"
 
 #define STREAM_PROGS 0x10000u               /* of the seed's streams: one for each run of a program */
+#define STREAM_BOOTS 0x1000000000000u       /* far from those: one for each start of a machine */
 #define MEM_TOTAL (64ull << 30)
 #define PORT_FIRST 32768u
 
@@ -55,6 +56,11 @@ bool sim_machine_is_on(const struct sim_machine *m)
     return m->on;
 }
 
+uint64_t sim_boot_stream(const struct sim_machine *m)
+{
+    return STREAM_BOOTS + ((uint64_t)m->index << 32) + m->boots;
+}
+
 void sim_machine_free(struct sim_machine *m)
 {
     assert(rt_list_empty(&m->progs));
@@ -81,6 +87,7 @@ static void prog_end(struct sim_prog *p, enum sim_prog_state state)
 
     assert(sim_cur != p || !w->turning);
     p->state = state;
+    p->frozen = false;
     sim_ev_del(w, &p->exit_ev);
     while ((l = p->hosts.next) != &p->hosts)
         sim_host_drop(rt_list_entry(l, struct rt_host, link));
@@ -107,6 +114,10 @@ static void exit_due(struct sim *w, struct sim_event *ev)
     struct sim_prog *p = container_of(ev, struct sim_prog, exit_ev);
     struct sim_context before;
 
+    if (p->frozen) {
+        p->exit_held = true;
+        return;
+    }
     rt_list_for(l, &p->hosts) {
         struct rt_host *h = rt_list_entry(l, struct rt_host, link);
 
@@ -126,7 +137,7 @@ void sim_prog_stop_wanted(struct sim_prog *p)
 {
     struct sim *w = p->machine->w;
 
-    if (p->program && w->entered != p && !p->exit_ev.place)
+    if (p->program && w->entered != p && !p->exit_ev.place && !p->exit_held)
         sim_ev_set(w, &p->exit_ev, w->now + w->sched.wake_ns +
                                        sim_rng_below(&w->sched_rng, w->sched.wake_jitter_ns + 1ull));
 }
@@ -144,6 +155,7 @@ static struct sim_prog *prog_new(struct sim_machine *m, const struct sim_program
     p->exit_ev.fn = exit_due;
     rt_list_init(&p->hosts);
     rt_list_init(&p->files);
+    rt_list_init(&p->shms);
     sim_mem_init(p);
     rt_list_push(&m->progs, &p->link);
     p->next = w->progs;
@@ -209,6 +221,31 @@ void sim_kill(struct sim_prog *p)
     prog_kill(p);
 }
 
+void sim_freeze(struct sim_prog *p, bool on)
+{
+    struct sim *w = p->machine->w;
+
+    if (p->state != SIM_RUNNING || p->frozen == on)
+        return;
+    assert(w->entered != p);                /* it turns its cores itself */
+    if (on)
+        sim_fault_note(w, SIM_FAULT_FREEZE, p->machine, NULL);
+    p->frozen = on;
+    sim_debug(w, "%s: %s (pid %d) %s", p->machine->name, p->program->name, p->pid, on ? "is frozen" : "goes on");
+    if (on)
+        return;
+    if (p->exit_held)
+        sim_ev_set(w, &p->exit_ev, w->now + w->sched.wake_ns);
+    p->exit_held = false;
+    rt_list_for(l, &p->hosts)
+        sim_host_thaw(rt_list_entry(l, struct rt_host, link));
+}
+
+bool sim_frozen(const struct sim_prog *p)
+{
+    return p->frozen;
+}
+
 void sim_machine_off(struct sim_machine *m)
 {
     struct sim *w = m->w;
@@ -233,6 +270,7 @@ void sim_machine_on(struct sim_machine *m)
     if (m->on)
         return;
     m->on = true;
+    m->boots++;
     sim_debug(m->w, "%s: power is back", m->name);
     sim_net_healed(m->w);
 }

@@ -104,6 +104,8 @@ struct sim_sched {
     uint32_t late_mail_ppm;                 /* a turn does not see its messages yet (100,000) */
     uint32_t hiccup_ppm;                    /* a wake-up takes longer, (50) */
     uint64_t hiccup_ns;                     /* up to so much (2 ms) */
+    uint32_t poll_ppm;                      /* a core with pollers does not rest at once, (500,000) */
+    uint32_t poll_ns;                       /* but polls again within (20 us) */
     uint64_t work_ns, work_jitter_ns;       /* rt_work(): until it runs, and again until it is back (20 us, 500 us) */
     uint64_t spin_max;                      /* turns in a row that only continue themselves (1,000,000) */
     uint64_t instant_max;                   /* events at one instant (1,000,000) */
@@ -142,9 +144,15 @@ enum sim_prog_state { SIM_RUNNING, SIM_EXITED, SIM_KILLED };
  * case. The machine is on (asserted). */
 int sim_start(struct sim_machine *m, const struct sim_program *program, void *arg, struct sim_prog **out);
 /* As kill -9: its memory is released at once, operations and timers never complete, connections end (peers see their
- * end or a reset), listeners and locks go; writes under way at its disks still land, or do not. From inside
- * the program it happens at the end of the turn. One that does not run is left alone. */
+ * end or a reset), listeners and locks go; writes under way at its disks still land, or do not, as do reads into memory
+ * that another program shares (a write from such memory writes what is there by then). From inside the program it
+ * happens at the end of the turn. One that does not run is left alone. */
 void sim_kill(struct sim_prog *p);
+/* As SIGSTOP and SIGCONT: none of its code runs while on, and what comes due meanwhile does so when it goes on; its
+ * connections and what is under way at its disks are the kernel's and go on. It can be killed meanwhile. sim_call() must
+ * not be used on it. One that does not run is left alone. */
+void sim_freeze(struct sim_prog *p, bool on);
+bool sim_frozen(const struct sim_prog *p);
 /* As kill -SIGNO: rt_signals()'s function is called in a turn to come; without one it is sim_kill(). */
 void sim_signal(struct sim_prog *p, int signo);
 
@@ -308,7 +316,9 @@ int sim_fs_peek(struct sim_machine *m, const char *path, void *buf, size_t len, 
     X(LATE_WRITE, "write of a killed program landed")                                                        \
     X(SAVE, "save failed")                                                                                   \
     X(LOAD, "load failed")                                                                                   \
-    X(HICCUP, "core held up")
+    X(HICCUP, "core held up")                                                                                \
+    X(FREEZE, "program frozen")                                                                              \
+    X(LATE_READ, "read of a killed program landed")
 enum sim_fault {
 #define X(name, text) SIM_FAULT_##name,
     SIM_FAULTS(X)
@@ -321,7 +331,7 @@ uint64_t sim_fault_count(const struct sim *w, enum sim_fault f);
  * Looks only: it must do nothing to the world. */
 void sim_on_fault(struct sim *w, void (*fn)(void *arg, enum sim_fault f, struct sim_machine *m, struct sim_conn *c),
                   void *arg);
-/* Sets all fault probabilities to 0, ends partitions, blackholes and stalls: for a calm phase. Machines that are off
+/* Sets all fault probabilities to 0, ends partitions, blackholes, stalls and freezes: for a calm phase. Machines that are off
  * stay off. */
 void sim_calm(struct sim *w);
 

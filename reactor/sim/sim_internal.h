@@ -54,6 +54,13 @@ struct rt {
     void *lent;                             /* the world's, for the length of one done */
     bool manual;                            /* turned by rt_turn() */
     bool in_turn;
+
+    /* poll.c */
+    struct rt_poller *pollers, *poller_next;    /* the next of those being asked */
+    uint64_t poll_at;                       /* when it looks again; UINT64_MAX: not by itself */
+    bool poll_more;                         /* the last round found something */
+    bool rest_due;                          /* its next turn is that it rests, unless there is something to do */
+    bool resting;                           /* they were told */
 };
 
 struct rt_host {
@@ -82,6 +89,7 @@ struct sim_machine {
     char *name;
     unsigned cores;
     bool on;
+    unsigned boots;                         /* how often it was switched on again */
     struct rt_addr *addrs;
     unsigned addrs_nr;
     uint16_t port_next;
@@ -104,11 +112,14 @@ struct sim_prog {
     enum sim_prog_state state;
     int status;
     bool kill_wanted;
+    bool frozen, exit_held;
     struct rt_link hosts;
     struct rt_link files;                   /* open file descriptions */
     struct sim_rng random;
     struct sim_event exit_ev;
     struct sim_prog *next;                  /* all there ever were, for sim_free() */
+
+    struct rt_link shms;                    /* shm.c */
 
     /* mem.c */
     struct rt_link blocks, regions;
@@ -193,14 +204,41 @@ void sim_context_leave(struct sim *w, const struct sim_context *before);
 void sim_host_start(struct rt_host *h);
 void sim_host_drop(struct rt_host *h);      /* its program dies: takes all of it off the world */
 unsigned sim_turn(struct rt *rt);
+void sim_host_thaw(struct rt_host *h);      /* what came due while its program was frozen goes on */
+
+/* ---- poll.c */
+/* Asks its pollers. Return: how often one had work. */
+unsigned sim_pollers_run(struct rt *rt);
+void sim_pollers_wake(struct rt *rt);
+/* At the end of a turn, as the program: says when it looks again or rests, or rests. busy: it will turn anyway.
+ * Return: false: one does not let it rest. */
+bool sim_pollers_settle(struct rt *rt, bool busy);
+/* As the program: rests. Return: false: one does not let it. */
+bool sim_pollers_rest(struct rt *rt);
 
 /* ---- prog.c */
+uint64_t sim_boot_stream(const struct sim_machine *m);      /* of the seed's streams: that of its boot id */
 void sim_prog_stop_wanted(struct sim_prog *p);
 void sim_machine_free(struct sim_machine *m);
 
 /* ---- mem.c */
 void sim_mem_init(struct sim_prog *p);
 void sim_mem_release(struct sim_prog *p);   /* all of it */
+/* Memory that others give out, as rt_mem_alloc()'s is counted. Return: false: this allocation fails. */
+bool sim_mem_book(struct sim_prog *p, size_t len);
+void sim_mem_unbook(struct sim_prog *p, size_t len);
+void sim_mem_unpoison(void *mem, size_t len);
+
+/* ---- shm.c */
+struct sim_shm;                             /* shared memory; the world's */
+struct sim_shm *sim_shm_ref(struct sim_shm *s);
+void sim_shm_unref(struct sim_shm *s);
+uint8_t *sim_shm_bytes(struct sim *w, struct sim_shm *s);   /* what the peers see, whoever is there */
+struct rt_shm *sim_shm_handle(struct sim_prog *p, struct sim_shm *s);   /* one more; NULL: no memory */
+struct sim_shm *sim_shm_of(const struct rt_shm *h);
+/* The shared memory in which all of [mem, mem + len) of that program lies, and where; NULL: none. */
+struct sim_shm *sim_shm_find(const struct sim_prog *p, const void *mem, size_t len, uint64_t *off);
+void sim_shms_drop(struct sim_prog *p);     /* its program is over */
 
 /* ---- sock.c */
 void sim_socks_drop(struct rt *rt);         /* its program dies: takes all of them off the world */
@@ -220,6 +258,8 @@ void sim_net_free(struct sim *w);
 /* ---- file.c, disk.c, fs.c: see disk.h too */
 void sim_files_drop(struct sim_prog *p);    /* its program dies: what is under way lands later or never */
 void sim_host_ios_drop(struct rt_host *h);
+/* Whether a file operation of that program is on its way from or into that memory. */
+bool sim_ios_use(const struct sim_prog *p, const void *mem, size_t len);
 void sim_disk_power_off(struct sim_machine *m);
 void sim_ios_free(struct sim_machine *m);
 void sim_fs_init(struct sim_machine *m);

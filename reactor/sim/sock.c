@@ -18,6 +18,11 @@ struct rt_sock {
     unsigned side;                          /* its end of conn */
     struct listener *listener;
     struct rt_op *rx, *tx;                  /* outstanding: receive or accept; send or connect */
+    struct rt_shm *const *tx_shm;           /* memories that go with tx; NULL: none, or they have gone */
+    unsigned tx_shm_nr;
+    struct rt_shm **rx_shm;                 /* where those go that come with rx */
+    unsigned *rx_shm_nr;
+    int rx_shm_err;
     bool closed, shut;
     struct rt_addr addr;                    /* where to connect to, or where a unix listener stands */
 };
@@ -155,8 +160,13 @@ int rt_sock_peercred(const struct rt_sock *s, uint32_t *uid, int32_t *pid)
     if (!s->conn || !s->conn->local)
         return -EOPNOTSUPP;
     *uid = 0;
-    *pid = s->conn->prog[!s->side]->pid;
+    *pid = s->conn->prog[!s->side] ? s->conn->prog[!s->side]->pid : 0;    /* not accepted yet */
     return 0;
+}
+
+bool rt_sock_same_host(const struct rt_sock *s)
+{
+    return s->conn && !s->conn->local && sim_same_number(&s->conn->addr[0], &s->conn->addr[1]);
 }
 
 int rt_socketpair(struct rt *rt, struct rt_sock **ours, int *theirs)
@@ -370,6 +380,25 @@ static uint32_t some(const struct rt_sock *s, uint32_t len)
     return len;
 }
 
+static const struct rt_op_type recv_shm_type;
+
+/* A receive has come to bytes that bring memories: they are its, or nobody's. */
+static void shm_arrive(struct rt_sock *s, struct seg *g)
+{
+    for (unsigned i = 0; i < g->shm_nr; i++) {
+        struct rt_shm *h = NULL;
+
+        if (s->rx->type == &recv_shm_type && *s->rx_shm_nr == RT_SHM_PASS_MAX)
+            s->rx_shm_err = -EPROTO;
+        else if (s->rx->type == &recv_shm_type && !(h = sim_shm_handle(s->rt->c.host->prog, g->shm[i])))
+            s->rx_shm_err = -ENOMEM;
+        if (h)
+            s->rx_shm[(*s->rx_shm_nr)++] = h;
+        sim_shm_unref(g->shm[i]);
+    }
+    g->shm_nr = 0;
+}
+
 /* Copies received bytes out, as many as there are and fit. */
 static uint32_t rx_copy(struct rt_sock *s, uint8_t *to, size_t room)
 {
@@ -380,13 +409,14 @@ static uint32_t rx_copy(struct rt_sock *s, uint8_t *to, size_t room)
         struct seg *g = e->rx.head;
         uint32_t n = g->len - g->off;
 
+        shm_arrive(s, g);
         if (n > room - done)
             n = (uint32_t)(room - done);
         memcpy(to + done, g->data + g->off, n);
         g->off += n;
         done += n;
         if (g->off == g->len)
-            sim_release(sim_seg_pop(&e->rx));
+            sim_seg_free(sim_seg_pop(&e->rx));
     }
     if (done)
         sim_end_read(s->conn, s->side, done);
@@ -422,19 +452,49 @@ static enum rt_op_next recv_finish(struct rt_op *op)
     return next;
 }
 
+static enum rt_op_next recv_shm_finish(struct rt_op *op)
+{
+    struct rt_sock *s = op->obj;
+    const enum rt_op_next next = recv_finish(op);
+
+    return s->rx_shm_err ? ended(op, s->rx_shm_err) : next;
+}
+
 static const struct rt_op_type recv_type = {
     .name = "rt_recv", .begin = recv_begin, .cancel = cancelled, .finish = recv_finish, .release = sock_release,
 };
 
-void rt_recv(struct rt_sock *s, struct rt_op *op, const struct iovec *iov, unsigned n, unsigned flags)
+static const struct rt_op_type recv_shm_type = {
+    .name = "rt_recv_shm", .begin = recv_begin, .cancel = cancelled, .finish = recv_shm_finish,
+    .release = sock_release,
+};
+
+static void recv_start(struct rt_sock *s, struct rt_op *op, const struct iovec *iov, unsigned n, uint16_t flags,
+                       const struct rt_op_type *type)
 {
     assert(!s->rx && !s->closed);
     op->obj = s;
     if (!rt_op_iov(op, iov, n))
         assert(!"0 bytes asked for would read as the peer's end");
     s->rx = op;
-    op->flags = flags & RT_RECV_ALL ? RT_OP_ALL : 0;
-    rt_op_start(s->rt, op, &recv_type);
+    op->flags = flags;
+    rt_op_start(s->rt, op, type);
+}
+
+void rt_recv(struct rt_sock *s, struct rt_op *op, const struct iovec *iov, unsigned n, unsigned flags)
+{
+    recv_start(s, op, iov, n, flags & RT_RECV_ALL ? RT_OP_ALL : 0, &recv_type);
+}
+
+void rt_recv_shm(struct rt_sock *s, struct rt_op *op, const struct iovec *iov, unsigned n, struct rt_shm **shm,
+                 unsigned *nr)
+{
+    assert(s->conn && s->conn->local);
+    s->rx_shm = shm;
+    s->rx_shm_nr = nr;
+    s->rx_shm_err = 0;
+    *nr = 0;
+    recv_start(s, op, iov, n, RT_OP_ALL, &recv_shm_type);
 }
 
 /* Lends one segment whole, or a copy of a part of it, or of several. */
@@ -445,6 +505,7 @@ static uint32_t rx_lend(struct rt_sock *s, struct rt_op *op)
     struct seg *g = e->rx.head;
     const uint32_t left = g->len - g->off;
 
+    shm_arrive(s, g);
     if (left <= RT_RECV_SHARED_MAX && some(s, left) == left && (!g->next || sim_rng_chance(&rt->w->net_rng, 500000))) {
         sim_seg_pop(&e->rx);
         op->buf = g->data + g->off;
@@ -554,16 +615,35 @@ void sim_sock_writable(struct rt_sock *s)
     }
 }
 
+void sim_sock_pass(struct rt_sock *s, struct seg *to)
+{
+    for (unsigned i = 0; s->tx_shm && i < s->tx_shm_nr; i++)
+        to->shm[to->shm_nr++] = sim_shm_ref(sim_shm_of(s->tx_shm[i]));
+    s->tx_shm = NULL;
+}
+
 void rt_send(struct rt_sock *s, struct rt_op *op, const struct iovec *iov, unsigned n)
 {
     assert(!s->tx && !s->closed);
     s->tx = op;
+    s->tx_shm = NULL;
     op->obj = s;
     op->flags = 0;
     if (!rt_op_iov(op, iov, n))             /* nothing to send */
         rt_op_ready(s->rt, op, &send_type, 0);
     else
         rt_op_start(s->rt, op, &send_type);
+}
+
+void rt_send_shm(struct rt_sock *s, struct rt_op *op, const struct iovec *iov, unsigned n, struct rt_shm *const *shm,
+                 unsigned nr)
+{
+    assert(nr >= 1 && nr <= RT_SHM_PASS_MAX);
+    assert(s->conn && s->conn->local);
+    rt_send(s, op, iov, n);
+    assert(op->n);                          /* memories go with a byte */
+    s->tx_shm = shm;
+    s->tx_shm_nr = nr;
 }
 
 /* ---- names -------------------------------------------------------------------------------------------- */

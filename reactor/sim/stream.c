@@ -42,12 +42,19 @@ struct seg *sim_seg_pop(struct segs *q)
     return s;
 }
 
+void sim_seg_free(struct seg *s)
+{
+    for (unsigned i = 0; s && i < s->shm_nr; i++)
+        sim_shm_unref(s->shm[i]);
+    sim_release(s);
+}
+
 static void segs_free(struct segs *q)
 {
     struct seg *s;
 
     while ((s = sim_seg_pop(q)))
-        sim_release(s);
+        sim_seg_free(s);
 }
 
 static void deliver_plan(struct sim_conn *c, unsigned i)
@@ -113,7 +120,7 @@ static void way_cut(struct sim_conn *c, struct dir *d, bool any)
     *at = NULL;
     for (; s; s = next) {
         next = s->next;
-        sim_release(s);
+        sim_seg_free(s);
     }
 }
 
@@ -177,6 +184,7 @@ static uint32_t seg_take(struct sim_conn *c, unsigned i)
     if (!(want = seg_len(c, i, want)))
         return 0;
     s = seg_new(SEG_DATA, want);
+    sim_sock_pass(e->sock, s);
     while (len < want && (piece = sim_sock_sending(e->sock, &from))) {
         if (piece > want - len)
             piece = want - len;
@@ -188,7 +196,7 @@ static uint32_t seg_take(struct sim_conn *c, unsigned i)
     d->taken += len;
     sim_mix(c->w, d->taken << 8 | s->data[0]);
     if (d->finished)
-        sim_release(s);                     /* a reset is on its way: the bytes go nowhere */
+        sim_seg_free(s);                    /* a reset is on its way: the bytes go nowhere */
     else
         seg_send(c, i, s);
     return len;
@@ -351,7 +359,7 @@ static void seg_receive(struct sim_conn *c, unsigned i, struct seg *s)
     if (to->gone) {
         if (s->kind == SEG_DATA)
             answer_reset(c, i);
-        sim_release(s);
+        sim_seg_free(s);
         return;
     }
     if (s->kind == SEG_RST) {
@@ -364,7 +372,7 @@ static void seg_receive(struct sim_conn *c, unsigned i, struct seg *s)
             to->eof = true;
         else
             sim_end_read(c, !i, s->len);    /* thrown away: after a half-close that only the receiver saw, too */
-        sim_release(s);
+        sim_seg_free(s);
     } else {
         seg_push(&to->rx, s);
     }

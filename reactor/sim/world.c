@@ -304,7 +304,7 @@ struct sim *sim_new(uint64_t seed)
     w->sched_rng = sim_rng(seed, STREAM_SCHED);
     w->sched = (struct sim_sched){
         .wake_ns = 300, .wake_jitter_ns = 3000, .turn_ns = 500, .call_ns = 200, .late_mail_ppm = 100000,
-        .hiccup_ppm = 50, .hiccup_ns = 2 * RT_MS, .work_ns = 20 * RT_US, .work_jitter_ns = 500 * RT_US,
+        .hiccup_ppm = 50, .hiccup_ns = 2 * RT_MS, .poll_ppm = 500000, .poll_ns = 20 * RT_US, .work_ns = 20 * RT_US, .work_jitter_ns = 500 * RT_US,
         .spin_max = 1000000, .instant_max = 1000000,
     };
     w->net = (struct sim_net){
@@ -532,6 +532,8 @@ void sim_calm(struct sim *w)
         d->read_eio_ppm = d->write_eio_ppm = d->sync_eio_ppm = d->enospc_ppm = d->slow_ppm = d->torn_ppm = 0;
         d->save_ppm = d->load_ppm = 0;
         sim_disk_stall(m, false);
+        rt_list_for(p, &m->progs)
+            sim_freeze(rt_list_entry(p, struct sim_prog, link), false);
     }
     sim_calm_net(w);
 }
