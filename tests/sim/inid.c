@@ -85,6 +85,8 @@ static void on_up(void *user)
     struct nexus_end *n = user;
 
     n->ups++;
+    if (n->scene->plan.near[n->client->id])
+        n->scene->tally->logins[near_shm(n)]++;
     for (unsigned i = 0; i < n->scene->plan.units; i++) {
         hist_nexus_up(n->scene->unit[i].hist, n->id);
         prh_nexus_up(&n->scene->unit[i].prh, n->id);
@@ -178,8 +180,11 @@ static void stopped_tick(struct nexus_end *n)
 {
     if (!desks_idle(n)) /* they are being told */
         return;
-    for (unsigned i = 0; i < n->scene->plan.units; i++)
+    for (unsigned i = 0; i < n->scene->plan.units; i++) {
+        for (unsigned k = 0; k < DEPTH_MAX; k++)
+            near_give(&n->desk[i].slot[k]);
         lun_close(&n->desk[i]);
+    }
     ini_sess_free(n->s);
     n->s = NULL;
     n->life = LIFE_OFF;

@@ -167,9 +167,14 @@ static void sum(const struct options *o, struct sums *s, const struct word *w)
     s->fingerprint += r->fingerprint * (2 * w->seed + 1);
     if (r->clusters_max > s->clusters_max)
         s->clusters_max = r->clusters_max;
-    for (unsigned f = 0; f < SCENE_FAULT_NR; f++)
+    for (unsigned f = 0; f < SCENE_FAULT_NR; f++) {
         for (unsigned st = 0; st < STATES; st++)
             s->tally.hit[f][st] += w->tally.hit[f][st];
+        for (unsigned st = 0; st < STEPS; st++)
+            s->tally.near[f][st] += w->tally.near[f][st];
+    }
+    for (unsigned i = 0; i < ARRAY_SIZE(s->tally.logins); i++)
+        s->tally.logins[i] += w->tally.logins[i];
 }
 
 /* Whether a fault of that kind can meet a session in that state at all; if not, why. */
@@ -200,6 +205,42 @@ static const char *cannot(unsigned fault, unsigned state)
         return state == INI_FREE || state == INI_LOGOUT ? "no session, or one that leaves" : NULL;
     default: return NULL;
     }
+}
+
+static const char *cannot_near(unsigned fault, unsigned step)
+{
+    const bool joins = step <= STEP_CONNECT;
+
+    switch (fault) {
+    case SIM_FAULT_ALLOC: return "not drawn here: tests of failing in turn do it";
+    case SIM_FAULT_FLIP: return "no digests";
+    case SIM_FAULT_PARTITION: return "it is one host";
+    case SIM_FAULT_REFUSE:
+    case SIM_FAULT_CONNECT_LOST: return "does not connect";
+    case SCENE_FAULT_DOOR_CUT: return joins || step == STEP_CLOSE ? "no connection to the unix socket" : NULL;
+    case SCENE_FAULT_LOOP_OFF: return "the target has just started";
+    default: return NULL;
+    }
+}
+
+static void table_near(const struct sums *s)
+{
+    printf("\n%-34s", "fault, by step in shared memory");
+    for (unsigned st = 0; st < STEPS; st++)
+        printf(" %8s", scene_step_name(st));
+    printf("\n");
+    for (unsigned f = 0; f < SCENE_FAULT_NR; f++) {
+        printf("%-34s", scene_fault_name(f));
+        for (unsigned st = 0; st < STEPS; st++) {
+            if (!s->tally.near[f][st] && cannot_near(f, st))
+                printf(" %8s", ".");
+            else
+                printf(" %8" PRIu64, s->tally.near[f][st]);
+        }
+        printf("\n");
+    }
+    printf("logins of initiators on the target's host: %" PRIu64 " in shared memory, %" PRIu64 " over TCP\n",
+           s->tally.logins[1], s->tally.logins[0]);
 }
 
 static void table(const struct sums *s)
@@ -330,8 +371,10 @@ static int play_many(const struct options *o)
     }
     clock_gettime(CLOCK_MONOTONIC, &t1);
     wall = (double)(t1.tv_sec - t0.tv_sec) + (double)(t1.tv_nsec - t0.tv_nsec) / 1e9;
-    if (o->table)
+    if (o->table) {
         table(&s);
+        table_near(&s);
+    }
     printf("%" PRIu64 " seeds green, %" PRIu64 " failed (from %" PRIu64 ")", s.green, s.failed, o->from);
     if (s.failed)
         printf(", the first: %" PRIu64, s.first_failed);

@@ -84,8 +84,9 @@ static void tell(struct scene *sc, char *out, size_t len)
     for (unsigned i = 0; i < sc->nexuses_nr && at < len; i++) {
         const struct nexus_end *n = sc->nexus[i];
 
-        at += (size_t)snprintf(out + at, len - at, "\n    nexus %u: life %d, %s%s%s", n->id, n->life,
-                               ini_state_name(nexus_state(n)), n->s ? ", last: " : "", n->s ? n->s->why : "");
+        at += (size_t)snprintf(out + at, len - at, "\n    nexus %u: life %d, %s, steps %x%s%s", n->id, n->life,
+                               ini_state_name(nexus_state(n)), near_steps(n), n->s ? ", last: " : "",
+                               n->s ? n->s->why : "");
         for (unsigned k = 0; k < sc->plan.units && at < len; k++) {
             const struct desk *d = &n->desk[k];
 
@@ -153,6 +154,8 @@ static void calm_down(struct scene *sc)
     act(sc, ACT_CALM);
     sim_calm(sc->w);
     sim_sched_get(sc->w, &sched);
+    if (!sc->tgtd.loop)                     /* there are sessions that go by shared memory or not at all */
+        tgtd_stop(sc);
     sched.hiccup_ppm = 0;                   /* a core that is held up for a second outlasts a target's stop */
     sim_sched_set(sc->w, &sched);
     await(sc, calm, CALM_NS, "the calm after the storm");
@@ -162,9 +165,7 @@ static void power_cycle(struct scene *sc)
 {
     if (sc->failed)
         return;
-    sim_machine_off(sc->tgtd.machine);
-    tgtd_gone(sc, true);
-    tgtd_boot_later(sc, RT_S);
+    swarm_power(sc, sc->tgtd.machine, RT_S);
     act(sc, ACT_CALM);
     await(sc, calm, CALM_NS, "the calm after a power loss");
 }

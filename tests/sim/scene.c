@@ -32,6 +32,17 @@ const char *scene_state_name(unsigned state)
     return names[state];
 }
 
+const char *scene_step_name(unsigned step)
+{
+    static const char *const names[] = {
+#define X(name, text) text,
+        STEPS_OF(X)
+#undef X
+    };
+
+    return names[step];
+}
+
 void scene_fail(struct scene *sc, const char *fmt, ...)
 {
     va_list ap;
@@ -116,6 +127,18 @@ static void plan_draw(struct scene *sc)
     p->stall_s = (unsigned)draw(sc, 4, 30);
     p->v6 = one_in(sc, 4);
     p->hold_ns = draw_log(sc, 50, 4000) * RT_MS;
+}
+
+/* Who is on the target's host. From numbers of their own: scenes without such are what they were. */
+static void near_draw(struct scene *sc)
+{
+    struct plan *p = &sc->plan;
+    struct sim_rng *r = &sc->near_rng;
+
+    for (unsigned i = 0; i < p->clients; i++)
+        p->near[i] = sim_rng_below(r, 2);
+    p->loop_off_ppm = sim_rng_below(r, 2) ? 0 : (uint32_t)sim_rng_range(r, 100000, 500000);
+    p->lent_ppm = (uint32_t)sim_rng_range(r, 0, 1000000);
 }
 
 /* ---- the target ------------------------------------------------------------------------------------------ */
@@ -227,6 +250,14 @@ static void settings_draw(struct scene *sc, struct ini_settings *s)
         s->user_in = cred("tgt", SECRET_OUT);
 }
 
+static int32_t transport_draw(struct scene *sc)
+{
+    static const uint8_t of[] = { INI_TRANSPORT_AUTO, INI_TRANSPORT_AUTO, INI_TRANSPORT_AUTO,
+                                  INI_TRANSPORT_SHM,  INI_TRANSPORT_SHM,  INI_TRANSPORT_TCP };
+
+    return of[sim_rng_below(&sc->near_rng, sizeof(of))];
+}
+
 static void nexus_make(struct scene *sc, struct client *c, unsigned i, uint8_t **buffers)
 {
     struct nexus_end *n = &c->nexus[i];
@@ -245,12 +276,15 @@ static void nexus_make(struct scene *sc, struct client *c, unsigned i, uint8_t *
     n->conf.portal.port = 3260;
     memcpy(n->conf.isid, (const uint8_t[6]){ 0x80, 0, 0, 1, (uint8_t)c->id, (uint8_t)i }, 6);
     settings_draw(sc, &n->conf.set);
+    n->conf.set.arena_mib = 16;
+    if (sc->plan.near[c->id])
+        n->conf.set.transport = transport_draw(sc);
     for (unsigned k = 0; k < sc->plan.units; k++) {
         n->desk[k].nexus = n;
         n->desk[k].unit = &sc->unit[k];
         for (unsigned m = 0; m < DEPTH_MAX; m++) {
             n->desk[k].slot[m].desk = &n->desk[k];
-            n->desk[k].slot[m].buf = *buffers;
+            n->desk[k].slot[m].buf = n->desk[k].slot[m].own = *buffers;
             *buffers += SCENE_BUF_LEN;
         }
     }
@@ -266,7 +300,10 @@ static void client_make(struct scene *sc, unsigned i, uint8_t **buffers)
     c->id = i;
     c->nexuses_nr = sc->plan.sessions[i];
     snprintf(c->name, sizeof(c->name), "ini%u", i);
-    c->machine = sim_machine_new(sc->w, c->name, 2);
+    if (sc->plan.near[i])
+        c->machine = sc->tgtd.machine;
+    else
+        c->machine = sim_machine_new(sc->w, c->name, 2);
     snprintf(addr, sizeof(addr), sc->plan.v6 ? "fd00::2:%u" : "10.0.2.%u", i + 1);
     sim_machine_addr(c->machine, addr);
     for (unsigned k = 0; k < c->nexuses_nr; k++)
@@ -284,7 +321,9 @@ struct scene *scene_new(uint64_t seed, uint8_t *buffers, struct tally *tally)
     sc->w = sim_new(seed);
     sc->rng = sim_rng(seed, 50);
     sc->fault_rng = sim_rng(seed, 51);
+    sc->near_rng = sim_rng(seed, 52);
     plan_draw(sc);
+    near_draw(sc);
     sc->tgtd.scene = sc;
     sc->tgtd.machine = sim_machine_new(sc->w, "tgt", 4);
     for (unsigned i = 0; i < sc->plan.units; i++)

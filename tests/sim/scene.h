@@ -10,6 +10,7 @@
  * inid.c    an initiator's program: sessions and disks, as corelaned composes them
  * work.c    requests of one place on one disk, and what they tell the oracle
  * resv.c    persistent reservations
+ * near.c    sessions in shared memory: how far they are, and the memory that their requests use
  * swarm.c   faults
  * play.c    the acts, and what has to be true in each
  *
@@ -54,7 +55,9 @@ struct desk;
     X(RESIZE, "LUN resized")                                                                                     \
     X(ASKED, "asked to log out")                                                                                 \
     X(DISK_STALL, "disk stalled")                                                                                \
-    X(CLIENT_POWER, "initiator lost power")
+    X(CLIENT_POWER, "initiator lost power")                                                                      \
+    X(DOOR_CUT, "unix socket cut")                                                                               \
+    X(LOOP_OFF, "target restarted without loopback")
 enum scene_fault {
     SCENE_FAULT_BASE = SIM_FAULT_NR - 1,
 #define X(name, text) SCENE_FAULT_##name,
@@ -68,8 +71,34 @@ const char *scene_fault_name(unsigned fault);
 enum { STATE_ONCE = INI_FAILED + 1, STATES };
 const char *scene_state_name(unsigned state);
 
+/* How far a session in shared memory is: of the hand-over, and of a command. Several of the latter hold at a time. */
+#define STEPS_OF(X)                                                                                              \
+    X(OFFER, "offer")                       /* offered, and no answer yet */                                     \
+    X(ARENA, "arena")                       /* invited; the memory is made */                                    \
+    X(CONNECT, "connect")                   /* to the unix socket */                                             \
+    X(HELLO, "hello")                       /* on its way to the session it is for */                            \
+    X(MAP, "map")                           /* the target maps what came */                                      \
+    X(WELCOME, "welcome")                   /* on its way to the initiator */                                    \
+    X(GO, "go")                             /* so is the request that ends the login */                          \
+    X(CHANGE, "change")                     /* the target is in shared memory, the initiator not yet */          \
+    X(IDLE, "idle")                                                                                              \
+    X(SENT, "sent")                         /* the target has not taken a command yet */                         \
+    X(WORK, "work")                         /* it has, and has not answered it */                                \
+    X(ANSWER, "answer")                     /* the initiator has not taken an answer yet */                      \
+    X(CLOSE, "close")                       /* the initiator ends it */                                          \
+    X(GHOST, "ghost")                       /* the target works for a connection that is no more */
+enum step {
+#define X(name, text) STEP_##name,
+    STEPS_OF(X)
+#undef X
+    STEPS
+};
+const char *scene_step_name(unsigned step);
+
 struct tally {
     uint64_t hit[SCENE_FAULT_NR][STATES];
+    uint64_t near[SCENE_FAULT_NR][STEPS];
+    uint64_t logins[2];                     /* over TCP, in shared memory; of sessions on the target's host */
 };
 
 /* ---- what is drawn --------------------------------------------------------------------------------------- */
@@ -89,6 +118,9 @@ struct plan {
     bool digests;                           /* both, always: bits may be flipped */
     unsigned login_s, idle_s, stall_s;      /* of the target */
     uint64_t hold_ns;                       /* how long a session that ended stays away */
+    bool near[CLIENTS_MAX];                 /* it is on the target's host */
+    uint32_t loop_off_ppm;                  /* the target starts without loopback */
+    uint32_t lent_ppm;                      /* a request uses memory that its session gave out */
 };
 
 /* ---- units ----------------------------------------------------------------------------------------------- */
@@ -126,7 +158,11 @@ struct slot {
     struct mpio_io io;
     struct ini_task task;
     struct iovec iov[4];
-    uint8_t *buf;                           /* LEN_MAX + 2 * CAW_MAX sectors */
+    uint8_t *buf;                           /* LEN_MAX + 2 * CAW_MAX sectors: own, or in lent */
+    uint8_t *own;
+    uint8_t *lent;                          /* of ini_buf_get(); NULL: none */
+    uint32_t lent_len, used;                /* bytes; used: from buf on */
+    uint64_t print;                         /* of what is in it while nobody may change that */
 };
 
 struct desk {                               /* a session's place at a unit */
@@ -173,6 +209,8 @@ struct nexus_end {
     struct desk desk[UNITS_MAX];
     struct sim_rng rng;
     uint64_t conn_id;                       /* of its last connection */
+    uint64_t door_id;                       /* and at the target's unix socket */
+    uint32_t seen_steps;                    /* a bit each */
 
     uint8_t seen_state, seen_once;          /* the swarm's */
     bool seen_reset;
@@ -203,6 +241,7 @@ struct tgtd {
     struct rpc_server *rpc;
     struct rt_timer limit;
     bool serves, stopping, clean, boot_set;
+    bool loop;                              /* with loopback, this time */
     unsigned starts;
     uint64_t sync_failed_ns;                /* a unit takes no more writes since; 0: none */
     struct sim_timer boot, watch;
@@ -229,7 +268,7 @@ struct scene {
     struct sim *w;
     uint64_t seed;
     struct plan plan;
-    struct sim_rng rng, fault_rng;
+    struct sim_rng rng, fault_rng, near_rng;
     enum act act;
     struct tgtd tgtd;
     struct ctl ctl;
@@ -267,6 +306,10 @@ void tgtd_gone(struct scene *sc, bool power);   /* it was killed */
 void tgtd_stop(struct scene *sc);           /* as asked to by SIGTERM */
 bool tgtd_whole(const struct scene *sc);    /* it serves all its units */
 void tgtd_ask(struct scene *sc, const char *method, const char *params);   /* one at a time; else nothing happens */
+/* What the target has of a session of that nexus, any time: a guest, admitted; it is in shared memory; it works for one
+ * whose connection is at its end. */
+enum { TGT_GUEST = 1, TGT_ADMITTED = 2, TGT_SHM = 4, TGT_GHOST = 8 };
+unsigned tgtd_sees(const struct nexus_end *n);
 void tgtd_ask_logout(struct scene *sc);     /* has all initiators asked to log out */
 
 /* inid.c */
@@ -290,7 +333,17 @@ void pr_start(struct desk *d);
 void pr_orphan(struct desk *d);
 void pr_aborts_over(struct desk *d);        /* its old session is replaced, or it was answered */
 
+/* near.c */
+uint32_t near_steps(const struct nexus_end *n);              /* a bit each; any time */
+bool near_shm(const struct nexus_end *n);                    /* its connection is in shared memory; any time */
+/* On the nexus's core: memory for a request of @len bytes, in slot->buf. */
+void near_take(struct slot *s, uint32_t len);
+void near_used(struct slot *s);             /* what is in it now must not be changed until near_over() */
+void near_over(struct slot *s);             /* the request is over; its memory may be kept for the next */
+void near_give(struct slot *s);             /* gives back what was kept */
+
 /* swarm.c */
+void swarm_power(struct scene *sc, struct sim_machine *m, uint64_t ns);  /* off; programs start after ns, 0: drawn */
 struct swarm *swarm_new(struct scene *sc);
 void swarm_start(struct scene *sc);
 void swarm_free(struct swarm *s);

@@ -18,7 +18,7 @@
 enum kind {
     K_RESET, K_CUT, K_HALF_CLOSE, K_BLACKHOLE, K_FLIP, K_PARTITION, K_KILL_CLIENT, K_POWER_CLIENT, K_KILL_TGT,
     K_POWER_TGT, K_STOP_TGT, K_STALL, K_READ_EIO, K_WRITE_EIO, K_SYNC_EIO, K_NO_SPACE, K_LUN_RESET, K_LOGOUT,
-    K_ABRUPT, K_ABANDON, K_RESIZE, K_ASK, KINDS,
+    K_ABRUPT, K_ABANDON, K_RESIZE, K_ASK, K_FREEZE_CLIENT, K_FREEZE_TGT, K_DOOR, KINDS,
 };
 
 /* How many there are in a storm at most, in a scene that has the kind; and whether it may lie in wait. */
@@ -34,6 +34,7 @@ static const struct {
     [K_NO_SPACE] = { 3, true },
     [K_LUN_RESET] = { 10, true },   [K_LOGOUT] = { 8, false },     [K_ABRUPT] = { 5, false },
     [K_ABANDON] = { 5, true },      [K_RESIZE] = { 4, true },      [K_ASK] = { 4, true },
+    [K_FREEZE_CLIENT] = { 5, true }, [K_FREEZE_TGT] = { 5, true }, [K_DOOR] = { 20, true },
 };
 
 #define LATER_MAX  64u                      /* things to be done, or undone, at a time to come */
@@ -46,6 +47,7 @@ struct later {
     bool busy;
     enum kind kind;
     struct nexus_end *nexus;
+    struct sim_prog *prog;
     uint64_t conn_id;
     bool to, from;                          /* partition: which way */
 };
@@ -58,7 +60,7 @@ struct every {                              /* a kind that comes at random times
 };
 
 struct ambush {
-    uint8_t kind, state;
+    uint8_t kind, state;                    /* state: one of STATES, or STATES and a step */
     unsigned left;                          /* times */
 };
 
@@ -93,6 +95,8 @@ static void hit(struct scene *sc, unsigned fault, const struct nexus_end *n)
     sc->tally->hit[fault][st]++;
     if (n->once && st == INI_UP)
         sc->tally->hit[fault][STATE_ONCE]++;
+    for (uint32_t steps = near_steps(n), i = 0; steps; steps >>= 1, i++)
+        sc->tally->near[fault][i] += steps & 1;
 }
 
 static void hit_all(struct scene *sc, unsigned fault)
@@ -211,7 +215,7 @@ static void do_conn(struct scene *sc, enum kind k, struct nexus_end *n)
     case K_HALF_CLOSE: sim_fault_half_close(c, end); break;
     case K_FLIP:
         if (n->s && n->s->state >= INI_UP && n->s->conn >= CONN_FULL && n->s->conn <= CONN_LOGOUT &&
-            sc->plan.digests)
+            sc->plan.digests && !near_shm(n))
             sim_fault_flip(c, end);
         break;
     default:
@@ -249,17 +253,35 @@ static void do_partition(struct scene *sc, struct nexus_end *n)
 
 /* ---- programs and machines ------------------------------------------------------------------------------- */
 
+void swarm_power(struct scene *sc, struct sim_machine *m, uint64_t ns)
+{
+    for (unsigned i = 0; i < sc->nexuses_nr; i++)
+        if (sc->nexus[i]->client->machine == m)
+            swarm_note(sc, SCENE_FAULT_CLIENT_POWER, sc->nexus[i]);
+    sim_machine_off(m);
+    for (unsigned i = 0; i < sc->plan.clients; i++) {
+        struct client *c = &sc->client[i];
+
+        if (c->machine != m)
+            continue;
+        client_gone(c);
+        client_boot_later(c, ns ? ns : hold(sc));
+    }
+    if (m != sc->tgtd.machine)
+        return;
+    tgtd_gone(sc, true);
+    tgtd_boot_later(sc, ns ? ns : hold(sc));
+}
+
 static void do_kill_client(struct scene *sc, struct client *c, bool power)
 {
     if (!sim_prog_runs(c->prog))
         return;
-    if (power)
-        for (unsigned i = 0; i < c->nexuses_nr; i++)
-            swarm_note(sc, SCENE_FAULT_CLIENT_POWER, &c->nexus[i]);
-    if (power)
-        sim_machine_off(c->machine);
-    else
-        sim_kill(c->prog);
+    if (power) {
+        swarm_power(sc, c->machine, 0);
+        return;
+    }
+    sim_kill(c->prog);
     client_gone(c);
     client_boot_later(c, hold(sc));
 }
@@ -272,12 +294,41 @@ static void do_kill_tgt(struct scene *sc, bool power)
         return;
     if (!sim_machine_is_on(d->machine))
         return;
-    if (power)
-        sim_machine_off(d->machine);
-    else
-        sim_kill(d->prog);
-    tgtd_gone(sc, power);
+    if (power) {
+        swarm_power(sc, d->machine, 0);
+        return;
+    }
+    sim_kill(d->prog);
+    tgtd_gone(sc, false);
     tgtd_boot_later(sc, hold(sc));
+}
+
+static void unfreeze(struct later *l)
+{
+    sim_freeze(l->prog, false);
+}
+
+static void do_freeze(struct scene *sc, struct sim_prog *p)
+{
+    struct later *l;
+
+    if (!p || !sim_prog_runs(p) || sim_frozen(p) || !(l = later_new(sc, unfreeze, hold(sc) * (one_in(sc, 4) ? 4 : 1))))
+        return;
+    l->prog = p;
+    sim_freeze(p, true);
+}
+
+static void do_door(struct scene *sc, struct nexus_end *n)
+{
+    struct sim_conn *c = sim_conn_find(sc->w, n->door_id);
+
+    if (!c)
+        return;
+    swarm_note(sc, SCENE_FAULT_DOOR_CUT, n);
+    if (one_in(sc, 2))
+        sim_fault_reset(c);
+    else
+        sim_fault_half_close(c, (unsigned)draw(sc, 0, 1));
 }
 
 static void unstall(struct later *l)
@@ -345,7 +396,7 @@ static void call_abandon(void *arg)
 
 static void do_session(struct scene *sc, enum kind k, struct nexus_end *n)
 {
-    if (!n->s || n->life != LIFE_RUN)
+    if (!n->s || n->life != LIFE_RUN || sim_frozen(n->client->prog))
         return;
     switch (k) {
     case K_LUN_RESET:
@@ -404,6 +455,9 @@ static void do_fault(struct scene *sc, enum kind k, struct nexus_end *n)
     case K_NO_SPACE: do_disk(sc, k); break;
     case K_RESIZE: do_resize(sc); break;
     case K_ASK: tgtd_ask_logout(sc); break;
+    case K_FREEZE_CLIENT: do_freeze(sc, n->client->prog); break;
+    case K_FREEZE_TGT: do_freeze(sc, sc->tgtd.prog); break;
+    case K_DOOR: do_door(sc, n); break;
     default: do_session(sc, k, n); break;
     }
 }
@@ -468,7 +522,7 @@ bool swarm_once(struct nexus_end *n, uint32_t bytes)
     struct scene *sc = n->scene;
     struct sim_conn *c = sim_conn_find(sc->w, n->conn_id);
 
-    if (sc->act != ACT_STORM || !c)
+    if (sc->act != ACT_STORM || !c || near_shm(n))
         return false;
     for (unsigned i = 0; i < sc->swarm->ambushes; i++) {
         struct ambush *a = &sc->swarm->ambush[i];
@@ -482,6 +536,19 @@ bool swarm_once(struct nexus_end *n, uint32_t bytes)
     return false;
 }
 
+/* Somebody has come to the target's unix socket: whose hand-over is at that? */
+static void door_note(struct scene *sc, const struct sim_conn_info *info)
+{
+    for (unsigned i = 0; i < sc->nexuses_nr; i++) {
+        struct nexus_end *n = sc->nexus[i];
+
+        if (n->client->prog == info->prog[0] && near_steps(n) >> STEP_CONNECT & 1) {
+            n->door_id = info->id;
+            return;
+        }
+    }
+}
+
 static void on_connect(void *arg, struct sim_conn *c)
 {
     struct scene *sc = arg;
@@ -489,6 +556,10 @@ static void on_connect(void *arg, struct sim_conn *c)
     struct nexus_end *n;
 
     sim_conn_info(c, &info);
+    if (info.addr[1].sa.sa_family == AF_UNIX) {
+        door_note(sc, &info);
+        return;
+    }
     n = conn_nexus(sc, &info.addr[1]);
     if (!n)
         return;
@@ -507,7 +578,7 @@ static bool flip_ok(void *arg, struct sim_conn *c, unsigned from)
     n = conn_nexus(sc, &info.addr[1]);
     /* Digests are there from the full feature phase on; nothing is to protect what comes before. */
     return sc->plan.digests && n && n->s && n->conn_id == info.id &&
-           (n->s->conn == CONN_FULL || n->s->conn == CONN_LOGOUT);
+           (n->s->conn == CONN_FULL || n->s->conn == CONN_LOGOUT) && !near_shm(n);
 }
 
 /* A command may be sent again by its session from here on: the oracle must know before it can be carried out. */
@@ -531,6 +602,16 @@ static void watch_tasks(struct scene *sc, struct nexus_end *n)
     }
 }
 
+static void watch_steps(struct scene *sc, struct nexus_end *n)
+{
+    const uint32_t steps = near_steps(n);
+
+    for (uint32_t fresh = steps & ~n->seen_steps, i = 0; fresh; fresh >>= 1, i++)
+        if (fresh & 1)
+            ambush_look(sc, n, (uint8_t)(STATES + i));
+    n->seen_steps = steps;
+}
+
 static void on_event(void *arg)
 {
     struct scene *sc = arg;
@@ -548,6 +629,8 @@ static void on_event(void *arg)
             ambush_look(sc, n, STATE_ONCE);
         n->seen_once = (uint8_t)n->once;
         watch_tasks(sc, n);
+        if (sc->plan.near[n->client->id])
+            watch_steps(sc, n);
     }
 }
 
@@ -645,6 +728,18 @@ void swarm_free(struct swarm *s)
     free(s);
 }
 
+/* What is most likely to meet a session in shared memory where it hurts. */
+static const uint8_t near_kinds[] = { K_KILL_TGT, K_KILL_TGT, K_KILL_CLIENT, K_FREEZE_TGT, K_FREEZE_CLIENT, K_DOOR,
+                                      K_RESET, K_POWER_TGT, K_STOP_TGT, K_HALF_CLOSE };
+
+static bool near_any(const struct scene *sc)
+{
+    for (unsigned i = 0; i < sc->plan.clients; i++)
+        if (sc->plan.near[i])
+            return true;
+    return false;
+}
+
 void swarm_start(struct scene *sc)
 {
     struct swarm *s = sc->swarm;
@@ -673,7 +768,10 @@ void swarm_start(struct scene *sc)
         while (!kinds[a->kind].waits);
         a->state = (uint8_t)draw(sc, 0, STATES - 1);
         a->left = (unsigned)draw(sc, 1, 4);
-        if (one_in(sc, 8)) {                /* those that are hardest to hit */
+        if (near_any(sc) && one_in(sc, 2)) {
+            a->kind = near_kinds[draw(sc, 0, ARRAY_SIZE(near_kinds) - 1)];
+            a->state = (uint8_t)(STATES + draw(sc, 0, STEPS - 1));
+        } else if (one_in(sc, 8)) {                /* those that are hardest to hit */
             a->kind = K_KILL_TGT;
             a->state = INI_LOGOUT;
         } else if (one_in(sc, 4)) {

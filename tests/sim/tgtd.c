@@ -9,10 +9,12 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "target/tgt_internal.h"
+#include "loopback/dm_shm.h"
+#include "target/sess.h"
 #include "tests/sim/scene.h"
 
 #define SOCKET        "/run/targetd.sock"
+#define DOOR          "/run/loop.sock"
 #define STATE         "/etc/corelane/state"
 #define CONFIG        "/etc/corelane/target.json"
 #define STOP_LIMIT_NS (2 * RT_S)
@@ -55,7 +57,9 @@ static int serve(struct tgtd *d)
     const int cores[] = { 0, 1, 2, 3 };
     const struct plan *p = &d->scene->plan;
     const struct rt_conf conf = { .cores = cores, .cores_nr = p->tgt_cores, .mode = p->tgt_mode };
-    const struct tgt_conf tconf = { .config_path = CONFIG, .state_dir = STATE };
+    const struct tgt_conf tconf = { .config_path = CONFIG,
+                                    .state_dir = STATE,
+                                    .loop_path = d->loop ? DOOR : NULL };
     int err;
 
     if ((err = rt_host_new(&d->host, &conf)) || (err = rt_mkdirs(STATE, 0700)) ||
@@ -157,8 +161,11 @@ void tgtd_boot(struct scene *sc)
     d->host = NULL;
     d->stopping = d->clean = false;
     memset(&d->limit, 0, sizeof(d->limit));
+    d->loop = sc->act != ACT_STORM || !sim_rng_chance(&sc->near_rng, sc->plan.loop_off_ppm);
     if (sim_start(d->machine, &tgtd, d, &d->prog))
         return; /* the watch tries again */
+    if (!d->loop)
+        swarm_note(sc, SCENE_FAULT_LOOP_OFF, NULL);
     d->serves = true;
     d->sync_failed_ns = 0;
     d->starts++;
@@ -196,6 +203,36 @@ bool tgtd_whole(const struct scene *sc)
     return true;
 }
 
+static bool in_shm(const struct sess *s)
+{
+    return s->dm && !strcmp(s->dm->ops->transport, "shm");
+}
+
+unsigned tgtd_sees(const struct nexus_end *n)
+{
+    const struct tgtd *d = &n->scene->tgtd;
+    const struct sess *last = NULL;
+    unsigned ghost = 0;
+
+    if (!d->tgt || !sim_prog_runs(d->prog))
+        return 0;
+    for (unsigned i = 0; i < d->tgt->cores_nr; i++) {
+        rt_list_for (l, &d->tgt->cores[i].sessions) {
+            const struct sess *s = rt_list_entry(l, struct sess, link);
+
+            if (strcmp(s->initiator, n->conf.initiator) || memcmp(s->isid, n->conf.isid, sizeof(s->isid)))
+                continue;
+            if (s->loop.guest && s->tasks_nr && (!s->dm || (in_shm(s) && dm_shm_of(s->dm)->state != SHM_OPEN)))
+                ghost = TGT_GHOST;
+            if (!last || s->id > last->id)
+                last = s;
+        }
+    }
+    if (!last || !last->loop.guest)
+        return ghost;
+    return ghost | TGT_GUEST | (last->loop.admitted ? TGT_ADMITTED : 0) | (in_shm(last) ? TGT_SHM : 0);
+}
+
 static void ask_logout(void *arg)
 {
     struct tgtd *d = arg;
@@ -205,7 +242,7 @@ static void ask_logout(void *arg)
 
 void tgtd_ask_logout(struct scene *sc)
 {
-    if (!sc->tgtd.serves || sc->tgtd.stopping)
+    if (!sc->tgtd.serves || sc->tgtd.stopping || sim_frozen(sc->tgtd.prog))
         return;
     swarm_note(sc, SCENE_FAULT_ASKED, NULL);
     sim_call(rt_host_at(sc->tgtd.host, 0), ask_logout, &sc->tgtd);

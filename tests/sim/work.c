@@ -135,6 +135,7 @@ static void slot_over(struct slot *s, int res)
     const bool audit = s->audit;
 
     slot_log(s, "ended", res);
+    near_over(s);
     s->busy = s->waiting = false;
     if (audit) {
         s->audit = false;
@@ -412,6 +413,10 @@ static void slot_submit(struct slot *s)
     struct hist *h = d->unit->hist;
     const unsigned nexus = d->nexus->id;
 
+    if (s->op <= OP_WRITE || s->op >= OP_SAME)
+        near_take(s, s->op == OP_MODE   ? 24
+                     : s->op == OP_SAME ? d->unit->per_block * STAMP_LEN
+                                        : s->n * STAMP_LEN * (s->op == OP_CAW ? 2 : 1));
     s->busy = true;
     s->tries = s->audit ? s->tries : 0;
     s->breaks = d->nexus->breaks;
@@ -441,6 +446,8 @@ static void slot_submit(struct slot *s)
     default: s->value = HIST_ZERO; s->write = hist_write_begin(h, nexus, s->first, s->n, HIST_ZERO, s->fua);
     }
     slot_log(s, "begun", 0);
+    if (s->op != OP_READ && s->op != OP_MODE)
+        near_used(s);
     if (s->op == OP_MODE)
         mode_submit(s);
     else if (!s->write && s->op != OP_READ && s->op != OP_FLUSH)
@@ -571,6 +578,9 @@ void desk_orphan(struct desk *d)
             slot_log(s, "its program is dead", 0);
         s->busy = s->waiting = s->audit = false;
         s->write = NULL;
+        s->buf = s->own;
+        s->lent = NULL;                     /* it went with the program */
+        s->used = 0;
         memset(&s->timer, 0, sizeof(s->timer));
     }
     d->lun = NULL;
