@@ -6,7 +6,7 @@
 
 #include "loopback/loop.h"
 
-#define LOOP_PAGE 4096u                     /* bytes: what is handed out is whole pages */
+#define LOOP_PAGE 4096u /* bytes: what is handed out is whole pages */
 
 /* One reference more, for an operation that uses its memory; loop_arena_drop() gives it back. */
 void loop_arena_hold(struct loop_arena *a);

@@ -11,11 +11,11 @@
 #include "reactor/rt.h"
 
 struct loop_handed {
-    struct rt *rt;                          /* the core it belongs to */
-    struct rt_sock *sock;                   /* the unix socket: hello and welcome have passed, no operation is outstanding */
-    struct rt_shm *rings;                   /* mapped; a struct loop_rings, LOOP_RINGS_LEN bytes */
-    uint8_t *arena;                         /* mapped; on a page boundary */
-    size_t arena_len;                       /* bytes */
+    struct rt *rt;        /* the core it belongs to */
+    struct rt_sock *sock; /* the unix socket: hello and welcome have passed, no operation is outstanding */
+    struct rt_shm *rings; /* mapped; a struct loop_rings, LOOP_RINGS_LEN bytes */
+    uint8_t *arena;       /* mapped; on a page boundary */
+    size_t arena_len;     /* bytes */
 };
 
 /* After done said 0, once: @out->sock and @out->rings are taken by the caller, who will rt_sock_close() and rt_shm_free()

@@ -22,7 +22,7 @@
 
 #include <cmocka.h>
 
-#define WAIT_MAX_NS (30 * RT_S)             /* only a hang takes that long */
+#define WAIT_MAX_NS (30 * RT_S) /* only a hang takes that long */
 
 enum at_came { CAME_ADMIT, CAME_HOLD, CAME_FREE };
 
@@ -30,28 +30,28 @@ struct bed {
     struct rt_host *h;
     struct rt *rt;
     char dir[32], path[64];
-    unsigned fds;                           /* the program's before it had any of this */
+    unsigned fds; /* the program's before it had any of this */
     struct loop_door *door;
     struct loop_arena *arena;
     struct loop_invitation inv;
     enum at_came at_came;
 
-    struct loop_join *join;                 /* and what became of it */
+    struct loop_join *join; /* and what became of it */
     unsigned joined;
     int join_err;
     char join_why[256];
-    bool free_in_done;                      /* each of both, from inside its done */
+    bool free_in_done; /* each of both, from inside its done */
 
-    struct loop_guest *guest;               /* the last one that came */
+    struct loop_guest *guest; /* the last one that came */
     unsigned came, admitted;
     int guest_err;
     char guest_why[256];
 };
 
-#define TURN_UNTIL(b, cond)                                                                                  \
-    for (const uint64_t end_ = rt_clock((b)->rt) + WAIT_MAX_NS; !(cond);) {                                  \
-        assert_true(rt_turn((b)->rt, RT_MS) >= 0);                                                           \
-        assert_true(rt_clock((b)->rt) < end_);                                                               \
+#define TURN_UNTIL(b, cond)                                                                                    \
+    for (const uint64_t end_ = rt_clock((b)->rt) + WAIT_MAX_NS; !(cond);) {                                    \
+        assert_true(rt_turn((b)->rt, RT_MS) >= 0);                                                             \
+        assert_true(rt_clock((b)->rt) < end_);                                                                 \
     }
 
 static inline unsigned fds_count(void)
@@ -232,7 +232,9 @@ static inline void plain_send(int sock, const void *bytes, size_t len, const int
     assert_true(nr <= 8);
     if (nr) {
         control.head = (struct cmsghdr){
-            .cmsg_len = CMSG_LEN(nr * sizeof(int)), .cmsg_level = SOL_SOCKET, .cmsg_type = SCM_RIGHTS,
+            .cmsg_len = CMSG_LEN(nr * sizeof(int)),
+            .cmsg_level = SOL_SOCKET,
+            .cmsg_type = SCM_RIGHTS,
         };
         memcpy(CMSG_DATA(&control.head), fds, nr * sizeof(int));
         msg.msg_control = &control;

@@ -66,14 +66,19 @@ static unsigned pages_left(struct loop_arena *a, bool standins)
     return n;
 }
 
-#define HALF_PAGES ((unsigned)(LOOP_ARENA_MIN / 2 / LOOP_PAGE))    /* of the smallest arena */
+#define HALF_PAGES ((unsigned)(LOOP_ARENA_MIN / 2 / LOOP_PAGE)) /* of the smallest arena */
 
 /* ---- sizes ------------------------------------------------------------------------------------------- */
 
 static void test_new_refuses_lengths_that_are_none(void **state)
 {
-    static const size_t bad[] = { 0, 8 * MIB, LOOP_ARENA_MIN - 1, LOOP_ARENA_MIN + 1, LOOP_ARENA_MIN + 4 * MIB,
-                                  LOOP_ARENA_MAX + 8 * MIB, SIZE_MAX };
+    static const size_t bad[] = { 0,
+                                  8 * MIB,
+                                  LOOP_ARENA_MIN - 1,
+                                  LOOP_ARENA_MIN + 1,
+                                  LOOP_ARENA_MIN + 4 * MIB,
+                                  LOOP_ARENA_MAX + 8 * MIB,
+                                  SIZE_MAX };
     struct loop_arena *a = (void *)&bad;
 
     for (unsigned i = 0; i < ARRAY_SIZE(bad); i++) {
@@ -189,7 +194,7 @@ static void test_a_buffer_outlives_who_made_the_arena(void **state)
     memset(mem, 7, 10000);
     loop_arena_put(a, more, 5);
     assert_int_equal(mem[9999], 7);
-    loop_arena_put(a, mem, 10000);          /* the last: with SAN=1 a leak would be seen */
+    loop_arena_put(a, mem, 10000); /* the last: with SAN=1 a leak would be seen */
     loop_arena_drop(NULL);
 }
 
@@ -374,7 +379,8 @@ static void test_revoked_pages_are_not_given_out_again(void **state)
 static void test_a_lost_stand_in_does_not_come_again(void **state)
 {
     struct loop_arena *a = arena_make(LOOP_ARENA_MIN);
-    uint8_t *lost = loop_arena_get_standin(a, 3 * LOOP_PAGE - 5), *kept = loop_arena_get_standin(a, LOOP_PAGE), *p;
+    uint8_t *lost = loop_arena_get_standin(a, 3 * LOOP_PAGE - 5), *kept = loop_arena_get_standin(a, LOOP_PAGE),
+            *p;
 
     loop_arena_lose_standin(a, lost, 3 * LOOP_PAGE - 5);
     loop_arena_check(a);
@@ -412,11 +418,11 @@ static void test_worn_is_more_than_a_quarter_of_either_half(void **state)
 
 /* ---- at random --------------------------------------------------------------------------------------- */
 
-struct out {                                /* a buffer that is out */
+struct out { /* a buffer that is out */
     uint8_t *mem;
     size_t len;
     bool standin;
-    uint8_t fill;                           /* in the first and last byte of each of its pages */
+    uint8_t fill; /* in the first and last byte of each of its pages */
 };
 
 struct model {
@@ -443,10 +449,12 @@ static size_t model_page(const struct model *m, const uint8_t *mem)
 
 static void model_get(struct model *m)
 {
-    struct out o = { .len = 1 + draw(m, 1ull << (1 + draw(m, 22))), .standin = draw(m, 2), .fill = (uint8_t)draw(m, 256) };
+    struct out o = { .len = 1 + draw(m, 1ull << (1 + draw(m, 22))),
+                     .standin = draw(m, 2),
+                     .fill = (uint8_t)draw(m, 256) };
     size_t first;
 
-    if (draw(m, 2))                         /* the common sizes, which have a way of their own */
+    if (draw(m, 2)) /* the common sizes, which have a way of their own */
         o.len = (size_t)LOOP_PAGE << draw(m, 8);
     if (m->out_nr == ARRAY_SIZE(m->out))
         return;
@@ -526,7 +534,7 @@ static void test_random_use_agrees_with_a_model(void **state)
     print_message("LOOP_SEED=%#llx\n", (unsigned long long)m.seed);
     m.peer = peer_map(m.a);
     for (unsigned step = 0; step < 60000; step++) {
-        const unsigned gets = step / 1000 % 2 ? 300 : 700;    /* it fills and empties in turn */
+        const unsigned gets = step / 1000 % 2 ? 300 : 700; /* it fills and empties in turn */
         const uint64_t what = draw(&m, 1000);
 
         if (what < gets || !m.out_nr)

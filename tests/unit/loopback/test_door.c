@@ -1,7 +1,7 @@
 /* test_door.c - who comes to the door with something else than an honest initiator's hand-over */
 #include "tests/unit/loopback/hand_bed.h"
 
-#define GUESTS_MAX 64u                      /* the door's own limit */
+#define GUESTS_MAX 64u /* the door's own limit */
 
 /* ---- the socket -------------------------------------------------------------------------------------- */
 
@@ -20,11 +20,11 @@ static void test_a_door_needs_a_path_it_can_have(void **state)
     longest[LOOP_PATH_LEN_MAX + 1] = '\0';
     assert_int_equal(loop_door_open(&d, b.rt, longest, bed_came, &b), -EINVAL);
     assert_int_equal(loop_door_open(&d, b.rt, "/nowhere/at/all", bed_came, &b), -ENOENT);
-    fd = plain_listen(&b);                  /* somebody's, who lives */
+    fd = plain_listen(&b); /* somebody's, who lives */
     assert_int_equal(loop_door_open(&d, b.rt, b.path, bed_came, &b), -EADDRINUSE);
     assert_null(d);
     close(fd);
-    assert_int_equal(loop_door_open(&b.door, b.rt, b.path, bed_came, &b), 0);    /* who died */
+    assert_int_equal(loop_door_open(&b.door, b.rt, b.path, bed_came, &b), 0); /* who died */
     bed_close(&b);
 }
 
@@ -92,7 +92,7 @@ static void test_a_wrong_hello_is_refused(void **state)
     bed_open(&b);
     for (unsigned byte = 0; byte < sizeof(hello); byte++) {
         if (byte >= offsetof(struct loop_hello, token) && byte < offsetof(struct loop_hello, version))
-            continue;                       /* any token is one: whose it is, others know */
+            continue; /* any token is one: whose it is, others know */
         hello = hello_good(&b);
         ((uint8_t *)&hello)[byte] ^= 0x20;
         memories_make(fds);
@@ -187,7 +187,7 @@ static void test_who_leaves_without_a_word_leaves_nothing(void **state)
     }
     bed_settle(&b);
     assert_int_equal(b.came, 0);
-    bed_join(&b);                           /* and the next is served */
+    bed_join(&b); /* and the next is served */
     TURN_UNTIL(&b, b.joined && b.admitted);
     assert_int_equal(b.join_err, 0);
     bed_close(&b);
@@ -218,8 +218,12 @@ static void memories_refused(struct bed *b, int rings, int arena)
 static void test_memories_are_as_agreed_or_refused(void **state)
 {
     const size_t rings = LOOP_RINGS_LEN, arena = LOOP_ARENA_MIN;
-    static const unsigned seals[] = { 0, F_SEAL_SHRINK, F_SEAL_SHRINK | F_SEAL_GROW, F_SEAL_SHRINK | F_SEAL_SEAL,
-                                      F_SEAL_GROW | F_SEAL_SEAL, SEALS_GOOD | F_SEAL_WRITE };
+    static const unsigned seals[] = { 0,
+                                      F_SEAL_SHRINK,
+                                      F_SEAL_SHRINK | F_SEAL_GROW,
+                                      F_SEAL_SHRINK | F_SEAL_SEAL,
+                                      F_SEAL_GROW | F_SEAL_SEAL,
+                                      SEALS_GOOD | F_SEAL_WRITE };
     int same;
     struct bed b;
 
@@ -263,7 +267,7 @@ static void test_a_guest_that_vanished_is_not_admitted(void **state)
     assert_non_null(strstr(b.guest_why, "hung up"));
     bed_guest_free(&b);
 
-    memories_make(fds);                     /* and turned away it is as well */
+    memories_make(fds); /* and turned away it is as well */
     sock = plain_connect(&b);
     plain_send(sock, &hello, sizeof(hello), fds, 2);
     TURN_UNTIL(&b, b.guest);
@@ -277,7 +281,7 @@ static void test_a_guest_that_vanished_is_not_admitted(void **state)
 struct crowd {
     struct bed b;
     int sock[GUESTS_MAX];
-    unsigned gone_at_came;                  /* of them */
+    unsigned gone_at_came; /* of them */
 };
 
 static unsigned crowd_gone(const struct crowd *c)

@@ -27,7 +27,7 @@ static void handed_check(struct bed *b, const struct loop_handed *ini, const str
     assert_int_equal(ini->arena[0], 80);
 }
 
-struct byte {                               /* one operation with one byte */
+struct byte { /* one operation with one byte */
     struct rt_op op;
     struct iovec iov;
     char c;
@@ -121,7 +121,7 @@ static void test_the_arena_outlives_a_connection(void **state)
     bed_close(&b);
 }
 
-struct elsewhere {                          /* a guest on its way to another core */
+struct elsewhere { /* a guest on its way to another core */
     struct bed *b;
     struct rt *to;
     struct rt_msg msg;
@@ -158,7 +158,7 @@ static void test_a_guest_is_admitted_on_another_core(void **state)
     assert_int_equal(b.guest_err, 0);
     loop_guest_handed(b.guest, &tgt);
     assert_ptr_equal(tgt.rt, e.to);
-    assert_true(rt_turn(e.to, 0) >= 0);     /* from here on we are its core */
+    assert_true(rt_turn(e.to, 0) >= 0); /* from here on we are its core */
     bed_guest_free(&b);
     assert_true(rt_turn(b.rt, 0) >= 0);
     bed_close(&b);
@@ -187,7 +187,7 @@ static void test_a_socket_that_is_not_there_is_told(void **state)
     join_fails(&b, -ENOENT, b.path);
     join_fails(&b, -ENOENT, "mount namespace");
     fd = plain_listen(&b);
-    close(fd);                              /* the name stays */
+    close(fd); /* the name stays */
     join_fails(&b, -ECONNREFUSED, "nobody listens");
     unlink(b.path);
     snprintf(b.inv.path, sizeof(b.inv.path), "/dev/null/x");
@@ -287,7 +287,7 @@ static void test_a_refusal_is_told_in_words(void **state)
         int err;
         const char *words;
     } cases[] = {
-        { -EPERM, "its own user" },  { -ENOENT, "login that it was for" },         { -EPROTO, "another version" },
+        { -EPERM, "its own user" },  { -ENOENT, "login that it was for" },   { -EPROTO, "another version" },
         { -ENOMEM, "refused it: " }, { -4095, "refused it: unknown error" },
     };
 
@@ -297,7 +297,8 @@ static void test_a_refusal_is_told_in_words(void **state)
         answer_fails(&w, sizeof(w), true, cases[i].err, cases[i].words);
     }
     /* Said before the hello was read: our send may have failed by then. */
-    answer_fails(&(struct loop_welcome){ .err = -EPERM }, sizeof(struct loop_welcome), false, -EPERM, "its own user");
+    answer_fails(&(struct loop_welcome){ .err = -EPERM }, sizeof(struct loop_welcome), false, -EPERM,
+                 "its own user");
 }
 
 static void test_nonsense_is_no_welcome(void **state)
@@ -305,7 +306,8 @@ static void test_nonsense_is_no_welcome(void **state)
     static const int32_t bad[] = { 1, -4096, INT32_MAX, INT32_MIN };
 
     for (unsigned i = 0; i < ARRAY_SIZE(bad); i++)
-        answer_fails(&(struct loop_welcome){ .err = bad[i] }, sizeof(struct loop_welcome), true, -EPROTO, "no sense");
+        answer_fails(&(struct loop_welcome){ .err = bad[i] }, sizeof(struct loop_welcome), true, -EPROTO,
+                     "no sense");
 }
 
 static void test_a_target_that_hangs_up_is_told(void **state)
@@ -377,7 +379,7 @@ static void test_a_guest_is_given_up_at_each_step(void **state)
         b.admitted = 0;
         bed_join(&b);
         TURN_UNTIL(&b, b.guest);
-        for (unsigned i = 0; i < turns; i++)    /* it is mapped on another thread: some time has to pass */
+        for (unsigned i = 0; i < turns; i++) /* it is mapped on another thread: some time has to pass */
             assert_true(rt_turn(b.rt, RT_MS / 8) >= 0);
         admitted = b.admitted;
         bed_guest_free(&b);
@@ -443,7 +445,7 @@ static void test_what_is_not_taken_is_freed(void **state)
 
     a = b.arena;
     bed_join(&b);
-    loop_arena_drop(a);                     /* while the memories are on their way */
+    loop_arena_drop(a); /* while the memories are on their way */
     bed_join_free(&b);
     bed_settle(&b);
     bed_guest_free(&b);

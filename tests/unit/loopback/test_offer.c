@@ -27,28 +27,37 @@ static void test_an_offer_is_of_one_machine(void **state)
 
 static void test_an_offer_needs_a_boot_id(void **state)
 {
-    static const char *const bad[] = { "", "0a1b2c3d-1111-2222-3333-0123456789a", ID "0", "0a1b2c3d-1111-2222-3333-0123456789aB",
-                                       "0a1b2c3d-1111-2222-3333-0123456789a\n", "0a1b2c3d,1111-2222-3333-0123456789ab" };
+    static const char *const bad[] = { "",
+                                       "0a1b2c3d-1111-2222-3333-0123456789a",
+                                       ID "0",
+                                       "0a1b2c3d-1111-2222-3333-0123456789aB",
+                                       "0a1b2c3d-1111-2222-3333-0123456789a\n",
+                                       "0a1b2c3d,1111-2222-3333-0123456789ab" };
     char value[LOOP_TEXT_MAX] = "?", ours[LOOP_TEXT_MAX];
 
     for (unsigned i = 0; i < ARRAY_SIZE(bad); i++) {
         assert_false(loop_offer_encode_for(bad[i], value));
         assert_string_equal(value, "?");
         snprintf(ours, sizeof(ours), "1,%s", bad[i]);
-        assert_false(loop_offer_is_for(bad[i], ours));    /* who knows no id is at home nowhere */
+        assert_false(loop_offer_is_for(bad[i], ours)); /* who knows no id is at home nowhere */
     }
 }
 
 static void test_nothing_but_our_offer_is_ours(void **state)
 {
-    static const char *const bad[] = { "", "1", "1,", "Yes", ID, "2," ID, "01," ID, "1, " ID, " 1," ID, "1," ID " ",
-                                       "1," ID ",", "1," ID "0", "+1," ID, "1,0A1B2C3D-1111-2222-3333-0123456789AB" };
+    static const char *const bad[] = { "",          "1",
+                                       "1,",        "Yes",
+                                       ID,          "2," ID,
+                                       "01," ID,    "1, " ID,
+                                       " 1," ID,    "1," ID " ",
+                                       "1," ID ",", "1," ID "0",
+                                       "+1," ID,    "1,0A1B2C3D-1111-2222-3333-0123456789AB" };
     char value[LOOP_TEXT_MAX];
 
     for (unsigned i = 0; i < ARRAY_SIZE(bad); i++)
         assert_false(loop_offer_is_for(ID, bad[i]));
     assert_true(loop_offer_encode_for(ID, value));
-    for (size_t len = strlen(value); len-- > 0;) {        /* each prefix */
+    for (size_t len = strlen(value); len-- > 0;) { /* each prefix */
         value[len] = '\0';
         assert_false(loop_offer_is_for(ID, value));
     }
@@ -101,12 +110,12 @@ static void test_a_path_is_as_long_as_a_socket_allows(void **state)
     out = (struct loop_invitation){ .path = "?" };
     assert_non_null(loop_invitation_decode(&out, longer));
     assert_string_equal(out.path, "?");
-    inv.path[LOOP_PATH_LEN_MAX] = 'p';      /* and one that does not end at all */
+    inv.path[LOOP_PATH_LEN_MAX] = 'p'; /* and one that does not end at all */
     assert_false(loop_invitation_encode(&inv, value));
 }
 
-static const char *const paths_bad[] = { "", "/", "relative", "./x", "@abstract", "/a,b", "/a b", "/a\tb", "/a\nb", "/a\x7f",
-                                         "/a\x01", " /a", "/a " };
+static const char *const paths_bad[] = { "",      "/",     "relative", "./x",    "@abstract", "/a,b", "/a b",
+                                         "/a\tb", "/a\nb", "/a\x7f",   "/a\x01", " /a",       "/a " };
 
 static void test_a_path_stands_in_a_text_value_or_not_at_all(void **state)
 {
@@ -123,7 +132,7 @@ static void test_a_path_stands_in_a_text_value_or_not_at_all(void **state)
         assert_non_null(loop_invitation_decode(&out, value));
         assert_string_equal(out.path, "?");
     }
-    strcpy(inv.path, "/run/\xc3\xa4/x");    /* UTF-8 is text */
+    strcpy(inv.path, "/run/\xc3\xa4/x"); /* UTF-8 is text */
     assert_true(loop_invitation_encode(&inv, value));
     assert_null(loop_invitation_decode(&out, value));
     assert_string_equal(out.path, inv.path);
@@ -132,10 +141,31 @@ static void test_a_path_stands_in_a_text_value_or_not_at_all(void **state)
 static void test_nothing_but_an_invitation_is_one(void **state)
 {
     static const char *const bad[] = {
-        "", "Yes", "1", "1,", "1,,/x", "1,/x", "/x", "1," TOKEN, "1," TOKEN ",", "1," TOKEN "/x", "1," TOKEN ";/x",
-        "1," TOKEN "0,/x", "1,00010203040506070809,/x", "1,000102030405060708090A0B0C0D0EFF,/x",
-        "1,000102030405060708090a0b0c0d0efg,/x", "1,g00102030405060708090a0b0c0d0eff,/x", "1,0x0102030405060708090a0b0c0d0eff,/x",
-        "1, " TOKEN ",/x", "01," TOKEN ",/x", "1," TOKEN ", /x", "1," TOKEN ",/x,", " 1," TOKEN ",/x", "no", "NO", "No ",
+        "",
+        "Yes",
+        "1",
+        "1,",
+        "1,,/x",
+        "1,/x",
+        "/x",
+        "1," TOKEN,
+        "1," TOKEN ",",
+        "1," TOKEN "/x",
+        "1," TOKEN ";/x",
+        "1," TOKEN "0,/x",
+        "1,00010203040506070809,/x",
+        "1,000102030405060708090A0B0C0D0EFF,/x",
+        "1,000102030405060708090a0b0c0d0efg,/x",
+        "1,g00102030405060708090a0b0c0d0eff,/x",
+        "1,0x0102030405060708090a0b0c0d0eff,/x",
+        "1, " TOKEN ",/x",
+        "01," TOKEN ",/x",
+        "1," TOKEN ", /x",
+        "1," TOKEN ",/x,",
+        " 1," TOKEN ",/x",
+        "no",
+        "NO",
+        "No ",
     };
     struct loop_invitation out = { .token = { 9 }, .path = "?" };
     const char *why;
@@ -169,9 +199,14 @@ static void test_why_not_is_told_in_words(void **state)
     static const struct {
         const char *value, *words;
     } cases[] = {
-        { "No", "another machine" },    { "NotUnderstood", "does not know it" }, { "Reject", "Reject" },
-        { "Irrelevant", "Irrelevant" }, { "2," TOKEN ",/x", "another version" }, { "12,anything", "another version" },
-        { "2", "cannot be read" },      { "x", "cannot be read" },
+        { "No", "another machine" },
+        { "NotUnderstood", "does not know it" },
+        { "Reject", "Reject" },
+        { "Irrelevant", "Irrelevant" },
+        { "2," TOKEN ",/x", "another version" },
+        { "12,anything", "another version" },
+        { "2", "cannot be read" },
+        { "x", "cannot be read" },
     };
     struct loop_invitation out;
 
