@@ -2,16 +2,18 @@
  * bench_loop.c - the shared-memory datamover alone: as bench_dm.c, but over rings, in one process
  *
  *   bench_loop [--bs BYTES] [--qd N] [--time S] [--write] [--standin] [--copy] [--mode poll|adaptive|interrupt]
- *              [--cores A,B]
+ *              [--cores A,B] [--one]
  *
  * The target's device moves nothing; with --copy it copies as a disk in memory does. --standin: the initiator's memory is
  * not in the arena, so that the initiator copies too. What it prints is the most that a session can reach on this machine.
+ * --one: both ends on one core, for what they cost together: the CPU time, which other programs do not disturb.
  */
 #include <errno.h>
 #include <getopt.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 #include "loopback/loop.h"
 
 #define QD_MAX 256u
@@ -47,12 +49,12 @@ struct bench {
     struct loop_arena *arena;
     struct loop_invitation inv;
     struct rt_timer timer;
-    uint64_t began_ns, done;
+    uint64_t began_ns, began_cpu_ns, done;
     uint32_t bs, qd, time_s;
     uint8_t *disk;
     uint64_t disk_at;
     unsigned ready;
-    bool write, standin, copy;
+    bool write, standin, copy, one;
 };
 
 #define DISK_LEN (64ul << 20)
@@ -193,6 +195,14 @@ static const struct dm_events initiator_events = {
     .terminate_notify = terminated, .closed = closed,
 };
 
+static uint64_t cpu_ns(void)
+{
+    struct timespec ts;
+
+    clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &ts);
+    return (uint64_t)ts.tv_sec * RT_S + (uint64_t)ts.tv_nsec;
+}
+
 static void over(struct rt_timer *t)
 {
     struct bench *b = container_of(t, struct bench, timer);
@@ -200,7 +210,9 @@ static void over(struct rt_timer *t)
 
     printf("%s %u bytes, depth %u: %.0f IO/s, %.0f MB/s, %.0f ns between, %.0f ns each\n", b->write ? "write" : "read",
            b->bs, b->qd, ios, ios * b->bs / 1e6, 1e9 / ios, 1e9 * b->qd / ios);
-    for (int i = 0; i < 2; i++) {
+    if (b->one)
+        printf("  %.1f ns of CPU time each\n", (double)(cpu_ns() - b->began_cpu_ns) / (double)b->done);
+    for (int i = 0; i < 2 && !b->one; i++) {
         struct rt_stats st;
 
         rt_stats(rt_host_at(b->host, (unsigned)i), &st);
@@ -220,6 +232,7 @@ static void initiator_go(struct bench *b)
     if (dm_shm_new_initiator(&b->ini.dm, tcp, b->join, b->arena, &initiator_events, b))
         exit(1);
     b->began_ns = rt_clock(b->ini.rt);
+    b->began_cpu_ns = cpu_ns();
     rt_timer_arm(b->ini.rt, &b->timer, b->time_s * RT_S);
     for (uint32_t i = 0; i < b->qd; i++)
         submit(&b->ini.io[i]);
@@ -327,7 +340,7 @@ int main(int argc, char **argv)
     static const struct option options[] = {
         { "bs", 1, NULL, 'b' },      { "qd", 1, NULL, 'q' },   { "time", 1, NULL, 't' }, { "write", 0, NULL, 'w' },
         { "standin", 0, NULL, 's' }, { "copy", 0, NULL, 'y' }, { "mode", 1, NULL, 'm' }, { "cores", 1, NULL, 'c' },
-        { 0 },
+        { "one", 0, NULL, '1' },     { 0 },
     };
     static struct bench b = { .bs = 4096, .qd = 32, .time_s = 3 };
     int cores[2] = { 0, 1 }, opt;
@@ -341,6 +354,7 @@ int main(int argc, char **argv)
         case 'w': b.write = true; break;
         case 's': b.standin = true; break;
         case 'y': b.copy = true; break;
+        case '1': b.one = true; break;
         case 'm':
             conf.mode = *optarg == 'p' ? RT_MODE_POLL : *optarg == 'i' ? RT_MODE_INTERRUPT : RT_MODE_ADAPTIVE;
             break;
@@ -353,12 +367,13 @@ int main(int argc, char **argv)
     }
     if (!b.bs || b.bs > 1u << 22 || !b.qd || b.qd > QD_MAX / 2 || !b.time_s)
         return 2;
+    conf.cores_nr = b.one ? 1 : 2;
     b.disk = rt_mem_alloc(DISK_LEN);
     if (!b.disk || rt_host_new(&b.host, &conf) || loop_arena_new(&b.arena, 8 * LOOP_ARENA_DEFAULT))
         return 1;
     memset(b.disk, 1, DISK_LEN);
     b.ini.rt = rt_host_at(b.host, 0);
-    b.tgt.rt = rt_host_at(b.host, 1);
+    b.tgt.rt = rt_host_at(b.host, !b.one);
     side_init(&b, &b.ini);
     side_init(&b, &b.tgt);
     snprintf(b.inv.path, sizeof(b.inv.path), "/tmp/bench_loop-%d.sock", (int)rt_pid());

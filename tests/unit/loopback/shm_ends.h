@@ -68,7 +68,7 @@ static inline void shm_hand_over(struct shm_ends *b)
 {
     struct loop_invitation inv = { .token = { 1, 2, 3 } };
 
-    snprintf(b->path, sizeof(b->path), "/tmp/corelane-shm-%d.sock", (int)getpid());
+    snprintf(b->path, sizeof(b->path), "/tmp/corelane-shm-%d-%p.sock", (int)getpid(), (void *)b);
     memcpy(inv.path, b->path, sizeof(b->path));
     assert_int_equal(loop_door_open(&b->door, b->e.rt, b->path, shm_came, b), 0);
     assert_int_equal(loop_join_start(&b->join, b->e.rt, &inv, b->arena, shm_joined, b), 0);
@@ -77,13 +77,13 @@ static inline void shm_hand_over(struct shm_ends *b)
     loop_door_close(b->door);
 }
 
-static inline void shm_start_with(struct shm_ends *b, bool raw_ini, bool raw_tgt, const struct dm_events *target)
+/* On a reactor that is there already. NULL events: those of dm_ends.h. */
+static inline void shm_connect(struct shm_ends *b, bool raw_ini, bool raw_tgt, const struct dm_events *initiator,
+                               const struct dm_events *target)
 {
     struct loop_handed h;
     struct dm *tcp;
 
-    memset(b, 0, sizeof(*b));
-    ends_start(&b->e);
     ends_connect(&b->e);
     assert_int_equal(loop_arena_new(&b->arena, ARENA_LEN), 0);
     shm_hand_over(b);
@@ -97,7 +97,8 @@ static inline void shm_start_with(struct shm_ends *b, bool raw_ini, bool raw_tgt
         b->peer_arena = b->raw.arena;
     } else {
         tcp = b->e.ini.dm;
-        assert_int_equal(dm_shm_new_initiator(&b->e.ini.dm, tcp, b->join, b->arena, &end_events, &b->e.ini), 0);
+        assert_int_equal(dm_shm_new_initiator(&b->e.ini.dm, tcp, b->join, b->arena,
+                                              initiator ? initiator : &end_events, &b->e.ini), 0);
     }
     if (raw_tgt) {
         b->rings = rt_shm_mem(h.rings);
@@ -106,6 +107,13 @@ static inline void shm_start_with(struct shm_ends *b, bool raw_ini, bool raw_tgt
         tcp = b->e.tgt.dm;
         assert_int_equal(dm_shm_new_target(&b->e.tgt.dm, tcp, b->guest, target ? target : &end_events, &b->e.tgt), 0);
     }
+}
+
+static inline void shm_start_with(struct shm_ends *b, bool raw_ini, bool raw_tgt, const struct dm_events *target)
+{
+    memset(b, 0, sizeof(*b));
+    ends_start(&b->e);
+    shm_connect(b, raw_ini, raw_tgt, NULL, target);
 }
 
 static inline void shm_start(struct shm_ends *b)
