@@ -34,7 +34,7 @@ struct side {
     struct rt_op op;
     struct rt_msg msg;
     struct rt_addr peer;
-    struct io io[QD_MAX];                   /* by ITT */
+    struct io io[QD_MAX]; /* by ITT */
     uint32_t stat_sn, cmd_sn;
 };
 
@@ -78,8 +78,12 @@ static void respond(struct io *io)
 {
     struct side *s = &io->b->tgt;
 
-    io->ctl.pdu = (struct iscsi_pdu){ .opcode = ISCSI_OP_SCSI_RESP, .final = true, .itt = io->t.itt,
-                                      .stat_sn = s->stat_sn++, .exp_cmd_sn = 1, .max_cmd_sn = QD_MAX };
+    io->ctl.pdu = (struct iscsi_pdu){ .opcode = ISCSI_OP_SCSI_RESP,
+                                      .final = true,
+                                      .itt = io->t.itt,
+                                      .stat_sn = s->stat_sn++,
+                                      .exp_cmd_sn = 1,
+                                      .max_cmd_sn = QD_MAX };
     io->ctl.at_once = true;
     dm_release_task(s->dm, &io->t);
     dm_send_control(s->dm, &io->ctl);
@@ -101,8 +105,9 @@ static struct dm_task *target_command(void *user, const struct iscsi_pdu *pdu, c
         io->t.out = (struct dm_buf){ 0 };
         return &io->t;
     }
-    const struct iscsi_pdu status = { .opcode = ISCSI_OP_SCSI_RESP, .stat_sn = b->tgt.stat_sn++, .exp_cmd_sn = 1,
-                                      .max_cmd_sn = QD_MAX };
+    const struct iscsi_pdu status = {
+        .opcode = ISCSI_OP_SCSI_RESP, .stat_sn = b->tgt.stat_sn++, .exp_cmd_sn = 1, .max_cmd_sn = QD_MAX
+    };
 
     if (b->copy)
         memcpy(place, disk_next(b), b->bs);
@@ -136,8 +141,9 @@ static void submit(struct io *io)
 {
     struct bench *b = io->b;
 
-    io->ctl.pdu = (struct iscsi_pdu){ .opcode = ISCSI_OP_SCSI_CMD, .final = true, .itt = io->t.itt,
-                                      .cmd_sn = b->ini.cmd_sn++ };
+    io->ctl.pdu = (struct iscsi_pdu){
+        .opcode = ISCSI_OP_SCSI_CMD, .final = true, .itt = io->t.itt, .cmd_sn = b->ini.cmd_sn++
+    };
     io->ctl.pdu.cmd.read = !b->write;
     io->ctl.pdu.cmd.write = b->write;
     io->ctl.pdu.cmd.edtl = b->bs;
@@ -186,13 +192,20 @@ static void closed(void *user)
 }
 
 static const struct dm_events target_events = {
-    .control_notify = target_control, .command_notify = target_command, .data_completion_notify = target_data,
-    .task_released = ignore_released, .reject_notify = unexpected_reject, .terminate_notify = terminated,
+    .control_notify = target_control,
+    .command_notify = target_command,
+    .data_completion_notify = target_data,
+    .task_released = ignore_released,
+    .reject_notify = unexpected_reject,
+    .terminate_notify = terminated,
     .closed = closed,
 };
 static const struct dm_events initiator_events = {
-    .control_notify = initiator_control, .task_released = ignore_released, .reject_notify = unexpected_reject,
-    .terminate_notify = terminated, .closed = closed,
+    .control_notify = initiator_control,
+    .task_released = ignore_released,
+    .reject_notify = unexpected_reject,
+    .terminate_notify = terminated,
+    .closed = closed,
 };
 
 static uint64_t cpu_ns(void)
@@ -208,8 +221,8 @@ static void over(struct rt_timer *t)
     struct bench *b = container_of(t, struct bench, timer);
     const double s = (double)(rt_clock(b->ini.rt) - b->began_ns) / 1e9, ios = (double)b->done / s;
 
-    printf("%s %u bytes, depth %u: %.0f IO/s, %.0f MB/s, %.0f ns between, %.0f ns each\n", b->write ? "write" : "read",
-           b->bs, b->qd, ios, ios * b->bs / 1e6, 1e9 / ios, 1e9 * b->qd / ios);
+    printf("%s %u bytes, depth %u: %.0f IO/s, %.0f MB/s, %.0f ns between, %.0f ns each\n",
+           b->write ? "write" : "read", b->bs, b->qd, ios, ios * b->bs / 1e6, 1e9 / ios, 1e9 * b->qd / ios);
     if (b->one)
         printf("  %.1f ns of CPU time each\n", (double)(cpu_ns() - b->began_cpu_ns) / (double)b->done);
     for (int i = 0; i < 2 && !b->one; i++) {
@@ -338,8 +351,10 @@ static void side_init(struct bench *b, struct side *s)
 int main(int argc, char **argv)
 {
     static const struct option options[] = {
-        { "bs", 1, NULL, 'b' },      { "qd", 1, NULL, 'q' },   { "time", 1, NULL, 't' }, { "write", 0, NULL, 'w' },
-        { "standin", 0, NULL, 's' }, { "copy", 0, NULL, 'y' }, { "mode", 1, NULL, 'm' }, { "cores", 1, NULL, 'c' },
+        { "bs", 1, NULL, 'b' },      { "qd", 1, NULL, 'q' },
+        { "time", 1, NULL, 't' },    { "write", 0, NULL, 'w' },
+        { "standin", 0, NULL, 's' }, { "copy", 0, NULL, 'y' },
+        { "mode", 1, NULL, 'm' },    { "cores", 1, NULL, 'c' },
         { "one", 0, NULL, '1' },     { 0 },
     };
     static struct bench b = { .bs = 4096, .qd = 32, .time_s = 3 };

@@ -91,13 +91,14 @@ static void due_tell(struct dm_shm *c, struct dm_tx *tx)
         return;
     }
     if (c->state != SHM_OPEN)
-        return;                             /* closed() speaks for all of them */
+        return; /* closed() speaks for all of them */
     if (tx->kind == SHM_DUE_RELEASED) {
         shm_task_forget(c, task);
         c->dm.events->task_released(c->dm.user, task);
         return;
     }
-    c->dm.events->data_completion_notify(c->dm.user, task, tx->kind == SHM_DUE_GOT ? DM_DATA_GET : DM_DATA_PUT, DM_OK);
+    c->dm.events->data_completion_notify(c->dm.user, task, tx->kind == SHM_DUE_GOT ? DM_DATA_GET : DM_DATA_PUT,
+                                         DM_OK);
 }
 
 /* What becomes due meanwhile waits for the next turn, or this could go on for ever. */
@@ -118,7 +119,7 @@ static void due_tell_all(struct dm_shm *c)
 
 static void wake_send(struct dm_shm *c)
 {
-    if (c->wake_busy) {                     /* the peer takes no bytes, or sleeps faster than they go */
+    if (c->wake_busy) { /* the peer takes no bytes, or sleeps faster than they go */
         c->wake_again = true;
         return;
     }
@@ -134,7 +135,7 @@ static void wake_done(struct rt_op *op, int res)
     c->wake_busy = c->wake_again = false;
     if (again)
         wake_send(c);
-    shm_event_begin(c);                     /* a broken socket is told by receiving */
+    shm_event_begin(c); /* a broken socket is told by receiving */
     shm_event_end(c);
 }
 
@@ -150,7 +151,7 @@ static void turn_done(struct rt_op *op, int res)
         /* Pairs with the fence in shm_rest(): either it sees our slots, or we see that it sleeps. */
         atomic_thread_fence(memory_order_seq_cst);
         if (atomic_load_explicit(asleep, memory_order_relaxed)) {
-            atomic_store_explicit(asleep, 0, memory_order_relaxed);     /* one byte wakes it */
+            atomic_store_explicit(asleep, 0, memory_order_relaxed); /* one byte wakes it */
             wake_send(c);
         }
         return;
@@ -232,7 +233,8 @@ static bool send_control(struct dm *dm, struct dm_ctl *ctl)
     ctl->tx.queued = false;
     if (ctl->task)
         shm_ini_begin(c, ctl);
-    if (c->state > SHM_DRAINING || c->state == SHM_FAILED || !rt_list_empty(&c->queue) || !control_write(c, ctl)) {
+    if (c->state > SHM_DRAINING || c->state == SHM_FAILED || !rt_list_empty(&c->queue) ||
+        !control_write(c, ctl)) {
         shm_queue(c, &ctl->tx, SHM_TX_CTL);
         return false;
     }
@@ -277,7 +279,7 @@ void shm_take_control(struct dm_shm *c, struct loop_slot *s)
         shm_fail(c, -EPROTO);
         return;
     }
-    store_be24(&s->bhs[5], len);            /* the slot's word counts, and the kind is judged by it */
+    store_be24(&s->bhs[5], len); /* the slot's word counts, and the kind is judged by it */
     c->bhs = s->bhs;
     why = iscsi_pdu_decode(&pdu, s->bhs, c->role == ISCSI_TARGET ? ISCSI_FROM_INITIATOR : ISCSI_FROM_TARGET);
     if (why) {
@@ -371,7 +373,7 @@ static void queue_cancel(struct dm_shm *c)
 {
     struct rt_link *l;
 
-    while (!rt_list_empty(&c->due))         /* of dm_ctls: tasks are forgotten */
+    while (!rt_list_empty(&c->due)) /* of dm_ctls: tasks are forgotten */
         due_tell_all(c);
     while ((l = rt_list_pop(&c->queue))) {
         struct dm_tx *tx = rt_list_entry(l, struct dm_tx, link);
@@ -389,7 +391,7 @@ static void close_done(struct rt_op *op, int res)
     struct dm_shm *c = container_of(op, struct dm_shm, close);
 
     (void)res;
-    c->in_event = true;                     /* and stays so: nothing is deferred any more */
+    c->in_event = true; /* and stays so: nothing is deferred any more */
     /* Before anything is given back. Without it nothing can be, however long it takes. */
     if (c->role == ISCSI_INITIATOR && !shm_ini_revoke(c, true)) {
         rt_timer_arm(c->rt, &c->retry, SHM_RETRY_NS);
@@ -402,7 +404,7 @@ static void close_done(struct rt_op *op, int res)
         rt_shm_free(c->rings);
     }
     c->state = SHM_CLOSED;
-    c->dm.events->closed(c->dm.user);       /* c may be gone */
+    c->dm.events->closed(c->dm.user); /* c may be gone */
 }
 
 static void try_close(struct dm_shm *c)
@@ -551,7 +553,7 @@ static void recv_done(struct rt_op *op, int res)
 static void tcp_control(void *user, const struct iscsi_pdu *pdu, const uint8_t *data)
 {
     (void)pdu, (void)data;
-    shm_fail(user, -EPROTO);                /* nothing is to come there */
+    shm_fail(user, -EPROTO); /* nothing is to come there */
 }
 
 static struct dm_task *tcp_command(void *user, const struct iscsi_pdu *pdu, const uint8_t *ahs)
@@ -601,7 +603,7 @@ static bool release_task(struct dm *dm, struct dm_task *task)
 
 static void notice_key_values(struct dm *dm, const struct iscsi_params *params)
 {
-    (void)dm, (void)params;                 /* no length that is negotiated means anything here */
+    (void)dm, (void)params; /* no length that is negotiated means anything here */
 }
 
 static void enable(struct dm *dm)

@@ -17,18 +17,18 @@
 #include "loopback/handover.h"
 #include "loopback/shm_ring.h"
 
-#define SHM_HASH_BITS 8u                    /* as in dm_tcp.h */
-#define SHM_POLL_SLOTS 64u                  /* taken in one poll: others of the core want their turn */
-#define SHM_SMALL_LEN 1024u                 /* data of a control PDU that need no memory of their own */
-#define SHM_TICK_NS RT_MS                   /* a look at the ring while something waits for room in it: nobody tells */
-#define SHM_DRAIN_NS RT_S
-#define SHM_RETRY_NS (100 * RT_MS)          /* until memory is taken away that the system would not let us have */
+#define SHM_HASH_BITS  8u    /* as in dm_tcp.h */
+#define SHM_POLL_SLOTS 64u   /* taken in one poll: others of the core want their turn */
+#define SHM_SMALL_LEN  1024u /* data of a control PDU that need no memory of their own */
+#define SHM_TICK_NS    RT_MS /* a look at the ring while something waits for room in it: nobody tells */
+#define SHM_DRAIN_NS   RT_S
+#define SHM_RETRY_NS   (100 * RT_MS) /* until memory is taken away that the system would not let us have */
 
 enum shm_state {
     SHM_OPEN,
-    SHM_FAILED,                             /* terminate_notify() was called: waits for dm_terminate() */
-    SHM_DRAINING,                           /* until the peer has taken what is queued; throws away what comes */
-    SHM_CLOSING,                            /* waits for operations under way, and for the TCP connection */
+    SHM_FAILED,   /* terminate_notify() was called: waits for dm_terminate() */
+    SHM_DRAINING, /* until the peer has taken what is queued; throws away what comes */
+    SHM_CLOSING,  /* waits for operations under way, and for the TCP connection */
     SHM_CLOSED,
 };
 
@@ -39,40 +39,40 @@ struct dm_shm {
     struct dm dm;
     struct rt_poller poller;
     struct shm_rx rx;
-    void (*take)(struct dm_shm *c, struct loop_slot *s);    /* the role's; s is private */
+    void (*take)(struct dm_shm *c, struct loop_slot *s); /* the role's; s is private */
     struct rt *rt;
     uint8_t *arena;
-    uint64_t arena_len;                     /* bytes */
-    uint8_t state;                          /* enum shm_state */
-    uint8_t role;                           /* enum iscsi_role */
-    bool in_event;                          /* what is due is told when it ends */
-    bool polled;                            /* the poller is the reactor's */
+    uint64_t arena_len; /* bytes */
+    uint8_t state;      /* enum shm_state */
+    uint8_t role;       /* enum iscsi_role */
+    bool in_event;      /* what is due is told when it ends */
+    bool polled;        /* the poller is the reactor's */
     bool defer_busy, turn_busy, close_busy, recv_busy, wake_busy;
     bool wake_again;
-    int end_err;                            /* why it ends, to be told; 0: it does not */
-    struct rt_link queue;                   /* dm_tx: what has no room yet, in order */
-    struct rt_link due;                     /* dm_tx: what is to be told */
+    int end_err;          /* why it ends, to be told; 0: it does not */
+    struct rt_link queue; /* dm_tx: what has no room yet, in order */
+    struct rt_link due;   /* dm_tx: what is to be told */
     struct dm_stats stats;
-    const uint8_t *bhs;                     /* target: of the PDU that is being told */
+    const uint8_t *bhs; /* target: of the PDU that is being told */
 
     /* Target, for the length of command_notify(). */
-    bool in_command, command_over;          /* its task was released already */
-    uint8_t *place;                         /* where its data lie, NULL: nowhere */
-    uint32_t place_len;                     /* bytes */
-    uint32_t exp_cmd_sn, max_cmd_sn;        /* target: of the last response, for Data-Ins without one */
+    bool in_command, command_over;   /* its task was released already */
+    uint8_t *place;                  /* where its data lie, NULL: nowhere */
+    uint32_t place_len;              /* bytes */
+    uint32_t exp_cmd_sn, max_cmd_sn; /* target: of the last response, for Data-Ins without one */
 
     /* Initiator. */
-    struct loop_arena *lender;              /* whose arena it is; borrowed for life */
-    uint32_t standins;                      /* out */
-    struct rt_link stuck;                   /* tasks being released whose memory is not safe yet */
+    struct loop_arena *lender; /* whose arena it is; borrowed for life */
+    uint32_t standins;         /* out */
+    struct rt_link stuck;      /* tasks being released whose memory is not safe yet */
 
     struct shm_tx tx;
     struct dm_task *hash[1u << SHM_HASH_BITS];
-    uint32_t mark;                          /* slots that are to be taken, since */
-    uint64_t mark_ns;                       /* then; or since one was taken: for stats */
-    struct dm *tcp;                         /* of the login; NULL once it is closed */
+    uint32_t mark;    /* slots that are to be taken, since */
+    uint64_t mark_ns; /* then; or since one was taken: for stats */
+    struct dm *tcp;   /* of the login; NULL once it is closed */
     struct rt_sock *sock;
-    struct rt_shm *rings;                   /* NULL: they are the guest's, and so is sock */
+    struct rt_shm *rings; /* NULL: they are the guest's, and so is sock */
     struct rt_op defer, turn, close, recv, wake;
     struct rt_timer tick, drain, retry;
     struct iovec recv_iov, wake_iov;
@@ -95,7 +95,7 @@ static inline bool shm_is_open(const struct dm_shm *c)
 
 /* Initialises what of the task is the datamover's. */
 void shm_task_begin(struct dm_shm *c, struct dm_task *task);
-struct dm_task *shm_task_find(const struct dm_shm *c, uint32_t itt);    /* one without an answer yet; NULL: none */
+struct dm_task *shm_task_find(const struct dm_shm *c, uint32_t itt); /* one without an answer yet; NULL: none */
 void shm_task_forget(struct dm_shm *c, struct dm_task *task);
 
 /* The connection cannot go on: told when the event ends, or in the next turn. */
@@ -121,8 +121,8 @@ void shm_start(struct dm_shm *c, struct dm *tcp, const struct loop_handed *h, en
 
 /* ---- dm_shm_ini.c ---- */
 
-void shm_ini_begin(struct dm_shm *c, struct dm_ctl *ctl);               /* a command, given to dm_send_control() */
-bool shm_ini_command_write(struct dm_shm *c, struct dm_ctl *ctl);       /* false: it has to wait */
+void shm_ini_begin(struct dm_shm *c, struct dm_ctl *ctl);         /* a command, given to dm_send_control() */
+bool shm_ini_command_write(struct dm_shm *c, struct dm_ctl *ctl); /* false: it has to wait */
 void shm_ini_answered(struct dm_shm *c, struct dm_task *task);
 bool shm_ini_release(struct dm_shm *c, struct dm_task *task);
 /* Takes the memory of tasks that were released, or of @all, away from the peer. False: not yet possible. */
@@ -130,7 +130,7 @@ bool shm_ini_revoke(struct dm_shm *c, bool all);
 
 /* ---- dm_shm_tgt.c ---- */
 
-bool shm_tgt_put_write(struct dm_shm *c, struct dm_task *task);         /* false: it has to wait */
+bool shm_tgt_put_write(struct dm_shm *c, struct dm_task *task); /* false: it has to wait */
 bool shm_put_data(struct dm *dm, struct dm_task *task, uint32_t off, uint32_t len, bool final,
                   const struct iscsi_pdu *status);
 void shm_get_data(struct dm *dm, struct dm_task *task, uint32_t off, uint32_t len);

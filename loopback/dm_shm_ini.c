@@ -125,7 +125,7 @@ bool shm_ini_command_write(struct dm_shm *c, struct dm_ctl *ctl)
     if (!task)
         return true;
     task->own.cmd = NULL;
-    task->out_done = pdu->cmd.write ? task->edtl : 0;       /* the target has it from here on */
+    task->out_done = pdu->cmd.write ? task->edtl : 0; /* the target has it from here on */
     return true;
 }
 
@@ -165,7 +165,7 @@ static bool take_away(struct dm_shm *c, struct dm_task *task)
 
 bool shm_ini_release(struct dm_shm *c, struct dm_task *task)
 {
-    if (task->own.cmd) {                    /* still queued, and goes out as nothing */
+    if (task->own.cmd) { /* still queued, and goes out as nothing */
         task->own.cmd->task = NULL;
         task->own.cmd = NULL;
     }
@@ -184,7 +184,7 @@ bool shm_ini_revoke(struct dm_shm *c, bool all)
 {
     bool safe = true;
 
-    rt_list_for_safe(l, &c->stuck) {
+    rt_list_for_safe (l, &c->stuck) {
         struct dm_task *task = rt_list_entry(l, struct dm_task, own.all);
 
         if (!take_away(c, task)) {
@@ -213,8 +213,8 @@ static bool data_in_is_right(const struct dm_shm *c, const struct dm_task *task,
         return false;
     if (!s->len)
         return true;
-    return task->own.place && s->off == (uint64_t)(task->own.place - c->arena) && pdu->resp.offset == task->in_done &&
-           s->len <= max - task->in_done;
+    return task->own.place && s->off == (uint64_t)(task->own.place - c->arena) &&
+           pdu->resp.offset == task->in_done && s->len <= max - task->in_done;
 }
 
 static void data_in(struct dm_shm *c, const struct loop_slot *s, struct iscsi_pdu *pdu)
@@ -238,7 +238,7 @@ static void data_in(struct dm_shm *c, const struct loop_slot *s, struct iscsi_pd
         task->in_done += s->len;
     }
     if (task)
-        task->own.sn++;                     /* an unknown one was aborted: skipped, though a status goes up */
+        task->own.sn++; /* an unknown one was aborted: skipped, though a status goes up */
     if (!pdu->resp.has_status)
         return;
     if (task)
@@ -251,7 +251,7 @@ static void response_seen(struct dm_shm *c, uint32_t itt)
     struct dm_task *task = shm_task_find(c, itt);
 
     if (task && task->own.cmd)
-        shm_fail(c, -EPROTO);               /* else a write would count as done that never left */
+        shm_fail(c, -EPROTO); /* else a write would count as done that never left */
     else if (task)
         shm_ini_answered(c, task);
 }
@@ -270,17 +270,14 @@ static void ini_take(struct dm_shm *c, struct loop_slot *s)
         else
             data_in(c, s, &pdu);
         break;
-    case ISCSI_OP_R2T:                      /* all data are where the target reads them */
-        shm_fail(c, -EPROTO);
-        break;
+    case ISCSI_OP_R2T: /* all data are where the target reads them */ shm_fail(c, -EPROTO); break;
     case ISCSI_OP_SCSI_RESP:
         response_seen(c, load_be32(&s->bhs[16]));
         if (c->end_err)
             break;
         shm_take_control(c, s);
         break;
-    default:
-        shm_take_control(c, s);
+    default: shm_take_control(c, s);
     }
 }
 

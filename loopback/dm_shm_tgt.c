@@ -6,7 +6,7 @@
  */
 #include "loopback/dm_shm.h"
 
-#define PLACE_ALIGN 4096u                   /* what any device takes */
+#define PLACE_ALIGN 4096u /* what any device takes */
 
 /* ---- commands -------------------------------------------------------------------------------------------- */
 
@@ -35,7 +35,7 @@ static enum iscsi_reject command_judge(struct dm_shm *c, const struct loop_slot 
 {
     enum iscsi_reject why;
 
-    if (s->bhs[4])                          /* no CDB of ours is longer than 16 bytes */
+    if (s->bhs[4]) /* no CDB of ours is longer than 16 bytes */
         return ISCSI_REJECT_NOT_SUPPORTED;
     if ((why = iscsi_pdu_decode(pdu, s->bhs, ISCSI_FROM_INITIATOR)) || (why = place_judge(c, s, pdu)))
         return why;
@@ -48,7 +48,7 @@ static void command(struct dm_shm *c, struct loop_slot *s)
     struct dm_task *task;
     struct iscsi_pdu pdu;
 
-    s->bhs[5] = s->bhs[6] = s->bhs[7] = 0;  /* there is no data segment, whatever it says */
+    s->bhs[5] = s->bhs[6] = s->bhs[7] = 0; /* there is no data segment, whatever it says */
     c->bhs = s->bhs;
     if ((why = command_judge(c, s, &pdu))) {
         c->dm.events->reject_notify(c->dm.user, s->bhs, why);
@@ -62,7 +62,7 @@ static void command(struct dm_shm *c, struct loop_slot *s)
     if (!task || c->command_over || c->state != SHM_OPEN)
         return;
     assert(task->itt == pdu.itt);
-    if (!task->own.known)                   /* else a Put_Data was quicker */
+    if (!task->own.known) /* else a Put_Data was quicker */
         task_begin(c, task);
     if (pdu.cmd.write)
         c->dm.events->data_completion_notify(c->dm.user, task, DM_DATA_UNSOLICITED, DM_OK);
@@ -71,15 +71,12 @@ static void command(struct dm_shm *c, struct loop_slot *s)
 static void tgt_take(struct dm_shm *c, struct loop_slot *s)
 {
     switch (s->bhs[0] & 0x3f) {
-    case ISCSI_OP_SCSI_CMD:
-        command(c, s);
-        break;
-    case ISCSI_OP_DATA_OUT:                 /* nobody asked for any */
+    case ISCSI_OP_SCSI_CMD: command(c, s); break;
+    case ISCSI_OP_DATA_OUT: /* nobody asked for any */
         c->bhs = s->bhs;
         c->dm.events->reject_notify(c->dm.user, s->bhs, ISCSI_REJECT_PROTOCOL_ERROR);
         break;
-    default:
-        shm_take_control(c, s);
+    default: shm_take_control(c, s);
     }
 }
 
@@ -144,7 +141,7 @@ bool shm_tgt_put_write(struct dm_shm *c, struct dm_task *task)
     pdu->final = own->put_final;
     pdu->itt = task->itt;
     pdu->ttt = ISCSI_TAG_RESERVED;
-    pdu->lun = 0;                           /* only with A, RFC 7143 11.7.4 */
+    pdu->lun = 0; /* only with A, RFC 7143 11.7.4 */
     pdu->ahs_len = 0;
     pdu->data_len = 0;
     pdu->resp.has_status = own->put_status;
@@ -180,7 +177,8 @@ bool shm_put_data(struct dm *dm, struct dm_task *task, uint32_t off, uint32_t le
     own->put_status = status != NULL;
     if (status)
         task->status = *status;
-    if (rt_list_empty(&c->queue) && (c->state == SHM_OPEN || c->state == SHM_DRAINING) && shm_tgt_put_write(c, task))
+    if (rt_list_empty(&c->queue) && (c->state == SHM_OPEN || c->state == SHM_DRAINING) &&
+        shm_tgt_put_write(c, task))
         return true;
     shm_queue(c, &own->tx, SHM_TX_PUT);
     return false;

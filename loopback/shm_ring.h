@@ -11,8 +11,8 @@
 #include <string.h>
 #include "loopback/ring.h"
 
-#define SHM_SLOT_LEN offsetof(struct loop_slot, seq)        /* bytes that are copied; the number goes by itself */
-#define SHM_MASK (LOOP_SLOTS - 1)
+#define SHM_SLOT_LEN offsetof(struct loop_slot, seq) /* bytes that are copied; the number goes by itself */
+#define SHM_MASK     (LOOP_SLOTS - 1)
 
 static_assert((LOOP_DATA_LEN & (LOOP_DATA_LEN - 1)) == 0, "places in the data area are found by masking");
 
@@ -20,10 +20,10 @@ static_assert((LOOP_DATA_LEN & (LOOP_DATA_LEN - 1)) == 0, "places in the data ar
 
 struct shm_tx {
     struct loop_ring *ring;
-    uint32_t head;                          /* slots written since the start, and the number of the last */
-    uint32_t taken;                         /* of them, as far as the other side was last believed */
-    uint32_t data_head, data_tail;          /* bytes given out and given back since the start, modulo 2^32 */
-    uint32_t data_end[LOOP_SLOTS];          /* data_head behind each slot: what comes back with it */
+    uint32_t head;                 /* slots written since the start, and the number of the last */
+    uint32_t taken;                /* of them, as far as the other side was last believed */
+    uint32_t data_head, data_tail; /* bytes given out and given back since the start, modulo 2^32 */
+    uint32_t data_end[LOOP_SLOTS]; /* data_head behind each slot: what comes back with it */
 };
 
 /* Looks how much was taken. Return: 0; -EPROTO: more than was written, or less than before. */
@@ -84,7 +84,7 @@ static inline uint32_t shm_tx_data(struct shm_tx *tx, const void *data, uint32_t
 /* After there was room. @s: private; its number is given here. */
 static inline void shm_tx_push(struct shm_tx *tx, const struct loop_slot *s)
 {
-    const uint32_t at = tx->head & SHM_MASK;    /* by our own count, which no peer can alter */
+    const uint32_t at = tx->head & SHM_MASK; /* by our own count, which no peer can alter */
     struct loop_slot *to = &tx->ring->slot[at];
 
     tx->data_end[at] = tx->data_head;
@@ -97,7 +97,7 @@ static inline void shm_tx_push(struct shm_tx *tx, const struct loop_slot *s)
 
 struct shm_rx {
     struct loop_ring *ring;
-    uint32_t taken;                         /* slots taken since the start */
+    uint32_t taken; /* slots taken since the start */
 };
 
 static inline bool shm_rx_ready(const struct shm_rx *rx)

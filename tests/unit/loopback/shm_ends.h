@@ -20,8 +20,8 @@ struct shm_ends {
     struct loop_guest *guest;
     struct loop_arena *arena;
     struct loop_join *join;
-    struct loop_handed raw;                 /* of the initiator, when it is left out */
-    struct loop_rings *rings;               /* as the one that is left out sees them */
+    struct loop_handed raw;   /* of the initiator, when it is left out */
+    struct loop_rings *rings; /* as the one that is left out sees them */
     uint8_t *peer_arena;
     unsigned came, joined, admitted;
     bool raw_ini, raw_tgt;
@@ -78,8 +78,8 @@ static inline void shm_hand_over(struct shm_ends *b)
 }
 
 /* On a reactor that is there already. NULL events: those of dm_ends.h. */
-static inline void shm_connect(struct shm_ends *b, bool raw_ini, bool raw_tgt, const struct dm_events *initiator,
-                               const struct dm_events *target)
+static inline void shm_connect(struct shm_ends *b, bool raw_ini, bool raw_tgt,
+                               const struct dm_events *initiator, const struct dm_events *target)
 {
     struct loop_handed h;
     struct dm *tcp;
@@ -98,18 +98,21 @@ static inline void shm_connect(struct shm_ends *b, bool raw_ini, bool raw_tgt, c
     } else {
         tcp = b->e.ini.dm;
         assert_int_equal(dm_shm_new_initiator(&b->e.ini.dm, tcp, b->join, b->arena,
-                                              initiator ? initiator : &end_events, &b->e.ini), 0);
+                                              initiator ? initiator : &end_events, &b->e.ini),
+                         0);
     }
     if (raw_tgt) {
         b->rings = rt_shm_mem(h.rings);
         b->peer_arena = h.arena;
     } else {
         tcp = b->e.tgt.dm;
-        assert_int_equal(dm_shm_new_target(&b->e.tgt.dm, tcp, b->guest, target ? target : &end_events, &b->e.tgt), 0);
+        assert_int_equal(
+            dm_shm_new_target(&b->e.tgt.dm, tcp, b->guest, target ? target : &end_events, &b->e.tgt), 0);
     }
 }
 
-static inline void shm_start_with(struct shm_ends *b, bool raw_ini, bool raw_tgt, const struct dm_events *target)
+static inline void shm_start_with(struct shm_ends *b, bool raw_ini, bool raw_tgt,
+                                  const struct dm_events *target)
 {
     memset(b, 0, sizeof(*b));
     ends_start(&b->e);

@@ -83,7 +83,7 @@ static struct dm_task *direct_command(void *user, const struct iscsi_pdu *pdu, c
     x->t.in = (struct dm_buf){ x->iov, 1, pdu->cmd.edtl };
     assert_true(dm_put_data(e->dm, &x->t, 0, pdu->cmd.edtl, true, &status));
     end_release(e, &x->t);
-    return &x->t;                           /* released already: the datamover takes no notice of it */
+    return &x->t; /* released already: the datamover takes no notice of it */
 }
 
 static void direct_data(void *user, struct dm_task *task, enum dm_data what, enum dm_trouble how)
@@ -164,9 +164,12 @@ static void ping(struct shm_ends *b, bool from_target, const void *data, uint32_
     struct end *e = from_target ? &b->e.tgt : &b->e.ini;
     struct xtask *x = xtask_at(e, n);
 
-    x->ctl.pdu = (struct iscsi_pdu){ .opcode = from_target ? ISCSI_OP_NOP_IN : ISCSI_OP_NOP_OUT, .final = true,
-                                     .immediate = !from_target, .itt = from_target ? ISCSI_TAG_RESERVED : n,
-                                     .ttt = from_target ? n : ISCSI_TAG_RESERVED, .data_len = len };
+    x->ctl.pdu = (struct iscsi_pdu){ .opcode = from_target ? ISCSI_OP_NOP_IN : ISCSI_OP_NOP_OUT,
+                                     .final = true,
+                                     .immediate = !from_target,
+                                     .itt = from_target ? ISCSI_TAG_RESERVED : n,
+                                     .ttt = from_target ? n : ISCSI_TAG_RESERVED,
+                                     .data_len = len };
     x->ctl.data = data;
     x->ctl.sent = end_sent;
     x->ctl_out = true;
@@ -182,7 +185,7 @@ static void test_control_pdus_bring_their_data(void **state)
 
     (void)state;
     shm_start(&b);
-    for (unsigned round = 0; round < 8; round++) {          /* round the data area several times */
+    for (unsigned round = 0; round < 8; round++) { /* round the data area several times */
         for (unsigned i = 0; i < ARRAY_SIZE(lens); i++) {
             for (int tgt = 0; tgt < 2; tgt++) {
                 struct end *to = tgt ? &b.e.ini : &b.e.tgt, *from = tgt ? &b.e.tgt : &b.e.ini;
@@ -190,7 +193,7 @@ static void test_control_pdus_bring_their_data(void **state)
 
                 pattern_fill(data, ++n, lens[i]);
                 ping(&b, tgt, data, lens[i], 3);
-                assert_int_equal(from->sent, sent);         /* never from inside the call */
+                assert_int_equal(from->sent, sent); /* never from inside the call */
                 assert_true(shm_until(&b, &to->controls, controls + 1));
                 assert_true(shm_until(&b, &from->sent, sent + 1));
                 assert_int_equal(to->last.data_len, lens[i]);
@@ -217,8 +220,12 @@ static void test_full_ring_keeps_the_order(void **state)
         shm_start(&b);
         b.e.tgt.passive = true;
         for (unsigned i = 0; i < nr; i++) {
-            ctl[i] = (struct dm_ctl){ .pdu = { .opcode = ISCSI_OP_NOP_OUT, .immediate = true, .final = true, .itt = i,
-                                               .ttt = ISCSI_TAG_RESERVED, .data_len = big ? LOOP_DATA_MAX - i : 0 },
+            ctl[i] = (struct dm_ctl){ .pdu = { .opcode = ISCSI_OP_NOP_OUT,
+                                               .immediate = true,
+                                               .final = true,
+                                               .itt = i,
+                                               .ttt = ISCSI_TAG_RESERVED,
+                                               .data_len = big ? LOOP_DATA_MAX - i : 0 },
                                       .data = data };
             dm_send_control(b.e.ini.dm, &ctl[i]);
         }
@@ -311,7 +318,7 @@ static void test_release_in_each_state_keeps_the_connection(void **state)
                     if (b.e.tgt.task[i].t.own.known)
                         end_release(&b.e.tgt, &b.e.tgt.task[i].t);
                 for (uint32_t i = 0; i < 8192; i++)
-                    assert_int_equal(x->mem[i], 0x5a);      /* what is written late reaches nobody */
+                    assert_int_equal(x->mem[i], 0x5a); /* what is written late reaches nobody */
                 if (lent)
                     shm_unlend(&b, 5, 8192, 0);
                 b.e.tgt.passive = false;
@@ -337,7 +344,7 @@ static void test_queued_command_goes_out_as_nothing(void **state)
     assert_true(b.e.ini.task[7].ctl.tx.queued);
     end_release(&b.e.ini, &b.e.ini.task[7].t);
     assert_int_equal(b.e.ini.released, 1);
-    assert_true(b.e.ini.task[7].ctl_out);   /* still to be sent */
+    assert_true(b.e.ini.task[7].ctl_out); /* still to be sent */
     b.e.tgt.passive = false;
     for (uint32_t n = 0; n < 7; n++) {
         assert_true(shm_until(&b, &b.e.tgt.commands, n + 1 > 3 ? 3 : n + 1));
@@ -391,8 +398,9 @@ static void test_terminate_drains_what_is_queued(void **state)
     (void)state;
     shm_start(&b);
     for (unsigned i = 0; i < 1000; i++) {
-        ctl[i] = (struct dm_ctl){ .pdu = { .opcode = ISCSI_OP_NOP_IN, .final = true, .itt = i,
-                                           .ttt = ISCSI_TAG_RESERVED } };
+        ctl[i] = (struct dm_ctl){
+            .pdu = { .opcode = ISCSI_OP_NOP_IN, .final = true, .itt = i, .ttt = ISCSI_TAG_RESERVED }
+        };
         dm_send_control(b.e.tgt.dm, &ctl[i]);
     }
     dm_terminate(b.e.tgt.dm, true);

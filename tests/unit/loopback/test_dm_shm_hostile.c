@@ -2,7 +2,7 @@
 #include "tests/unit/loopback/shm_ends.h"
 
 struct raw {
-    struct loop_ring *ring;                 /* that the test produces */
+    struct loop_ring *ring; /* that the test produces */
     uint32_t head;
 };
 
@@ -102,7 +102,7 @@ static void test_target_rejects_what_cannot_be(void **state)
     r.ring = &b.rings->to_target;
 
     memcpy(bhs, good, sizeof(bhs));
-    bhs[4] = 1;                             /* an AHS */
+    bhs[4] = 1; /* an AHS */
     raw_push(&r, bhs, 0, 4096);
     assert_true(shm_until(&b, &b.e.tgt.rejects, ++n));
     assert_int_equal(b.e.tgt.reject, ISCSI_REJECT_NOT_SUPPORTED);
@@ -113,21 +113,21 @@ static void test_target_rejects_what_cannot_be(void **state)
     assert_true(shm_until(&b, &b.e.tgt.rejects, ++n));
     assert_int_equal(b.e.tgt.reject, ISCSI_REJECT_PROTOCOL_ERROR);
 
-    for (unsigned op = 0x20; op < 0x40; op++) {             /* what only targets send, and what nobody does */
+    for (unsigned op = 0x20; op < 0x40; op++) { /* what only targets send, and what nobody does */
         bhs[0] = (uint8_t)op;
         raw_push(&r, bhs, 0, 0);
         assert_true(shm_until(&b, &b.e.tgt.rejects, ++n));
     }
-    bhs[0] = ISCSI_OP_TMF;                  /* data where the kind has none */
+    bhs[0] = ISCSI_OP_TMF; /* data where the kind has none */
     raw_push(&r, bhs, 0, 1);
     assert_true(shm_until(&b, &b.e.tgt.rejects, ++n));
     assert_int_equal(b.e.tgt.reject, ISCSI_REJECT_PROTOCOL_ERROR);
 
-    memset(&good[5], 0xff, 3);              /* a data segment that is not there: nobody asks */
+    memset(&good[5], 0xff, 3); /* a data segment that is not there: nobody asks */
     raw_push(&r, good, 0, 4096);
     assert_true(shm_until(&b, &b.e.tgt.commands, 1));
     assert_int_equal(b.e.tgt.last.data_len, 0);
-    raw_push(&r, good, 0, 4096);            /* a tag twice */
+    raw_push(&r, good, 0, 4096); /* a tag twice */
     assert_true(shm_until(&b, &b.e.tgt.rejects, ++n));
     assert_int_equal(b.e.tgt.reject, ISCSI_REJECT_TASK_IN_PROGRESS);
     assert_int_equal(b.e.tgt.commands, 1);
@@ -138,18 +138,21 @@ static void test_target_rejects_what_cannot_be(void **state)
 /* Data of other PDUs: a place that is none ends the connection; the bytes are copied before they are told. */
 static void test_target_bounds_control_data(void **state)
 {
-    static const struct { uint64_t off; uint32_t len; bool ok; } cases[] = {
-        { LOOP_DATA_LEN - 8, 8, true },     { LOOP_DATA_LEN - 7, 8, false },
-        { LOOP_DATA_LEN, 1, false },        { UINT64_MAX, 1, false },
-        { UINT64_MAX - 7, 8, false },       { 0, LOOP_DATA_MAX, true },
-        { 0, LOOP_DATA_MAX + 1, false },    { 0, UINT32_MAX, false },
-        { UINT64_MAX, 0, true },
+    static const struct {
+        uint64_t off;
+        uint32_t len;
+        bool ok;
+    } cases[] = {
+        { LOOP_DATA_LEN - 8, 8, true },  { LOOP_DATA_LEN - 7, 8, false }, { LOOP_DATA_LEN, 1, false },
+        { UINT64_MAX, 1, false },        { UINT64_MAX - 7, 8, false },    { 0, LOOP_DATA_MAX, true },
+        { 0, LOOP_DATA_MAX + 1, false }, { 0, UINT32_MAX, false },        { UINT64_MAX, 0, true },
     };
 
     (void)state;
     for (unsigned i = 0; i < ARRAY_SIZE(cases); i++) {
-        const struct iscsi_pdu p = { .opcode = ISCSI_OP_NOP_OUT, .immediate = true, .final = true, .itt = 1,
-                                     .ttt = ISCSI_TAG_RESERVED };
+        const struct iscsi_pdu p = {
+            .opcode = ISCSI_OP_NOP_OUT, .immediate = true, .final = true, .itt = 1, .ttt = ISCSI_TAG_RESERVED
+        };
         struct shm_ends b;
         struct raw r = { 0 };
 
@@ -175,8 +178,8 @@ static void test_target_bounds_control_data(void **state)
 /* The producer believes nothing that cannot be: more was taken than was written, or less than before. */
 static void test_taken_that_cannot_be_ends_the_connection(void **state)
 {
-    static const uint32_t jumps[] = { LOOP_SLOTS + 1, LOOP_SLOTS + 2, 0x7fffffff, 0x80000000, UINT32_MAX - 600,
-                                      UINT32_MAX };
+    static const uint32_t jumps[] = { LOOP_SLOTS + 1, LOOP_SLOTS + 2,   0x7fffffff,
+                                      0x80000000,     UINT32_MAX - 600, UINT32_MAX };
     struct dm_ctl *ctl = calloc(2000, sizeof(*ctl));
 
     (void)state;
@@ -185,15 +188,16 @@ static void test_taken_that_cannot_be_ends_the_connection(void **state)
 
         shm_start_with(&b, true, false, NULL);
         for (unsigned n = 0; n < LOOP_SLOTS; n++) {
-            ctl[n] = (struct dm_ctl){ .pdu = { .opcode = ISCSI_OP_NOP_IN, .final = true, .itt = n,
-                                               .ttt = ISCSI_TAG_RESERVED } };
+            ctl[n] = (struct dm_ctl){
+                .pdu = { .opcode = ISCSI_OP_NOP_IN, .final = true, .itt = n, .ttt = ISCSI_TAG_RESERVED }
+            };
             dm_send_control(b.e.tgt.dm, &ctl[n]);
         }
         atomic_store(&b.rings->to_initiator.taken, jumps[i]);
         ctl[LOOP_SLOTS] = ctl[0];
         ctl[LOOP_SLOTS].tx = (struct dm_tx){ 0 };
         assert_false(dm_send_control(b.e.tgt.dm, &ctl[LOOP_SLOTS]));
-        assert_int_equal(b.e.tgt.terminated, 0);            /* never from inside the call */
+        assert_int_equal(b.e.tgt.terminated, 0); /* never from inside the call */
         assert_true(shm_until(&b, &b.e.tgt.terminated, 1));
         assert_int_equal(b.e.tgt.err, -EPROTO);
         shm_stop(&b);
@@ -210,8 +214,9 @@ static void test_taken_that_goes_back_ends_the_connection(void **state)
     (void)state;
     shm_start_with(&b, true, false, NULL);
     for (unsigned n = 0; n < 100; n++) {
-        ctl[n] = (struct dm_ctl){ .pdu = { .opcode = ISCSI_OP_NOP_IN, .final = true, .itt = n,
-                                           .ttt = ISCSI_TAG_RESERVED } };
+        ctl[n] = (struct dm_ctl){
+            .pdu = { .opcode = ISCSI_OP_NOP_IN, .final = true, .itt = n, .ttt = ISCSI_TAG_RESERVED }
+        };
         dm_send_control(b.e.tgt.dm, &ctl[n]);
     }
     atomic_store(&b.rings->to_initiator.taken, 50);
@@ -231,8 +236,9 @@ static void test_slots_out_of_turn_are_not_seen(void **state)
     static const uint32_t seqs[] = { 0, 2, 3, LOOP_SLOTS, LOOP_SLOTS + 1, 0x80000001, UINT32_MAX };
     struct shm_ends b;
     struct raw r = { 0 };
-    const struct iscsi_pdu p = { .opcode = ISCSI_OP_NOP_OUT, .immediate = true, .final = true, .itt = 1,
-                                 .ttt = ISCSI_TAG_RESERVED };
+    const struct iscsi_pdu p = {
+        .opcode = ISCSI_OP_NOP_OUT, .immediate = true, .final = true, .itt = 1, .ttt = ISCSI_TAG_RESERVED
+    };
 
     (void)state;
     shm_start_with(&b, true, false, NULL);
@@ -240,7 +246,7 @@ static void test_slots_out_of_turn_are_not_seen(void **state)
     for (unsigned i = 0; i < ARRAY_SIZE(seqs); i++) {
         iscsi_pdu_encode(r.ring->slot[0].bhs, &p);
         atomic_store(&r.ring->slot[0].seq, seqs[i]);
-        atomic_store(&r.ring->slot[1].seq, 2);              /* one that is, behind one that is not */
+        atomic_store(&r.ring->slot[1].seq, 2); /* one that is, behind one that is not */
         turn_some(&b.e, 5);
         assert_int_equal(b.e.tgt.controls, 0);
     }
@@ -280,7 +286,9 @@ static void test_floods_of_wake_ups_do_nothing(void **state)
 
 static void slot_respond(struct raw *r, uint32_t itt, uint64_t off, uint32_t len)
 {
-    const struct iscsi_pdu p = { .opcode = ISCSI_OP_SCSI_RESP, .final = true, .itt = itt, .ttt = ISCSI_TAG_RESERVED };
+    const struct iscsi_pdu p = {
+        .opcode = ISCSI_OP_SCSI_RESP, .final = true, .itt = itt, .ttt = ISCSI_TAG_RESERVED
+    };
 
     raw_pdu(r, &p, off, len);
 }
@@ -288,8 +296,8 @@ static void slot_respond(struct raw *r, uint32_t itt, uint64_t off, uint32_t len
 struct in_case {
     const char *what;
     uint32_t itt, sn, offset, len;
-    int64_t off;                            /* from where the command's place is */
-    int want;                               /* -EPROTO: it ends; 0: status is told; 1: told, of no task */
+    int64_t off; /* from where the command's place is */
+    int want;    /* -EPROTO: it ends; 0: status is told; 1: told, of no task */
 };
 
 static void test_initiator_takes_data_only_where_they_belong(void **state)
@@ -314,7 +322,9 @@ static void test_initiator_takes_data_only_where_they_belong(void **state)
     for (int lent = 0; lent < 2; lent++) {
         for (unsigned i = 0; i < ARRAY_SIZE(cases); i++) {
             const struct in_case *c = &cases[i];
-            struct iscsi_pdu p = { .opcode = ISCSI_OP_DATA_IN, .final = true, .itt = c->itt, .ttt = ISCSI_TAG_RESERVED };
+            struct iscsi_pdu p = {
+                .opcode = ISCSI_OP_DATA_IN, .final = true, .itt = c->itt, .ttt = ISCSI_TAG_RESERVED
+            };
             struct shm_ends b;
             struct raw r = { 0 };
             struct xtask *x;
@@ -351,7 +361,9 @@ static void test_initiator_takes_data_only_where_they_belong(void **state)
 /* An answer twice, one to a command that is still here, an R2T, data that no area holds, a status that is rewritten. */
 static void test_initiator_believes_no_answer_twice(void **state)
 {
-    const struct iscsi_pdu r2t = { .opcode = ISCSI_OP_R2T, .itt = 2, .final = true, .ttt = 1, .r2t = { .length = 1 } };
+    const struct iscsi_pdu r2t = {
+        .opcode = ISCSI_OP_R2T, .itt = 2, .final = true, .ttt = 1, .r2t = { .length = 1 }
+    };
 
     (void)state;
     for (unsigned how = 0; how < 5; how++) {
@@ -361,7 +373,7 @@ static void test_initiator_believes_no_answer_twice(void **state)
         shm_start_with(&b, false, true, NULL);
         r.ring = &b.rings->to_initiator;
         b.e.ini.passive = how == 0;
-        for (uint32_t n = 0; n < 8; n++)    /* of 8 MiB of stand-ins the first four take all */
+        for (uint32_t n = 0; n < 8; n++) /* of 8 MiB of stand-ins the first four take all */
             end_submit(&b.e.ini, n, true, MEM_MAX - 16);
         assert_true(b.e.ini.task[7].ctl_out);
         switch (how) {
@@ -371,10 +383,10 @@ static void test_initiator_believes_no_answer_twice(void **state)
             assert_true(shm_until(&b, &b.e.ini.controls, 2));
             assert_int_equal(b.e.ini.terminated, 0);
             break;
-        case 1: slot_respond(&r, 7, 0, 0);                      break;
-        case 2: raw_pdu(&r, &r2t, 0, 0);                        break;
-        case 3: slot_respond(&r, 2, LOOP_DATA_LEN - 1, 2);      break;
-        case 4: slot_respond(&r, 2, 0, LOOP_DATA_MAX + 1);      break;
+        case 1: slot_respond(&r, 7, 0, 0); break;
+        case 2: raw_pdu(&r, &r2t, 0, 0); break;
+        case 3: slot_respond(&r, 2, LOOP_DATA_LEN - 1, 2); break;
+        case 4: slot_respond(&r, 2, 0, LOOP_DATA_MAX + 1); break;
         }
         if (how) {
             assert_true(shm_until(&b, &b.e.ini.terminated, 1));
@@ -412,7 +424,7 @@ static void test_words_on_tcp_end_the_connection(void **state)
 
     (void)state;
     shm_start_with(&b, true, false, NULL);
-    dm_send_control(b.e.ini.dm, &ctl);      /* still the TCP datamover */
+    dm_send_control(b.e.ini.dm, &ctl); /* still the TCP datamover */
     assert_true(shm_until(&b, &b.e.tgt.terminated, 1));
     assert_int_equal(b.e.tgt.err, -EPROTO);
     shm_stop(&b);

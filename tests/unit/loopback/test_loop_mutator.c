@@ -6,16 +6,16 @@
 #include <pthread.h>
 #include "tests/unit/loopback/shm_ends.h"
 
-#define ROUNDS 200u                         /* of the neighbour, all its tasks each */
-#define LIVES_MIN 10u                       /* connections of the victim */
-#define TURNS_MAX 400u                      /* of one life: some mutations only make it hang */
+#define ROUNDS    200u /* of the neighbour, all its tasks each */
+#define LIVES_MIN 10u  /* connections of the victim */
+#define TURNS_MAX 400u /* of one life: some mutations only make it hang */
 
 /* ---- the mutator ----------------------------------------------------------------------------------------- */
 
 struct mutator {
     pthread_t thread;
     pthread_mutex_t lock;
-    struct loop_rings *rings;               /* NULL: nothing to write on */
+    struct loop_rings *rings; /* NULL: nothing to write on */
     volatile uint8_t *arena;
     bool stop;
     uint64_t seed, writes;
@@ -36,33 +36,29 @@ static void mutate(struct mutator *m, uint64_t r)
     struct loop_slot *s = &ring->slot[(r >> 16) % LOOP_SLOTS];
 
     switch (r >> 1 & 31) {
-    case 0:                                 /* rare, as it ends a connection at once */
+    case 0: /* rare, as it ends a connection at once */
         if ((r >> 8 & 0xfff) == 0)
             atomic_store_explicit(&ring->taken, (uint32_t)(r >> 32), memory_order_relaxed);
         break;
-    case 1:
-        atomic_store_explicit(&ring->asleep, (uint32_t)(r >> 32), memory_order_relaxed);
-        break;
-    case 2:                                 /* a slot that is next, or was */
+    case 1: atomic_store_explicit(&ring->asleep, (uint32_t)(r >> 32), memory_order_relaxed); break;
+    case 2: /* a slot that is next, or was */
         if ((r >> 8 & 0xff) == 0)
-            atomic_store_explicit(&s->seq, (uint32_t)(r >> 16) % LOOP_SLOTS + 1 + LOOP_SLOTS * (uint32_t)(r >> 40 & 7),
+            atomic_store_explicit(&s->seq,
+                                  (uint32_t)(r >> 16) % LOOP_SLOTS + 1 + LOOP_SLOTS * (uint32_t)(r >> 40 & 7),
                                   memory_order_relaxed);
         break;
-    case 3:
-        *(volatile uint64_t *)&s->off = r >> 40;
-        break;
-    case 4:
-        *(volatile uint32_t *)&s->len = (uint32_t)(r >> 44);
-        break;
-    case 5: case 6: case 7: case 8: case 9:
-        ((volatile uint8_t *)s->bhs)[(r >> 32) % ISCSI_BHS_LEN] = (uint8_t)(r >> 56);
-        break;
-    case 10:                                /* anywhere, numbers too, but for the first lines */
+    case 3: *(volatile uint64_t *)&s->off = r >> 40; break;
+    case 4: *(volatile uint32_t *)&s->len = (uint32_t)(r >> 44); break;
+    case 5:
+    case 6:
+    case 7:
+    case 8:
+    case 9: ((volatile uint8_t *)s->bhs)[(r >> 32) % ISCSI_BHS_LEN] = (uint8_t)(r >> 56); break;
+    case 10: /* anywhere, numbers too, but for the first lines */
         if ((r >> 8 & 0x3f) == 0)
             bytes[128 + (r >> 16) % (sizeof(*ring) - 128)] = (uint8_t)(r >> 56);
         break;
-    default:
-        m->arena[(r >> 16) % ARENA_LEN] = (uint8_t)(r >> 56);
+    default: m->arena[(r >> 16) % ARENA_LEN] = (uint8_t)(r >> 56);
     }
 }
 
@@ -110,8 +106,9 @@ static void victim_respond(struct xtask *x)
     struct end *e = x->end;
 
     dm_release_task(e->dm, &x->t);
-    x->ctl.pdu = (struct iscsi_pdu){ .opcode = ISCSI_OP_SCSI_RESP, .final = true, .itt = x->t.itt,
-                                     .ttt = ISCSI_TAG_RESERVED };
+    x->ctl.pdu = (struct iscsi_pdu){
+        .opcode = ISCSI_OP_SCSI_RESP, .final = true, .itt = x->t.itt, .ttt = ISCSI_TAG_RESERVED
+    };
     x->ctl.sent = victim_sent;
     x->ctl.at_once = true;
     x->ctl_out = !dm_send_control(e->dm, &x->ctl);
@@ -188,7 +185,7 @@ static void victim_submit(struct shm_ends *b, uint64_t r)
     struct xtask *x = xtask_at(e, (uint32_t)(r >> 8) % 32);
     const uint32_t len = (uint32_t)(r >> 16) % 20000;
 
-    if (x->busy) {                          /* given up, now and then, as after a timeout */
+    if (x->busy) { /* given up, now and then, as after a timeout */
         if ((r >> 48 & 63) == 0 && x->t.own.known && !x->t.own.releasing)
             x->busy = !dm_release_task(e->dm, &x->t);
         return;
@@ -297,8 +294,8 @@ static void test_neighbour_of_a_mutated_connection_notices_nothing(void **state)
     m.stop = true;
     pthread_mutex_unlock(&m.lock);
     pthread_join(m.thread, NULL);
-    print_message("%llu writes, %u connections, %u of them ended by it; %u rounds beside\n", (unsigned long long)m.writes,
-                  lives + 1, ended, rounds);
+    print_message("%llu writes, %u connections, %u of them ended by it; %u rounds beside\n",
+                  (unsigned long long)m.writes, lives + 1, ended, rounds);
     shm_stop(victim);
     shm_stop(good);
     free(victim);
