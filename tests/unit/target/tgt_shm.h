@@ -225,7 +225,7 @@ static inline bool shm_recv_ms(struct shm_end *e, int ms)
     struct peer_end *p = e->p;
 
     for (int i = 0; atomic_load_explicit(&slot->seq, memory_order_acquire) != e->got + 1; i++) {
-        if (i >= ms * 10)
+        if (i == ms * 10)
             return false;
         usleep(100);
     }
