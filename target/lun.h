@@ -196,7 +196,7 @@ enum lun_next {
  * lun_finish() is due once for every task given here, also for one that is LUN_DONE.
  */
 enum lun_next lun_start(struct scsi_task *t);
-/* After LUN_RUN: a plain read or write. Its data may be in memory that somebody else changes meanwhile: each byte moves
+/* After lun_start(): a plain read or write. Its data may be in memory that somebody else changes meanwhile: each byte moves
  * once between there and the medium, and nothing is decided by it. */
 bool lun_is_direct(const struct scsi_task *t);
 /* Executes. out data are there, in has room for min(in_len, edtl) bytes or in_len. Ends in t->done(t), which may be

@@ -378,7 +378,7 @@ enum lun_next lun_start(struct scsi_task *t)
 
 bool lun_is_direct(const struct scsi_task *t)
 {
-    return !t->absent && (t->cmd->flags & F_DIRECT);
+    return !t->absent && t->cmd && (t->cmd->flags & F_DIRECT);
 }
 
 /* ---- run ------------------------------------------------------------------------------------------------- */

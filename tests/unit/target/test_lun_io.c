@@ -76,6 +76,28 @@ static void test_every_width_of_read_and_write_reaches_the_same_block(void **sta
     world_end(&w);
 }
 
+/* Plain reads and writes of each width, and nothing that looks at its data, or uses them twice. */
+static void test_what_may_work_on_memory_that_others_change(void **state)
+{
+    static const uint8_t direct[] = { 0x08, 0x0a, 0x28, 0x2a, 0x88, 0x8a, 0xa8, 0xaa };
+    unsigned left = ARRAY_SIZE(direct);
+    struct world w;
+
+    world_ram(&w, 1, 1);
+    for (unsigned op = 0; op < 256; op++) {
+        struct cmd *c = cmd_new(&w, 0, (const uint8_t[16]){ (uint8_t)op }, NULL, 0, 0);
+        const bool may = memchr(direct, (int)op, sizeof(direct)) != NULL;
+
+        on_core(&w, c->t.nexus->rt, cmd_start_here, c);
+        assert_int_equal(lun_is_direct(&c->t), may);
+        left -= may;
+        on_core(&w, c->t.nexus->rt, cmd_finish_here, c);
+        cmd_free(c);
+    }
+    assert_int_equal(left, 0);
+    world_end(&w);
+}
+
 static void test_a_range_is_judged_without_wrapping(void **state)
 {
     static const uint8_t ops[] = { 0x88, 0x8a, 0x8f, 0x8e, 0x8b, 0x90, 0x91, 0x93 };
@@ -714,6 +736,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_what_one_core_writes_another_reads),
         cmocka_unit_test(test_every_width_of_read_and_write_reaches_the_same_block),
+        cmocka_unit_test(test_what_may_work_on_memory_that_others_change),
         cmocka_unit_test(test_a_range_is_judged_without_wrapping),
         cmocka_unit_test(test_the_transfer_limit_is_held),
         cmocka_unit_test(test_bits_that_mean_nothing_here_are_refused_with_their_place),
