@@ -95,6 +95,7 @@ done <<TABLE
 2|--portal 127.0.0.1:70000: not an address|-f --portal 127.0.0.1:70000
 2|--config: empty|-f --config=
 2|--cores needs a value: LIST|-f --cores
+2|--loopback maybe: not one of yes|-f --loopback maybe
 TABLE
 
 mkdir "$RUN/open" && chmod 777 "$RUN/open"
