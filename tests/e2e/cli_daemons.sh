@@ -122,11 +122,13 @@ fi
 url=iscsi://u%abcdefghijkl@$PORTAL/$IQN/0
 if has jq; then
     out=$(cl bench "$url" --time 1 --qd 4 --json)
-    same "bench --json has its keys" "true true true number tcp true 0" \
+    same "bench --json has its keys" "true true true number shm true 0" \
         "$(jq -r '[.iops > 0, .bytes_per_s > 0, (.lat_us | .mean > 0 and .p50 <= .p99 and .p99 <= .p999 and .p999 <= .max),
         (.core | type), .transport, (.cpu | has("user") and has("sys") and has("busy")), .errors] | map(tostring) | join(" ")' <<<"$out")"
 fi
 if has jq; then
+    same "bench over what it is told, from memory of its own" "tcp true" \
+        "$(cl bench "$url" --count 10 --transport tcp --own-buffers --json | jq -r '[.transport, .own_buffers] | map(tostring) | join(" ")')"
     same "several jobs share one core, and a count ends them" "[0] 5 1001" \
         "$(cl bench "$url" --jobs 5 --cores 0 --count 1001 --json | jq -r '[(.cores | tostring), .jobs, .ios] | join(" ")')"
     same "of an option given twice the last counts" 8192 \

@@ -68,6 +68,9 @@ done <<TABLE
 2|--rw randomread: not one of randread|bench iscsi://127.0.0.1/$I/0 --rw randomread
 2|--rwmixread is for --rw randrw|bench iscsi://127.0.0.1/$I/0 --rwmixread 50
 2|--bs 1000: not a multiple of 512|bench iscsi://127.0.0.1/$I/0 --bs 1000
+2|--transport rdma: not one of auto|bench iscsi://127.0.0.1/$I/0 --transport rdma
+2|--transport rdma: not one of auto|attach iscsi://127.0.0.1/$I/0 --transport rdma
+2|--transport rdma: not one of auto|login $I --portal 127.0.0.1 --transport rdma
 2|--qd 0: not a number from 1|bench iscsi://127.0.0.1/$I/0 --qd 0
 2|core 99999 is not there|bench iscsi://127.0.0.1/$I/0 --cores 99999
 1|start it with 'corelaned --run-dir $RUN'|list

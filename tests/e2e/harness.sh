@@ -9,7 +9,7 @@
 #   start_corelaned [options]      corelaned -f in $E2E_DIR, with an initiator name of its own; pid in $CORELANED
 #   cl ...                         the corelane command against those daemons
 #   start_proxy [options]          corelane-faultproxy before $PORTAL (or before $PROXY_TO); pid in $PROXY, its address in
-#                                  $FRONT, what it says in $E2E_DIR/proxy.log
+#                                  $FRONT (sessions from now on are TCP), what it says in $E2E_DIR/proxy.log
 #   proxy_tell LINE                has it do that now ("now reset", "calm"; see its --help), and waits until it has
 #   proxy_did WORD                 prints how many faults of that kind it has done so far
 #   ok NAME command...             one test: passes if the command does. not_ok NAME command...: if it fails
@@ -128,6 +128,9 @@ start_corelaned() {
 }
 
 start_proxy() {
+    # sessions to a target of this host would go around it
+    grep -qs corelane.transport "$E2E_DIR/etc/iscsid.conf" ||
+        echo 'node.session.corelane.transport = tcp' >>"$E2E_DIR/etc/iscsid.conf"
     rm -f "$E2E_DIR"/proxy.{ctl,log} # what an earlier one said is not to be taken for this one's word
     "$BUILD/corelane-faultproxy" "${PROXY_TO:-$PORTAL}" --control "$E2E_DIR/proxy.ctl" "$@" >"$E2E_DIR/proxy.log" 2>&1 &
     PROXY=$!

@@ -53,7 +53,7 @@ ok "acl remove" cl acl remove $iqn iqn.2026-11.test:friend
 # --- our initiator and our target, with every digest and CHAP digest
 for d in '' --header-digest --data-digest '--header-digest --data-digest'; do
     # shellcheck disable=SC2086
-    ok "bench writes and reads ${d:-without digests}" cl bench "$url/5" --rw randrw --bs 16k --qd 8 --time 1 --json $d
+    ok "bench writes and reads ${d:-without digests}" cl bench "$url/5" --rw randrw --bs 16k --qd 8 --time 1 --transport tcp --json $d
 done
 
 # --- our initiator against tgt
