@@ -48,7 +48,7 @@ const char *corelane_error(const struct corelane *c);
 enum corelane_transport {
     CORELANE_TRANSPORT_AUTO,            /* shared memory with a Corelane target on this host, else TCP */
     CORELANE_TRANSPORT_TCP,
-    CORELANE_TRANSPORT_SHM,             /* shared memory or failure */
+    CORELANE_TRANSPORT_SHM,             /* shared memory; else opening fails, and corelane_error() says what is in the way */
 };
 
 struct corelane_disk_options {
@@ -57,7 +57,7 @@ struct corelane_disk_options {
     unsigned queue_depth;               /* commands in flight at most; 0: 128 */
     unsigned replacement_timeout_s;     /* how long requests wait for a broken session; 0: 120 */
     bool header_digest, data_digest;    /* CRC32C if the target has it; none over shared memory */
-    enum corelane_transport transport;
+    enum corelane_transport transport;  /* holds for each new login too, when the target comes back */
 };
 /* url: iscsi://[user%secret@]host[:port]/iqn/lun. Logs in and looks the unit over; returns when the disk is usable
  * or known not to be (at most the login timeout). Return: 0, or -errno with corelane_error(). */
@@ -72,7 +72,8 @@ struct corelane_disk_info {
     uint32_t io_max;                    /* bytes that go as one command; larger requests are split */
     bool readonly, write_cache, fua, unmap;
     char wwid[256], vendor[9], product[17];
-    const char *transport;              /* "tcp", or "shm": memory shared with a target on this host */
+    const char *transport;              /* "tcp", or "shm": memory shared with a target on this host; now: it may change
+                                         * when a connection breaks */
     char transport_why[160];            /* why it is that one, in words */
     int core;                           /* the CPU the session runs on; -1: not pinned */
 };
