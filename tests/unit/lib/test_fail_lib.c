@@ -2,7 +2,8 @@
  * test_fail_lib.c - libcorelane opens a disk of our own target, reads, writes and closes it while one
  * allocation of the library after another fails
  *
- * Each call succeeds, or returns -ENOMEM or what came of it, with words, and succeeds when it is made again.
+ * Each call succeeds, or returns -ENOMEM or what came of it, with words, and succeeds when it is made again. Over TCP,
+ * and where shared memory may be had: what fails on the way there is no error.
  */
 #include "../target/tgt_peer.h"
 #include "corelane.h"
@@ -19,6 +20,7 @@ static int up(void **state)
 {
     (void)state;
     fail_up();
+    bed_loopback = true;
     bed_start(&bed, 1);
     bed_disk(&bed);
     bed_do(&bed, "chap.set", json_pack("{s:s, s:s, s:s, s:s}", "iqn", T_IQN, "direction", "in", "user", USER,
@@ -53,11 +55,13 @@ static void request(struct corelane *c, struct corelane_disk *d, enum corelane_o
     assert_int_equal(res, 0);
 }
 
-static void open_and_use(struct corelane *c)
+/* Half of it out of buffers of the library's, where it has any. */
+static void open_and_use(struct corelane *c, enum corelane_transport transport)
 {
-    static const struct corelane_disk_options options = { .user = USER, .secret = SECRET };
+    const struct corelane_disk_options options = { .user = USER, .secret = SECRET, .transport = transport };
     static uint8_t out[LEN], in[LEN];
     struct corelane_disk *d = NULL;
+    void *lent;
     int err;
 
     do {
@@ -74,8 +78,10 @@ static void open_and_use(struct corelane *c)
     memset(out, out[0] + 1, sizeof(out));
     request(c, d, CORELANE_WRITE, out);
     request(c, d, CORELANE_FLUSH, NULL);
-    request(c, d, CORELANE_READ, in);
-    assert_memory_equal(in, out, LEN);
+    lent = corelane_buffer_alloc(d, LEN);
+    request(c, d, CORELANE_READ, lent ? lent : in);
+    assert_memory_equal(lent ? lent : in, out, LEN);
+    corelane_buffer_free(d, lent, LEN);
     request(c, d, CORELANE_WRITE_ZEROES, NULL);
     corelane_disk_close(d);
 }
@@ -88,7 +94,6 @@ static void lib_once(void *arg)
     struct corelane *c = NULL;
     int err;
 
-    (void)arg;
     rt_log_level(0);
     fail_begin(FAIL_HERE);
     do {
@@ -101,21 +106,35 @@ static void lib_once(void *arg)
             assert_null(c);
         }
     } while (err);
-    open_and_use(c);
+    open_and_use(c, *(const enum corelane_transport *)arg);
     corelane_free(c);
     fail_end();
 }
 
+static enum corelane_transport tcp = CORELANE_TRANSPORT_TCP, either = CORELANE_TRANSPORT_AUTO;
+
 static void test_each_allocation_of_the_library_fails(void **state)
 {
     (void)state;
-    fail_each("libcorelane", 1, 800, true, lib_once, NULL);
+    fail_each("libcorelane", 1, 800, true, lib_once, &tcp);
 }
 
 static void test_allocations_in_a_row_fail(void **state)
 {
     (void)state;
-    fail_each("libcorelane, three in a row", 3, 800, false, lib_once, NULL);
+    fail_each("libcorelane, three in a row", 3, 800, false, lib_once, &tcp);
+}
+
+static void test_each_allocation_on_the_way_to_shared_memory_fails(void **state)
+{
+    (void)state;
+    fail_each("libcorelane, shared memory", 1, 800, true, lib_once, &either);
+}
+
+static void test_allocations_in_a_row_on_the_way_to_shared_memory_fail(void **state)
+{
+    (void)state;
+    fail_each("libcorelane, shared memory, three in a row", 3, 800, false, lib_once, &either);
 }
 
 int main(void)
@@ -123,6 +142,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_teardown(test_each_allocation_of_the_library_fails, fail_down),
         cmocka_unit_test_teardown(test_allocations_in_a_row_fail, fail_down),
+        cmocka_unit_test_teardown(test_each_allocation_on_the_way_to_shared_memory_fails, fail_down),
+        cmocka_unit_test_teardown(test_allocations_in_a_row_on_the_way_to_shared_memory_fail, fail_down),
     };
 
     return cmocka_run_group_tests(tests, up, down);
