@@ -2,10 +2,10 @@
  * fuse.c - a disk as a file in a FUSE mount of its own, and with privilege a loop device over that file
  *
  * run_dir/disks/NAME/disk, a regular file of the disk's size in a directory only its owner may enter. The
- * session with the kernel is libfuse's; reading /dev/fuse is ours: a request is read into the buffer of a
- * free tag, and a write's data stay in that buffer until the disk has them, so nothing is copied and nothing
- * is allocated here. What libfuse allocates is its own note of a request, some 200 bytes, given back with the
- * answer.
+ * session with the kernel is libfuse's; reading /dev/fuse is ours: a request is read into memory that the disk
+ * shares with its target (slab.h), or into the free tag's own, and a write's data stay there until the disk has
+ * them, so nothing is copied and nothing is allocated here. What libfuse allocates is its own note of a request,
+ * some 200 bytes, given back with the answer.
  *
  * Any offset and length will do for the file: a write of a part of a block reads the block first, alone on it
  * by the guard. The loop device asks for whole blocks only.
@@ -22,6 +22,7 @@
 #include <fcntl.h>
 #include <fuse_lowlevel.h>
 #include <linux/falloc.h>
+#include <linux/fuse.h>
 #include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -33,14 +34,19 @@
 #include "export/fuse_mount.h"
 #include "export/guard.h"
 #include "export/loop.h"
+#include "export/slab.h"
 #include "reactor/rt_log.h"
 
 #define DISK_INO 2
 #define DISK_NAME "disk"
-/* 256 pages, as much as kernels put into one request without a sysctl; and room for the headers before a
- * write's data. */
+/* 256 pages, as much as kernels put into one request without a sysctl. */
 #define IO_MAX (1u << 20)
-#define BUF_LEN (IO_MAX + 4096u)
+/* Data lie on a page boundary, or the target could not use them where they are: a request is read so that a write's, which
+ * follow its two headers, do. */
+#define DATA_AT EXP_PAGE
+#define READ_AT (DATA_AT - sizeof(struct fuse_in_header) - sizeof(struct fuse_write_in))
+#define BUF_LEN (DATA_AT + IO_MAX)
+static_assert(READ_AT % sizeof(uint64_t) == 0, "libfuse reads the headers where they are");
 /* Requests that one pass takes from the kernel before others get their turn. */
 #define PER_PASS 32
 /* Above the depth that the kernel fills by itself: for what programs ask of the file directly, and so that a
@@ -55,11 +61,12 @@ struct fuse_tag {
     fuse_req_t req;
     struct exp_range range;                 /* whatever changes blocks: whole blocks around off, len */
     uint64_t off, len;                      /* bytes, as asked for */
-    const char *data;                       /* a write's, inside mem */
+    uint8_t *buf;                           /* the request; from DATA_AT on a write's or a read's data */
+    size_t slab_len;                        /* bytes of the slab that buf is; 0: it is own */
     enum ini_io_op op;
     unsigned flags;                         /* INI_FUA, INI_NO_UNMAP */
     unsigned head, tail;                    /* bytes of the blocks at the ends that were not asked for */
-    uint8_t *mem;                           /* BUF_LEN: the request; then a read's data */
+    uint8_t *own;                           /* BUF_LEN, for when the slab is full */
     uint8_t *edge;                          /* two blocks: the ends */
     struct iovec iov[3];
 };
@@ -77,7 +84,8 @@ struct fuse {
     struct loop loop;
     struct rt_link free;
     unsigned used;                          /* tags in flight */
-    struct fuse_tag *cur;                   /* the one whose buffer is being read */
+    struct fuse_tag *cur;                   /* the one whose request is being looked at */
+    struct exp_slab slab;
     struct exp_guard guard;
     struct fuse_tag *tags;
     unsigned tags_nr;
@@ -92,8 +100,32 @@ static void pump_later(struct fuse *f);
 
 /* ---- tags -------------------------------------------------------------------------------------------- */
 
-/* A request that goes to the disk keeps the tag it was read into. */
-static struct fuse_tag *tag_take(struct fuse *f, fuse_req_t req)
+/* For a request of any length: what it does not need is given back once that is known. */
+static void buf_take(struct fuse_tag *t)
+{
+    t->buf = exp_slab_get(&t->f->slab, BUF_LEN);
+    t->slab_len = t->buf ? BUF_LEN : 0;
+    if (!t->buf)
+        t->buf = t->own;
+}
+
+static void buf_trim(struct fuse_tag *t, size_t keep)
+{
+    if (!t->slab_len)
+        return;
+    exp_slab_trim(&t->f->slab, t->buf, t->slab_len, keep);
+    t->slab_len = keep;
+}
+
+static void buf_put(struct fuse_tag *t)
+{
+    if (t->slab_len)
+        exp_slab_put(&t->f->slab, t->buf, t->slab_len);
+    t->slab_len = 0;
+}
+
+/* A request that goes to the disk keeps the tag it was read with, and room for @data_len bytes. */
+static struct fuse_tag *tag_take(struct fuse *f, fuse_req_t req, size_t data_len)
 {
     struct fuse_tag *t = f->cur;
 
@@ -102,6 +134,7 @@ static struct fuse_tag *tag_take(struct fuse *f, fuse_req_t req)
     rt_list_del(&t->link);
     f->used++;
     t->req = req;
+    buf_trim(t, DATA_AT + data_len);
     return t;
 }
 
@@ -109,6 +142,7 @@ static void tag_put(struct fuse_tag *t)
 {
     struct fuse *f = t->f;
 
+    buf_put(t);
     rt_list_push_front(&f->free, &t->link);     /* the warmest next */
     f->used--;
     if (!f->armed)
@@ -126,18 +160,18 @@ static void read_done(struct mpio_io *io, int res)
     if (res)
         fuse_reply_err(t->req, -res);
     else
-        fuse_reply_buf(t->req, (const char *)t->mem, t->len);
+        fuse_reply_buf(t->req, (const char *)t->buf + DATA_AT, t->len);
     tag_put(t);
 }
 
 /* iovecs for off, len with the unwanted ends of its blocks in the tag's edges. Return: how many. */
-static unsigned tag_iov(struct fuse_tag *t, void *data)
+static unsigned tag_iov(struct fuse_tag *t)
 {
     unsigned n = 0;
 
     if (t->head)
         t->iov[n++] = (struct iovec){ t->edge, t->head };
-    t->iov[n++] = (struct iovec){ data, t->len };
+    t->iov[n++] = (struct iovec){ t->buf + DATA_AT, t->len };
     if (t->tail)
         t->iov[n++] = (struct iovec){ t->edge + 2 * t->f->e->block_len - t->tail, t->tail };
     return n;
@@ -173,11 +207,10 @@ static void on_read(fuse_req_t req, fuse_ino_t ino, size_t size, off_t off, stru
     }
     if (size > e->size - (uint64_t)off)
         size = e->size - (uint64_t)off;
-    t = tag_take(f, req);
+    t = tag_take(f, req, size);
     tag_range(t, (uint64_t)off, size);
     t->io.done = read_done;
-    exp_submit(e, &t->io, INI_READ, 0, t->range.first, t->range.end - t->range.first, t->iov,
-               tag_iov(t, t->mem));
+    exp_submit(e, &t->io, INI_READ, 0, t->range.first, t->range.end - t->range.first, t->iov, tag_iov(t));
 }
 
 /* ---- what changes blocks ----------------------------------------------------------------------------- */
@@ -198,7 +231,7 @@ static void change_done(struct mpio_io *io, int res)
 
 static void change_blocks(struct fuse_tag *t)
 {
-    const unsigned n = t->op == INI_WRITE ? tag_iov(t, (void *)t->data) : 0;
+    const unsigned n = t->op == INI_WRITE ? tag_iov(t) : 0;
 
     t->io.done = change_done;
     exp_submit(t->f->e, &t->io, t->op, t->flags, t->range.first, t->range.end - t->range.first, t->iov, n);
@@ -259,13 +292,12 @@ static void change_go(struct exp_range *r)
 }
 
 static void change(struct fuse *f, fuse_req_t req, enum ini_io_op op, unsigned flags, uint64_t off,
-                   uint64_t len, const char *data)
+                   uint64_t len)
 {
-    struct fuse_tag *t = tag_take(f, req);
+    struct fuse_tag *t = tag_take(f, req, op == INI_WRITE ? len : 0);
 
     t->op = op;
     t->flags = flags;
-    t->data = data;
     tag_range(t, off, len);
     if (exp_guard_enter(&f->guard, &t->range))
         change_go(&t->range);
@@ -286,8 +318,8 @@ static void on_write(fuse_req_t req, fuse_ino_t ino, const char *buf, size_t siz
     } else {
         const uint64_t room = f->e->size - (uint64_t)off;
 
-        change(f, req, INI_WRITE, fi->flags & O_DSYNC ? INI_FUA : 0, (uint64_t)off, size < room ? size : room,
-               buf);
+        assert((const uint8_t *)buf == f->cur->buf + DATA_AT);
+        change(f, req, INI_WRITE, fi->flags & O_DSYNC ? INI_FUA : 0, (uint64_t)off, size < room ? size : room);
     }
 }
 
@@ -312,7 +344,7 @@ static void on_fallocate(fuse_req_t req, fuse_ino_t ino, int mode, off_t off, of
     else
         /* Not INI_UNMAP, which may leave old data: the loop device passes its "write zeroes" on as holes
          * too. */
-        change(f, req, INI_ZERO, zero ? INI_NO_UNMAP : 0, (uint64_t)off, (uint64_t)len, NULL);
+        change(f, req, INI_ZERO, zero ? INI_NO_UNMAP : 0, (uint64_t)off, (uint64_t)len);
 }
 
 static void fsync_done(struct mpio_io *io, int res)
@@ -335,7 +367,7 @@ static void on_fsync(fuse_req_t req, fuse_ino_t ino, int datasync, struct fuse_f
         fuse_reply_err(req, -err);
         return;
     }
-    t = tag_take(f, req);
+    t = tag_take(f, req, 0);
     t->io.done = fsync_done;
     exp_submit(f->e, &t->io, INI_FLUSH, 0, 0, 0, NULL, 0);
 }
@@ -510,10 +542,13 @@ static void pump_poll(struct fuse *f)
 static bool pump_one(struct fuse *f)
 {
     struct fuse_tag *t = rt_list_entry(f->free.next, struct fuse_tag, link);
-    const ssize_t n = read(f->fd, t->mem, BUF_LEN);
-    struct fuse_buf buf = { .mem = t->mem };
+    struct fuse_buf buf;
+    ssize_t n;
 
+    buf_take(t);
+    n = read(f->fd, t->buf + READ_AT, BUF_LEN - READ_AT);
     if (n < 0) {
+        buf_put(t);
         switch (errno) {
         case EINTR:
         case ENOENT:                            /* a request was interrupted before we had it */
@@ -528,8 +563,10 @@ static bool pump_one(struct fuse *f)
         }
     }
     f->cur = t;
-    buf.size = (size_t)n;
+    buf = (struct fuse_buf){ .mem = t->buf + READ_AT, .size = (size_t)n };
     fuse_session_process_buf(f->se, &buf);
+    if (f->cur)                                 /* answered already */
+        buf_put(t);
     f->cur = NULL;
     return true;
 }
@@ -573,6 +610,7 @@ static int mount_job(struct exp *e)
     struct stat st;
     int err;
 
+    exp_slab_touch(&f->slab);
     if ((err = exp_record_clash(e)))
         return err;
     if (stat(f->dir, &st) && errno == ENOTCONN)
@@ -637,13 +675,13 @@ static int tags_make(struct fuse *f)
     f->edges_len = nr * edge_len;
     f->tags = calloc(nr, sizeof(*f->tags));
     f->edges = rt_mem_alloc(f->edges_len);
-    if (!f->tags || !f->edges)
+    if (!f->tags || !f->edges || exp_slab_open(&f->slab, f->e->disk))
         return -ENOMEM;
     for (; f->tags_nr < nr; f->tags_nr++) {
         struct fuse_tag *t = &f->tags[f->tags_nr];
 
         /* One by one, below the size of a huge page: what a tag never used is never touched. */
-        if (!(t->mem = rt_mem_alloc(BUF_LEN)))
+        if (!(t->own = rt_mem_alloc(BUF_LEN)))
             return -ENOMEM;
         t->f = f;
         t->edge = f->edges + f->tags_nr * edge_len;
@@ -801,7 +839,8 @@ static void fuse_free(struct exp *e)
     if (f->ready_fd >= 0)
         close(f->ready_fd);
     for (unsigned i = 0; i < f->tags_nr; i++)
-        rt_mem_free(f->tags[i].mem, BUF_LEN);
+        rt_mem_free(f->tags[i].own, BUF_LEN);
+    exp_slab_close(&f->slab);
     rt_mem_free(f->edges, f->edges_len);
     free(f->tags);
     free(f);

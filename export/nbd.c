@@ -1,8 +1,8 @@
 /*
  * nbd.c - a disk as /dev/nbdN: the kernel's client at the other end of a socket pair
  *
- * Owns our end: requests come in through a buffer, large writes straight into the buffer of their tag;
- * answers go out as many in one send as one turn finished. The driver is configured over generic netlink
+ * Owns our end: requests come in through a buffer, large writes straight into memory that the disk shares with its
+ * target (slab.h), or into their tag's own; answers go out as many in one send as one turn finished. The driver is configured over generic netlink
  * (nbd_nl.c). It knows one error, EIO: what we answer is the protocol's number all the same.
  *
  * When this process dies the kernel fails new requests at once, and those in flight when the next daemon
@@ -22,6 +22,7 @@
 
 #include "export/nbd_nl.h"
 #include "export/nbd_wire.h"
+#include "export/slab.h"
 #include "reactor/rt_list.h"
 #include "reactor/rt_log.h"
 
@@ -39,8 +40,8 @@ struct nbd_tag {
     struct nbd *n;
     struct nbd_rq rq;
     int err;
-    bool large;                             /* data is the large buffer */
-    uint8_t *mem, *data;
+    enum nbd_mem { OWN, SLAB, LARGE } where;     /* data is */
+    uint8_t *own, *data;
     struct iovec iov;
     uint8_t reply[NBD_REPLY_LEN];
 };
@@ -62,6 +63,7 @@ struct nbd {
     size_t rx_head, rx_tail;
     struct iovec rx_iov[2], tx_iov[RT_IOV_MAX];
     uint32_t tx_len;
+    struct exp_slab slab;
     uint8_t *large;
     bool large_busy, stopping;
     struct nbd_tag *tags;
@@ -91,9 +93,11 @@ static void tag_free(struct nbd_tag *t)
 {
     struct nbd *n = t->n;
 
-    if (t->large)
+    if (t->where == LARGE)
         n->large_busy = false;
-    t->large = false;
+    else if (t->where == SLAB)
+        exp_slab_put(&n->slab, t->data, t->rq.len);
+    t->where = OWN;
     n->used--;
     rt_list_push_front(&n->free, &t->link);
 }
@@ -224,17 +228,23 @@ static void tag_submit(struct nbd_tag *t)
 static struct nbd_tag *tag_take(struct nbd *n, const struct nbd_rq *rq)
 {
     const struct nbd_cmd *cmd = cmd_of(rq);
-    const bool large = cmd && cmd->data && rq->len > BUF_LEN;
+    const bool data = cmd && cmd->data;
+    enum nbd_mem where = data && rq->len > BUF_LEN ? LARGE : OWN;
     struct nbd_tag *t;
+    uint8_t *shared;
 
-    if (rt_list_empty(&n->free) || (large && n->large_busy))
+    if (rt_list_empty(&n->free))
+        return NULL;
+    if (data && (shared = exp_slab_get(&n->slab, rq->len)))
+        where = SLAB;
+    if (where == LARGE && n->large_busy)
         return NULL;
     t = rt_list_entry(rt_list_pop(&n->free), struct nbd_tag, link);
     n->used++;
-    n->large_busy |= large;
+    n->large_busy |= where == LARGE;
     t->rq = *rq;
-    t->large = large;
-    t->data = large ? n->large : t->mem;
+    t->where = where;
+    t->data = where == SLAB ? shared : where == LARGE ? n->large : t->own;
     return t;
 }
 
@@ -432,6 +442,7 @@ static int connect_job(struct exp *e)
     int err;
 
     ident_format(e->name, ident);
+    exp_slab_touch(&n->slab);
     if ((err = exp_record_clash(e)))
         return err;
     n->id = nbd_nl_connect(&conf);
@@ -469,12 +480,12 @@ static int tags_make(struct nbd *n)
     n->tags = calloc(n->e->queue_depth, sizeof(*n->tags));
     n->rx = rt_mem_alloc(RX_LEN);
     n->large = rt_mem_alloc(IO_MAX);            /* address space only, until it is used */
-    if (!n->tags || !n->rx || !n->large)
+    if (!n->tags || !n->rx || !n->large || exp_slab_open(&n->slab, n->e->disk))
         return -ENOMEM;
     for (; n->tags_nr < n->e->queue_depth; n->tags_nr++) {
         struct nbd_tag *t = &n->tags[n->tags_nr];
 
-        if (!(t->mem = rt_mem_alloc(BUF_LEN)))
+        if (!(t->own = rt_mem_alloc(BUF_LEN)))
             return -ENOMEM;
         t->n = n;
         rt_list_push(&n->free, &t->link);
@@ -511,7 +522,8 @@ static void nbd_free(struct exp *e)
     if (!n)
         return;
     for (unsigned i = 0; i < n->tags_nr; i++)
-        rt_mem_free(n->tags[i].mem, BUF_LEN);
+        rt_mem_free(n->tags[i].own, BUF_LEN);
+    exp_slab_close(&n->slab);
     rt_mem_free(n->rx, RX_LEN);
     rt_mem_free(n->large, IO_MAX);
     rt_sock_close(n->sock);

@@ -38,6 +38,15 @@ struct mpio_disk {
     _Atomic uint64_t delay_ns;
     _Atomic bool scatter;                   /* answer out of order */
     unsigned seed;
+    /* Buffers handed out; those made when bad_bufs was another number are not good any more. */
+    _Atomic unsigned bufs, bad_bufs;
+    struct fake_buf {
+        uint8_t *mem;
+        size_t len;
+        unsigned made;
+    } buf[8];
+    _Atomic size_t buf_room;                /* longer ones are never good; 0: all may be */
+    _Atomic unsigned placed;                /* reads and writes whose data lay in one, whole and on a page boundary */
 };
 
 const struct ini_lun_info *mpio_disk_info(const struct mpio_disk *d)
@@ -50,11 +59,63 @@ struct rt *mpio_disk_rt(const struct mpio_disk *d)
     return d->rt;
 }
 
+/* ---- buffers ---- */
+
+static struct fake_buf *fake_buf_of(struct mpio_disk *d, const void *mem, size_t len)
+{
+    for (size_t i = 0; i < ARRAY_SIZE(d->buf); i++) {
+        struct fake_buf *b = &d->buf[i];
+
+        if (b->mem && (const uint8_t *)mem >= b->mem && (const uint8_t *)mem + len <= b->mem + b->len)
+            return b;
+    }
+    return NULL;
+}
+
+void *mpio_buf_get(struct mpio_disk *d, size_t len)
+{
+    rt_assert_here(d->rt);
+    for (size_t i = 0; i < ARRAY_SIZE(d->buf); i++) {
+        struct fake_buf *b = &d->buf[i];
+
+        if (b->mem)
+            continue;
+        *b = (struct fake_buf){ rt_mem_alloc(len), len, atomic_load(&d->bad_bufs) };
+        atomic_fetch_add(&d->bufs, 1);
+        return b->mem;
+    }
+    return NULL;
+}
+
+void mpio_buf_put(struct mpio_disk *d, void *mem, size_t len)
+{
+    struct fake_buf *b = fake_buf_of(d, mem, len);
+
+    rt_assert_here(d->rt);
+    assert(b && b->mem == mem && b->len == len);
+    rt_mem_free(mem, len);
+    b->mem = NULL;
+    atomic_fetch_sub(&d->bufs, 1);
+}
+
+bool mpio_buf_good(const struct mpio_disk *d, const void *mem, size_t len)
+{
+    const struct fake_buf *b = fake_buf_of((struct mpio_disk *)d, mem, len);
+    const size_t room = atomic_load(&d->buf_room);
+
+    assert(b);
+    return b->made == atomic_load(&d->bad_bufs) && (!room || b->len <= room);
+}
+
+/* ---- requests ---- */
+
 static void fake_copy(struct mpio_disk *d, struct ini_io *io)
 {
     uint8_t *at = d->mem + io->off;
     uint64_t left = io->len;
 
+    if (io->iov_nr == 1 && (uintptr_t)io->iov->iov_base % 4096 == 0 && fake_buf_of(d, io->iov->iov_base, io->len))
+        atomic_fetch_add(&d->placed, 1);
     for (unsigned i = 0; i < io->iov_nr; i++) {
         assert(io->iov[i].iov_len <= left);
         if (io->op == INI_READ)

@@ -139,6 +139,75 @@ static void test_whole_blocks_go_through(void **state)
     close(fd);
 }
 
+/* Where the target can use them as they lie: whole blocks do, whatever the headers before a write's data. */
+static void test_data_lie_in_the_shared_buffer(void **state)
+{
+    static const size_t lens[] = { 4096, 512, 65536, 1 << 20 };
+    struct world *w = *state;
+    void *buf = NULL;
+    int fd;
+
+    NEED_FUSE(w);
+    assert_int_equal(posix_memalign(&buf, 4096, 1 << 20), 0);
+    fd = open_file(w, O_RDWR | O_DIRECT);
+    for (size_t i = 0; i < ARRAY_SIZE(lens); i++) {
+        memset(buf, (int)i + 1, lens[i]);
+        atomic_store(&w->fake.disk.placed, 0);
+        assert_int_equal(pwrite(fd, buf, lens[i], 8192), lens[i]);
+        assert_int_equal(atomic_load(&w->fake.disk.placed), 1);
+        assert_int_equal(w->fake.disk.mem[8192 + lens[i] - 1], i + 1);
+        memset(buf, 0, lens[i]);
+        assert_int_equal(pread(fd, buf, lens[i], 8192), lens[i]);
+        assert_int_equal(atomic_load(&w->fake.disk.placed), 2);
+        assert_memory_equal(buf, w->fake.disk.mem + 8192, lens[i]);
+    }
+    close(fd);
+    free(buf);
+}
+
+/* Many large requests at once, more than the shared buffer holds, and that buffer exchanged while they are under way:
+ * some are copied, none is lost or mixed up. */
+static void test_requests_beyond_the_shared_buffer_are_as_right(void **state)
+{
+    enum { NR = 16, LEN = 512 << 10 };
+    struct world *w = *state;
+    struct io_uring_cqe *cqe;
+    struct io_uring ring;
+    uint8_t *buf = NULL;
+    int fd;
+
+    NEED_FUSE(w);
+    assert_int_equal(posix_memalign((void **)&buf, 4096, NR * LEN), 0);
+    assert_int_equal(io_uring_queue_init(NR, &ring, 0), 0);
+    fd = open_file(w, O_RDWR | O_DIRECT);
+    atomic_store(&w->fake.disk.delay_ns, 20 * RT_MS);
+    atomic_store(&w->fake.disk.scatter, true);
+    for (unsigned round = 0; round < 8; round++) {
+        const bool write = round % 2 == 0;
+
+        for (unsigned i = 0; i < NR; i++) {
+            memset(buf + i * LEN, write ? (int)(round * NR + i + 1) : 0, LEN);
+            if (write)
+                io_uring_prep_write(io_uring_get_sqe(&ring), fd, buf + i * LEN, LEN, i * LEN);
+            else
+                io_uring_prep_read(io_uring_get_sqe(&ring), fd, buf + i * LEN, LEN, i * LEN);
+        }
+        io_uring_submit(&ring);
+        if (round == 3)
+            atomic_store(&w->fake.disk.bad_bufs, 1);
+        for (unsigned i = 0; i < NR; i++) {
+            assert_int_equal(io_uring_wait_cqe(&ring, &cqe), 0);
+            assert_int_equal(cqe->res, LEN);
+            io_uring_cqe_seen(&ring, cqe);
+        }
+        assert_memory_equal(w->fake.disk.mem, buf, NR * LEN);
+    }
+    assert_in_range(atomic_load(&w->fake.disk.placed), 1, 8 * NR - 1);
+    io_uring_queue_exit(&ring);
+    close(fd);
+    free(buf);
+}
+
 /* Every combination of where a request begins and ends within its blocks. */
 static void test_any_offset_and_length_reads_and_writes(void **state)
 {
@@ -558,6 +627,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         T(file_has_the_size_and_says_why_it_was_taken, 512),
         T(whole_blocks_go_through, 512),
+        T(data_lie_in_the_shared_buffer, 512),
+        T(requests_beyond_the_shared_buffer_are_as_right, 512),
         T(any_offset_and_length_reads_and_writes, 512),
         T(any_offset_and_length_reads_and_writes, 4096),
         T(writers_of_parts_of_one_block_lose_nothing, 512),

@@ -267,10 +267,40 @@ static void test_data_go_both_ways(void **state)
     assert_memory_equal(in, out, sizeof(in));
 }
 
-/* Larger than a tag's buffer: one after another, each whole. */
+/* Where the target can use them as they lie, but for what no such memory is left. */
+static void test_data_lie_in_the_shared_buffer_while_it_has_room(void **state)
+{
+    struct world *w = *state;
+    static uint8_t out[1 << 20], in[1 << 20];
+    unsigned placed;
+
+    memset(out, 3, sizeof(out));
+    ask(0, NBD_WRITE, 1, 0, sizeof(out));
+    for (size_t at = 0; at < sizeof(out); at += 65536)
+        put(out + at, 65536);
+    assert_int_equal(reply(NULL), 0);
+    assert_int_equal(atomic_load(&w->fake.disk.placed), 1);
+    atomic_store(&w->fake.disk.delay_ns, 50 * RT_MS);
+    for (unsigned i = 0; i < 8; i++)
+        ask(0, NBD_READ, i, 0, sizeof(in));
+    for (unsigned i = 0; i < 8; i++) {
+        assert_int_equal(reply(NULL), 0);
+        get(in, sizeof(in));
+        assert_memory_equal(in, out, sizeof(in));
+    }
+    placed = atomic_load(&w->fake.disk.placed);
+    assert_in_range(placed, 1 + 4, 8);
+    atomic_store(&w->fake.disk.delay_ns, 0);
+    ask(0, NBD_READ, 9, 0, 512);
+    assert_int_equal(reply(NULL), 0);
+    get(in, 512);
+    assert_int_equal(atomic_load(&w->fake.disk.placed), placed + 1);
+}
+
+/* Larger than a tag's buffer and all that is shared: one after another, each whole. */
 static void *large_writer(void *arg)
 {
-    static uint8_t out[4 << 20];
+    static uint8_t out[5 << 20];
 
     for (unsigned i = 0; i < 3; i++) {
         uint8_t wire[NBD_REQUEST_LEN];
@@ -294,8 +324,8 @@ static void test_large_requests_share_one_buffer(void **state)
         assert_int_equal(reply(NULL), 0);
     pthread_join(t, NULL);
     for (unsigned i = 0; i < 3; i++) {
-        assert_int_equal(w->fake.disk.mem[(size_t)i << 22], i + 1);
-        assert_int_equal(w->fake.disk.mem[((size_t)(i + 1) << 22) - 1], i + 1);
+        assert_int_equal(w->fake.disk.mem[i * (5ul << 20)], i + 1);
+        assert_int_equal(w->fake.disk.mem[(i + 1) * (5ul << 20) - 1], i + 1);
     }
 }
 
@@ -527,6 +557,7 @@ int main(void)
         cmocka_unit_test(test_reply_carries_the_nearest_error),
         T(flags_say_what_the_disk_can),
         T(data_go_both_ways),
+        T(data_lie_in_the_shared_buffer_while_it_has_room),
         T(large_requests_share_one_buffer),
         T(a_stream_split_at_every_byte_is_the_same),
         T(a_burst_beyond_the_tags_is_answered_whole),
