@@ -3,8 +3,10 @@
  *
  * One hardware queue, served by the disk's reactor: for each tag a command waits in the reactor's own ring
  * until the kernel has a request for it, and the answer to one request is the wait for the next. The thread
- * that fetched is the one that must go on, which is what a reactor is. The driver copies between the
- * request's pages and the tag's buffer.
+ * that fetched is the one that must go on, which is what a reactor is. Data are copied between the request's pages
+ * and memory that the disk shares with its target (slab.h): by us, once it is known how much there is (user copy,
+ * Linux 6.5), which never blocks; by an older driver, between those pages and the tag's own buffer, of which it has to be
+ * told before.
  *
  * The device outlives its daemon where the kernel can (user recovery): requests wait, and are issued again to
  * the daemon that opens an export of the same name and the same disk. At worst that writes twice what was in
@@ -25,6 +27,7 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+#include "export/slab.h"
 #include "export/ublk_ctl.h"
 #include "reactor/rt_log.h"
 
@@ -41,7 +44,9 @@ struct ublk_tag {
     struct rt_op op;
     struct ublk *u;
     struct iovec iov;
-    uint8_t *mem;
+    uint8_t *own;
+    bool in_slab;                           /* iov is; else it is own */
+    bool reads;
     int32_t moved;                          /* the result when all goes well */
     uint16_t tag;
 };
@@ -53,6 +58,8 @@ struct ublk {
     bool recovering;                        /* id was there before us */
     bool keep;                              /* so it stays when opening fails */
     uint64_t features;
+    bool user_copy;
+    struct exp_slab slab;                   /* user copy only */
     const struct ublksrv_io_desc *iods;     /* the kernel's, read only */
     size_t iods_len;
     uint16_t depth;
@@ -76,7 +83,9 @@ static void fetched(struct rt_op *op, int res);
 static void fetch(struct ublk_tag *t, unsigned op, int32_t result)
 {
     struct ublk *u = t->u;
-    const struct ublksrv_io_cmd cmd = { .q_id = 0, .tag = t->tag, .result = result, .addr = (uintptr_t)t->mem };
+    const struct ublksrv_io_cmd cmd = {
+        .q_id = 0, .tag = t->tag, .result = result, .addr = u->user_copy ? 0 : (uintptr_t)t->own
+    };
 
     static_assert(sizeof(cmd) == 16, "as the ring's entry has it");
     u->fetching++;
@@ -84,10 +93,46 @@ static void fetch(struct ublk_tag *t, unsigned op, int32_t result)
     rt_fd_uring_cmd(u->e->rt, &t->op, u->fd, ublk_io_op(u->features, op), &cmd);
 }
 
+/* A write's data from the request's pages, or a read's into them. Return: 0 or -errno. */
+static int user_copy(const struct ublk_tag *t)
+{
+    const struct iovec *v = &t->iov;
+    ssize_t n;
+
+    if (t->reads)
+        n = pwrite(t->u->fd, v->iov_base, v->iov_len, (off_t)UBLK_CTL_DATA_OFF(t->tag));
+    else
+        n = pread(t->u->fd, v->iov_base, v->iov_len, (off_t)UBLK_CTL_DATA_OFF(t->tag));
+    if (n < 0)
+        return -errno;
+    return (size_t)n == v->iov_len ? 0 : -EIO;
+}
+
+static void data_put(struct ublk_tag *t)
+{
+    if (t->in_slab)
+        exp_slab_put(&t->u->slab, t->iov.iov_base, t->iov.iov_len);
+    t->in_slab = false;
+}
+
+/* Memory for the request's data, with them in it when it writes. Return: 0 or -errno. */
+static int data_take(struct ublk_tag *t, size_t len)
+{
+    struct ublk *u = t->u;
+    void *shared = u->user_copy ? exp_slab_get(&u->slab, len) : NULL;
+
+    t->in_slab = shared;
+    t->iov = (struct iovec){ shared ? shared : t->own, len };
+    return u->user_copy && !t->reads ? user_copy(t) : 0;
+}
+
 static void io_done(struct mpio_io *io, int res)
 {
     struct ublk_tag *t = container_of(io, struct ublk_tag, io);
 
+    if (!res && t->reads && t->u->user_copy)
+        res = user_copy(t);
+    data_put(t);
     t->u->serving--;
     fetch(t, UBLK_IO_COMMIT_AND_FETCH_REQ, res ? res : t->moved);
 }
@@ -115,6 +160,9 @@ static void serve(struct ublk_tag *t)
 
     if (!err && op->data && len > u->buf_len)
         err = -EINVAL;
+    t->reads = op && op->op == INI_READ;
+    if (!err && op->data && (err = data_take(t, len)))
+        data_put(t);
     if (err) {
         fetch(t, UBLK_IO_COMMIT_AND_FETCH_REQ, err);
         return;
@@ -126,7 +174,6 @@ static void serve(struct ublk_tag *t)
     if (op->op == INI_ZERO && (d.op_flags & UBLK_IO_F_NOUNMAP))
         flags |= INI_NO_UNMAP;
     t->moved = op->data ? (int32_t)len : 0;
-    t->iov = (struct iovec){ t->mem, len };
     t->io.done = io_done;
     u->serving++;
     if (op->op == INI_FLUSH)
@@ -218,7 +265,8 @@ static int add(struct ublk *u, struct ublk_ctl *c)
         .queue_depth = (uint16_t)e->queue_depth,
         .max_io_buf_bytes = BUF_LEN,
         .dev_id = (uint32_t)-1,
-        .flags = UBLK_F_USER_RECOVERY | UBLK_F_USER_RECOVERY_REISSUE, /* a kernel takes those it knows */
+        /* a kernel takes those it knows */
+        .flags = UBLK_F_USER_RECOVERY | UBLK_F_USER_RECOVERY_REISSUE | UBLK_CTL_F_USER_COPY,
     };
     struct ublk_params p;
     int err = ublk_ctl(c, UBLK_CMD_ADD_DEV, (uint32_t)-1, &info, sizeof(info), 0);
@@ -230,6 +278,7 @@ static int add(struct ublk *u, struct ublk_ctl *c)
     u->id = (int)info.dev_id;
     u->depth = info.queue_depth;
     u->buf_len = info.max_io_buf_bytes;
+    u->user_copy = info.flags & UBLK_CTL_F_USER_COPY;
     params_fill(e, &p);
     if ((err = ublk_ctl(c, UBLK_CMD_SET_PARAMS, info.dev_id, &p, sizeof(p), 0)) < 0) {
         exp_note(e, "the driver refuses the disk's parameters: %s", strerror(-err));
@@ -314,6 +363,7 @@ static int recover(struct ublk *u, struct ublk_ctl *c, const struct exp_record *
     u->id = r->id;
     u->depth = info.queue_depth;
     u->buf_len = info.max_io_buf_bytes;
+    u->user_copy = info.flags & UBLK_CTL_F_USER_COPY;
     u->recovering = u->keep = true;
     return 0;
 }
@@ -328,7 +378,7 @@ static int tags_make(struct ublk *u)
         struct ublk_tag *t = &u->tags[u->tags_nr];
 
         /* One by one, below the size of a huge page: what a tag never used is never touched. */
-        if (!(t->mem = rt_mem_alloc(u->buf_len)))
+        if (!(t->own = rt_mem_alloc(u->buf_len)))
             return -ENOMEM;
         t->u = u;
         t->tag = (uint16_t)u->tags_nr;
@@ -372,6 +422,7 @@ static int add_job(struct exp *e)
         exp_note(e, "%s", ublk_remedy(err));
         return err;
     }
+    exp_slab_touch(&u->slab);
     u->features = c.features;
     err = -ENODEV;
     if (!exp_record_load(e->run_dir, e->name, &r) && r.kind == EXP_UBLK)
@@ -450,6 +501,8 @@ static void add_done(struct exp *e, int err)
         end_begin(u, err, exp_opened);
         return;
     }
+    if (!u->user_copy)
+        exp_slab_close(&u->slab);
     /* A size that changed while nobody served the device is told to the kernel when it is up, as if it
      * changed then. */
     if (u->recovering && mpio_disk_info(e->disk)->size != e->size)
@@ -470,7 +523,10 @@ static void ublk_open(struct exp *e)
     }
     u->e = e;
     u->id = u->fd = -1;
-    exp_job(e, add_job, add_done);
+    if (exp_slab_open(&u->slab, e->disk))
+        exp_later(e, -ENOMEM, exp_opened);
+    else
+        exp_job(e, add_job, add_done);
 }
 
 static void ublk_free(struct exp *e)
@@ -480,7 +536,8 @@ static void ublk_free(struct exp *e)
     if (!u)
         return;
     for (unsigned i = 0; i < u->tags_nr; i++)
-        rt_mem_free(u->tags[i].mem, u->buf_len);
+        rt_mem_free(u->tags[i].own, u->buf_len);
+    exp_slab_close(&u->slab);
     free(u->tags);
     free(u);
 }

@@ -14,6 +14,9 @@
 #define UBLK_CTL_UPDATE_SIZE 0x15
 #define UBLK_CTL_F_IOCTL_ENCODE (1ull << 6)
 #define UBLK_CTL_F_UPDATE_SIZE (1ull << 10)
+/* Data are read from and written to /dev/ublkcN by who serves the request (Linux 6.5), at UBLK_CTL_DATA_OFF(). */
+#define UBLK_CTL_F_USER_COPY (1ull << 7)
+#define UBLK_CTL_DATA_OFF(tag) (UBLKSRV_IO_BUF_OFFSET + ((uint64_t)(tag) << 25))    /* of the first queue */
 
 struct ublk_ctl {
     struct io_uring ring;

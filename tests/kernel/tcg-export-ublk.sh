@@ -12,6 +12,7 @@ ext4_round "$dev" 4096
 [ "$(ask a fua)" -gt 0 ] || fail "no FUA reached the disk"
 say "ext4 round done"
 fio_verify "$dev" 4
+[ "$(ask a placed)" -gt 0 ] || fail "no data lay in the shared buffer"
 say "fio verified"
 ok blkdiscard -z -o 4096 -l 65536 "$dev"
 [ "$(ask a count zero)" -gt 0 ] || fail "no write zeroes reached the disk"

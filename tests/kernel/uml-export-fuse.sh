@@ -10,6 +10,7 @@ ext4_round "$dev" 4096
 [ "$(ask a count zero)" -gt 0 ] || fail "no discard reached the disk"
 [ "$(ask a count flush)" -gt 0 ] || fail "no flush reached the disk"
 fio_verify "$dev" 4
+[ "$(ask a placed)" -gt 0 ] || fail "no data lay in the shared buffer"
 say "ext4 round and fio verify done"
 is "$(ask a fail write 28)" ok
 refused dd if=/dev/zero of="$dev" bs=4k count=1 oflag=direct status=none 2>$W/dd.log

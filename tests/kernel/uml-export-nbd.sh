@@ -11,6 +11,7 @@ ext4_round "$dev" 4096
 [ "$(ask a fua)" -gt 0 ] || fail "no FUA reached the disk"
 say "ext4 round done"
 fio_verify "$dev" 4
+[ "$(ask a placed)" -gt 0 ] || fail "no data lay in the shared buffer"
 say "fio verified"
 # larger requests than a tag's buffer
 echo 8192 >"/sys/block/${dev##*/}/queue/max_sectors_kb"

@@ -4,7 +4,7 @@
  *     exp_probe KIND RUN_DIR SIZE [BLOCK_LEN]      e.g. exp_probe nbd /run/x 64
  *
  * SIZE in MiB. Prints "ready PATH why" or "failed why", then obeys lines of stdin, one answer line each:
- *     resize MIB | fail OP ERRNO | delay MS | count OP | fua | lost | close | force | cleanup | core NR...
+ *     resize MIB | fail OP ERRNO | delay MS | count OP | fua | placed | lost | close | force | cleanup | core NR...
  * End of input closes. FAKE_FILE names a file that keeps the disk beyond the process.
  */
 #include <unistd.h>
@@ -53,6 +53,8 @@ static bool obey(char *line)
         printf("%u\n", atomic_load(&fake.disk.count[op_parse(op)]));
     } else if (!strcmp(word, "fua")) {
         printf("%u\n", atomic_load(&fake.disk.fua));
+    } else if (!strcmp(word, "placed")) {
+        printf("%u\n", atomic_load(&fake.disk.placed));
     } else if (!strcmp(word, "lost")) {
         printf("%u\n", atomic_load(&x.lost));
     } else if (!strcmp(word, "close") || !strcmp(word, "force")) {
