@@ -18,10 +18,10 @@
 #include "reactor/uring/rt_internal.h"
 #include "reactor/rt_log.h"
 
-#define STEP_LEN (512ul << 10)              /* bytes; 128 faults, a good 0.1 ms */
+#define STEP_LEN (512ul << 10) /* bytes; 128 faults, a good 0.1 ms */
 static_assert(RT_PIN_LEN % STEP_LEN == 0, "a piece ends with a step");
 #ifndef MADV_POPULATE_WRITE
-#define MADV_POPULATE_WRITE 23              /* 5.14 */
+#define MADV_POPULATE_WRITE 23 /* 5.14 */
 #endif
 
 static void refused(struct rt *rt, int err)
@@ -39,7 +39,7 @@ static int table_make(struct rt *rt)
 {
     int err;
 
-    if (!rt->pins.made && (err = io_uring_register_buffers_sparse(&rt->ring, RT_PIN_SLOTS)))    /* 5.19 */
+    if (!rt->pins.made && (err = io_uring_register_buffers_sparse(&rt->ring, RT_PIN_SLOTS))) /* 5.19 */
         return err;
     rt->pins.made = true;
     return 0;
@@ -153,7 +153,7 @@ void rt_shm_pin(struct rt *rt, struct rt_shm *shm)
     int err;
 
     assert(rt_owned(rt));
-    assert(!pin_at(&rt->pins, at));         /* twice */
+    assert(!pin_at(&rt->pins, at)); /* twice */
     rt_shm_pin_count(shm, true);
     if ((err = pin_begin(rt, at, rt_shm_len(shm))))
         refused(rt, err);
@@ -167,7 +167,7 @@ void rt_shm_unpin(struct rt *rt, struct rt_shm *shm)
     assert(rt_owned(rt));
     rt_shm_pin_count(shm, false);
     if (!pin)
-        return;                             /* it was refused */
+        return; /* it was refused */
     /* Forgotten by us whatever the kernel says: the slot's next owner takes its place there too. */
     for (unsigned i = 0; i < slots_of(pin->ready); i++)
         (void)slot_set(rt, pin->slot + i, NULL, 0);

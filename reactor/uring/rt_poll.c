@@ -21,7 +21,7 @@ void rt_poller_add(struct rt *rt, struct rt_poller *p)
         l->head = p;
     l->tail = p;
     l->nr++;
-    if (!l->at)                             /* the last one that is being asked has added it */
+    if (!l->at) /* the last one that is being asked has added it */
         l->at = p;
 }
 
@@ -77,7 +77,7 @@ bool rt_pollers_rest(struct rt *rt)
     for (struct rt_poller *p = l->head; p; p = l->at) {
         l->at = p->next;
         if (!p->rest(p, true)) {
-            pollers_rouse(rt, l->at);       /* the one that refused among them: it was told too */
+            pollers_rouse(rt, l->at); /* the one that refused among them: it was told too */
             return false;
         }
     }

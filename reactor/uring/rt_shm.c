@@ -186,7 +186,7 @@ int rt_shm_revoke(struct rt_shm *shm, size_t off, size_t len)
 void rt_shm_pin_count(struct rt_shm *shm, bool more)
 {
     assert(shm->mem);
-    assert(!more || !shm->revoked);         /* see rt_shm_revoke() */
+    assert(!more || !shm->revoked); /* see rt_shm_revoke() */
     if (more)
         atomic_fetch_add_explicit(&shm->pins, 1, memory_order_relaxed);
     else

@@ -9,7 +9,7 @@
 #include "tests/unit/reactor/rt_test.h"
 
 #define PAGE 4096ul
-#define LEN (64 * PAGE)
+#define LEN  (64 * PAGE)
 
 struct scene {
     struct rt_host *h;
@@ -86,8 +86,12 @@ static int io(struct scene *s, bool write, void *mem, size_t len, uint64_t off)
 
 static void same_as_ever(unsigned flags, bool pins)
 {
-    static const struct { size_t at, len; } parts[] = {
-        { 0, LEN }, { 0, PAGE }, { LEN - PAGE, PAGE }, { 3 * PAGE, 17 * PAGE }, { 512, 512 }, { 63 * PAGE + 512, 3584 },
+    static const struct {
+        size_t at, len;
+    } parts[] = {
+        { 0, LEN },           { 0, PAGE },
+        { LEN - PAGE, PAGE }, { 3 * PAGE, 17 * PAGE },
+        { 512, 512 },         { 63 * PAGE + 512, 3584 },
     };
     uint8_t *plain = rt_mem_alloc(LEN);
     struct rt_file_info info;
@@ -115,7 +119,7 @@ static void same_as_ever(unsigned flags, bool pins)
         if (at + len < LEN)
             assert_int_equal(s.mem[at + len], 0);
     }
-    assert_int_equal(io(&s, false, s.mem, LEN, 4 * LEN - PAGE), PAGE);    /* the end of the file */
+    assert_int_equal(io(&s, false, s.mem, LEN, 4 * LEN - PAGE), PAGE); /* the end of the file */
     assert_int_equal(io(&s, false, s.mem, LEN, 4 * LEN), 0);
     if (pins)
         rt_shm_unpin(s.rt, s.shm);
@@ -181,8 +185,10 @@ static void test_several_iovecs_go_the_ordinary_way(void **state)
     setup(&s, 0);
     pin(&s, s.shm);
     fill(s.mem, LEN, 5);
-    rt_file_write(s.rt, s.file, noted_op(&n),
-                  (const struct iovec[]){ { s.mem, PAGE }, { s.mem + 8 * PAGE, PAGE }, { s.mem + 4 * PAGE, PAGE } }, 3, 0);
+    rt_file_write(
+        s.rt, s.file, noted_op(&n),
+        (const struct iovec[]){ { s.mem, PAGE }, { s.mem + 8 * PAGE, PAGE }, { s.mem + 4 * PAGE, PAGE } }, 3,
+        0);
     assert_int_equal(turn_for(s.rt, &n), 3 * PAGE);
     assert_int_equal(io(&s, false, got, sizeof(got), 0), sizeof(got));
     assert_memory_equal(got, s.mem, PAGE);
@@ -232,7 +238,8 @@ static void test_operation_whose_pin_is_gone_goes_the_ordinary_way(void **state)
     setup(&s, 0);
     pin(&s, s.shm);
     if (pinned(&s)) {
-        assert_int_equal(io_uring_register_buffers_update_tag(&s.rt->ring, s.rt->pins.pin[0].slot, &none, &no_tag, 1), 1);
+        assert_int_equal(
+            io_uring_register_buffers_update_tag(&s.rt->ring, s.rt->pins.pin[0].slot, &none, &no_tag, 1), 1);
         assert_true(rt_pin_find(s.rt, s.mem, LEN) >= 0);
         fill(s.mem, LEN, 7);
         assert_int_equal(io(&s, true, s.mem, LEN, 0), LEN);
@@ -267,7 +274,7 @@ static void test_more_memories_than_the_table_holds(void **state)
         assert_int_equal(io(&s, false, mem, PAGE, i * PAGE), PAGE);
         assert_int_equal(mem[99], byte_at(99, i));
     }
-    for (unsigned i = 0; i < N; i += 2)     /* room in between is used again */
+    for (unsigned i = 0; i < N; i += 2) /* room in between is used again */
         rt_shm_unpin(s.rt, shm[i]);
     for (unsigned i = 0; i < N; i += 2) {
         pin(&s, shm[i]);
@@ -336,7 +343,7 @@ static void test_long_memory_is_pinned_step_by_step(void **state)
         assert_true(rt_pin_find(s.rt, mem + RT_PIN_LEN - 1, 2) < 0);
         assert_true(rt_pin_find(s.rt, mem + len - PAGE, PAGE + 1) < 0);
     }
-    for (unsigned i = 0; i < 3; i++) {      /* around the border */
+    for (unsigned i = 0; i < 3; i++) { /* around the border */
         uint8_t *at = mem + RT_PIN_LEN - i * PAGE;
 
         fill(at, 2 * PAGE, i);

@@ -14,11 +14,11 @@ struct looker {
     struct rt_poller p;
     struct scene *s;
     char name;
-    unsigned work;                          /* how many times it will find some; UINT_MAX: for ever */
+    unsigned work; /* how many times it will find some; UINT_MAX: for ever */
     unsigned polls, busy_at_rest;
     bool added;
-    void (*act)(struct looker *l);          /* in poll, once */
-    void (*act_rest)(struct looker *l);     /* when told to rest, once */
+    void (*act)(struct looker *l);      /* in poll, once */
+    void (*act_rest)(struct looker *l); /* when told to rest, once */
 };
 
 /* Who was asked and told, in order: a letter for a poll, "+a" for rest(true), "-a" for rest(false). */
@@ -74,7 +74,7 @@ static bool look_rest(struct rt_poller *p, bool asleep)
     if (!l->busy_at_rest)
         return true;
     l->busy_at_rest--;
-    l->work++;                              /* found by the next poll */
+    l->work++; /* found by the next poll */
     return false;
 }
 
@@ -144,7 +144,7 @@ static void test_work_found_ends_the_turn_and_is_counted(void **state)
         assert_int_equal(after.turns - before.turns, 2);
         assert_int_equal(rt_turn(s.rt, 0), 0);
         s.l[0].work = 1;
-        if (modes[i] == RT_MODE_POLL)       /* the others may rest first, and nothing would wake them */
+        if (modes[i] == RT_MODE_POLL) /* the others may rest first, and nothing would wake them */
             assert_int_equal(rt_turn(s.rt, UINT64_MAX), 1);
         teardown(&s);
     }
@@ -183,14 +183,14 @@ static void test_pollers_come_and_go_inside_poll(void **state)
     s.l[1].act = del_next;
     assert_int_equal(rt_turn(s.rt, 0), 0);
     assert_string_equal(s.log, "abcb");
-    s.l[1].act = del_self;                  /* the only one */
+    s.l[1].act = del_self; /* the only one */
     assert_int_equal(rt_turn(s.rt, 0), 0);
     assert_string_equal(s.log, "abcbb");
     assert_int_equal(rt_turn(s.rt, 0), 0);
     assert_string_equal(s.log, "abcbb");
     add(&s.l[0]);
     s.l[0].act = add_next;
-    assert_int_equal(rt_turn(s.rt, 0), 0);  /* whether it is asked in this very pass is not said */
+    assert_int_equal(rt_turn(s.rt, 0), 0); /* whether it is asked in this very pass is not said */
     s.log[0] = '\0';
     assert_int_equal(rt_turn(s.rt, 0), 0);
     assert_string_equal(s.log, "ab");
@@ -285,7 +285,7 @@ static void test_pollers_come_and_go_inside_rest(void **state)
     assert_int_equal(rt_turn(s.rt, UINT64_MAX), 1);
     assert_string_equal(s.log, "+a+b-b");
     s.log[0] = '\0';
-    s.l[1].act_rest = del_self;             /* and refuses */
+    s.l[1].act_rest = del_self; /* and refuses */
     s.l[1].busy_at_rest = 1;
     add(&s.l[2]);
     rt_timer_arm(s.rt, &s.timer, 0);
@@ -385,7 +385,7 @@ static void beside(enum rt_mode mode, unsigned work)
     rt_recv(sock, noted_op(&rx), &in, 1, 0);
     rt_timer_arm(s.rt, &s.timer, 3 * RT_MS);
     assert_int_equal(pthread_create(&thread, NULL, post_soon, &s), 0);
-    turn_until(s.rt, &s.fired, 2);          /* timer and message */
+    turn_until(s.rt, &s.fired, 2); /* timer and message */
     assert_int_equal(pthread_join(thread, NULL), 0);
     assert_int_equal(rx.count, 0);
     assert_int_equal(write(theirs, "x", 1), 1);
@@ -394,7 +394,7 @@ static void beside(enum rt_mode mode, unsigned work)
     assert_int_equal(turn_for(s.rt, &tx), 1);
     rt_turn_end(s.rt, noted_op(&late));
     assert_int_equal(turn_for(s.rt, &late), 0);
-    assert_true(s.l[1].polls > 1);          /* nor the other poller */
+    assert_true(s.l[1].polls > 1); /* nor the other poller */
     close(theirs);
     rt_sock_close(sock);
     assert_true(rt_turn(s.rt, 0) >= 0);
@@ -448,7 +448,7 @@ static void test_what_poll_begins_is_done(void **state)
     static const enum rt_mode modes[] = { RT_MODE_POLL, RT_MODE_INTERRUPT };
 
     for (unsigned i = 0; i < 4; i++) {
-        const uint64_t wait_ns = i % 2 ? 0 : UINT64_MAX;    /* one that sleeps at once would not ask */
+        const uint64_t wait_ns = i % 2 ? 0 : UINT64_MAX; /* one that sleeps at once would not ask */
         struct rt_sock *sock;
         struct scene s;
         int theirs;
@@ -463,7 +463,7 @@ static void test_what_poll_begins_is_done(void **state)
         assert_int_equal(s.n.res, 1);
         s.l[0].act = end_the_turn;
         s.l[0].work = i / 2;
-        assert_int_equal(rt_turn(s.rt, wait_ns), 1 + i / 2);    /* in the very turn */
+        assert_int_equal(rt_turn(s.rt, wait_ns), 1 + i / 2); /* in the very turn */
         assert_int_equal(s.n.count, 1);
         close(theirs);
         rt_sock_close(sock);
@@ -538,9 +538,9 @@ static void side_woken(struct rt_msg *m)
 static void side_give(struct side *to, unsigned ball)
 {
     atomic_store_explicit(&to->in, ball, memory_order_release);
-    atomic_thread_fence(memory_order_seq_cst);    /* with that in side_rest() */
-    if (atomic_load_explicit(&to->asleep, memory_order_relaxed) &&
-        atomic_exchange(&to->asleep, 0) && !atomic_exchange(&to->waking, true))
+    atomic_thread_fence(memory_order_seq_cst); /* with that in side_rest() */
+    if (atomic_load_explicit(&to->asleep, memory_order_relaxed) && atomic_exchange(&to->asleep, 0) &&
+        !atomic_exchange(&to->waking, true))
         rt_post(to->rt, &to->wake);
 }
 
@@ -564,7 +564,7 @@ static bool side_rest(struct rt_poller *p, bool asleep)
     struct side *s = container_of(p, struct side, p);
 
     atomic_store_explicit(&s->asleep, asleep, memory_order_relaxed);
-    atomic_thread_fence(memory_order_seq_cst);    /* with that in side_give() */
+    atomic_thread_fence(memory_order_seq_cst); /* with that in side_give() */
     return atomic_load_explicit(&s->in, memory_order_acquire) == s->seen;
 }
 

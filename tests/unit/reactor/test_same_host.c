@@ -18,7 +18,7 @@ static bool setup(struct scene *s, const char *at)
     *s = (struct scene){ .h = host_make(1, RT_MODE_INTERRUPT) };
     s->rt = rt_host_at(s->h, 0);
     assert_int_equal(rt_addr_parse(&s->at, at, 0), 0);
-    if (rt_listen(s->rt, &s->at, &s->listener)) {    /* a host without such addresses */
+    if (rt_listen(s->rt, &s->at, &s->listener)) { /* a host without such addresses */
         rt_host_free(s->h);
         return false;
     }
@@ -48,7 +48,7 @@ static void both_ends(const char *at, bool same)
     assert_int_equal(turn_for(s.rt, &s.acc), 0);
     assert_int_equal(rt_sock_same_host(client), same);
     assert_int_equal(rt_sock_same_host(s.accepted), same);
-    assert_false(rt_sock_same_host(s.listener));    /* has no peer */
+    assert_false(rt_sock_same_host(s.listener)); /* has no peer */
     rt_sock_close(client);
     teardown(&s);
 }
@@ -80,7 +80,7 @@ static void test_mapped_addresses_are_what_they_stand_for(void **state)
     struct scene s;
 
     if (fd < 0)
-        skip();                             /* a host without IPv6 */
+        skip(); /* a host without IPv6 */
     close(fd);
     assert_true(setup(&s, "127.0.0.1"));
     to.sin6_port = s.at.in.sin_port;
@@ -111,7 +111,7 @@ static void test_ends_with_two_addresses_are_not_taken_for_one_host(void **state
             break;
     if (!i) {
         freeifaddrs(all);
-        skip();                             /* a host without a network */
+        skip(); /* a host without a network */
     }
     to = *(struct sockaddr_in *)i->ifa_addr;
     freeifaddrs(all);
@@ -119,7 +119,7 @@ static void test_ends_with_two_addresses_are_not_taken_for_one_host(void **state
     to.sin_port = s.at.in.sin_port;
     fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
     assert_int_equal(bind(fd, (const struct sockaddr *)&from, sizeof(from)), 0);
-    if (!connect(fd, (const struct sockaddr *)&to, sizeof(to))) {    /* else a firewall minds */
+    if (!connect(fd, (const struct sockaddr *)&to, sizeof(to))) { /* else a firewall minds */
         assert_int_equal(turn_for(s.rt, &s.acc), 0);
         assert_false(rt_sock_same_host(s.accepted));
     }

@@ -7,7 +7,7 @@
 #include "reactor/uring/rt_internal.h"
 #include "tests/unit/reactor/rt_test.h"
 
-#define PAGE 4096ul
+#define PAGE  4096ul
 #define SEALS (F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL)
 
 static unsigned fds_open(void)
@@ -103,7 +103,7 @@ static void test_both_mappings_see_the_same_bytes(void **state)
     strcpy((char *)rt_shm_mem(theirs) + PAGE, "to us");
     assert_string_equal((char *)rt_shm_mem(ours) + PAGE, "to us");
     rt_shm_free(ours);
-    assert_string_equal(rt_shm_mem(theirs), "to them");   /* the giver is gone, the memory is not */
+    assert_string_equal(rt_shm_mem(theirs), "to them"); /* the giver is gone, the memory is not */
     rt_shm_free(theirs);
 }
 
@@ -164,7 +164,7 @@ static void test_huge_page_file_is_refused(void **state)
     const int fd = memfd_create("stranger", MFD_CLOEXEC | MFD_ALLOW_SEALING | MFD_HUGETLB);
 
     if (fd < 0)
-        skip();                             /* a kernel without */
+        skip(); /* a kernel without */
     assert_int_equal(ftruncate(fd, 2 << 20), 0);
     assert_int_equal(fcntl(fd, F_ADD_SEALS, SEALS), 0);
     refused(fd, PAGE, SIZE_MAX, -EINVAL);
@@ -225,11 +225,11 @@ static void test_revoked_pages_are_ours_alone_and_keep_their_bytes(void **state)
     expect_filled(mem, 0, 8 * PAGE, 1);
     expect_filled(other, 0, 8 * PAGE, 1);
 
-    memset(other, 0xee, 8 * PAGE);          /* ours there is no longer what they write */
+    memset(other, 0xee, 8 * PAGE); /* ours there is no longer what they write */
     expect_filled(mem, 2 * PAGE, 3 * PAGE, 1);
     assert_int_equal(mem[2 * PAGE - 1], 0xee);
     assert_int_equal(mem[5 * PAGE], 0xee);
-    memset(mem + 2 * PAGE, 0x11, 3 * PAGE);    /* nor theirs what we write */
+    memset(mem + 2 * PAGE, 0x11, 3 * PAGE); /* nor theirs what we write */
     assert_int_equal(other[2 * PAGE], 0xee);
     assert_int_equal(other[5 * PAGE - 1], 0xee);
     rt_shm_free(ours);

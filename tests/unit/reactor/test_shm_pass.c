@@ -8,14 +8,14 @@
 #include "tests/unit/reactor/rt_test.h"
 
 #define PAGE 4096ul
-#define LEN 32u                             /* bytes of a message here */
+#define LEN  32u /* bytes of a message here */
 
 struct scene {
     struct rt_host *h;
     struct rt *rt;
     struct rt_sock *sock;
     int theirs;
-    unsigned fds;                           /* open before anything was received */
+    unsigned fds; /* open before anything was received */
     struct noted n;
     struct iovec iov[2];
     char buf[LEN];
@@ -72,7 +72,9 @@ static void their_send(int sock, const char *bytes, size_t len, const int *fds, 
         uint8_t buf[CMSG_SPACE(8 * sizeof(int))];
     } control = { .cmsg = { CMSG_LEN(nr * sizeof(int)), SOL_SOCKET, SCM_RIGHTS } };
     struct iovec iov = { (char *)bytes, len };
-    const struct msghdr msg = { .msg_iov = &iov, .msg_iovlen = 1, .msg_control = nr ? &control : NULL,
+    const struct msghdr msg = { .msg_iov = &iov,
+                                .msg_iovlen = 1,
+                                .msg_control = nr ? &control : NULL,
                                 .msg_controllen = nr ? CMSG_LEN(nr * sizeof(int)) : 0 };
 
     assert_true(nr <= 8);
@@ -200,7 +202,8 @@ static void test_more_memories_than_allowed_are_refused(void **state)
         their_send(s.theirs, text, LEN, fds, nr);
         expect_refused(&s);
     }
-    for (unsigned first = 1; first <= RT_SHM_PASS_MAX; first++) {    /* over two pieces: one too many in the second */
+    for (unsigned first = 1; first <= RT_SHM_PASS_MAX;
+         first++) { /* over two pieces: one too many in the second */
         const unsigned second = RT_SHM_PASS_MAX + 1 - first;
         int fds[RT_SHM_PASS_MAX + 1];
 
@@ -233,7 +236,7 @@ static void test_what_is_no_memory_is_refused(void **state)
     their_send(s.theirs, text, LEN, (int[]){ open("/dev/null", O_RDWR | O_CLOEXEC), memory('a') }, 2);
     expect_refused(&s);
 
-    setup(&s);                              /* after a good first piece */
+    setup(&s); /* after a good first piece */
     expect_message(&s);
     their_send(s.theirs, text, 3, (int[]){ memory('a') }, 1);
     their_send(s.theirs, text + 3, 3, (int[]){ pipe_end() }, 1);
@@ -350,7 +353,9 @@ static void test_long_message_carries_its_memory_once(void **state)
 {
     enum { BIG = 4 << 20 };
     uint8_t *out = malloc(BIG), *in = malloc(BIG);
-    const struct iovec iov[3] = { { out, 100 }, { out + 100, BIG / 2 }, { out + 100 + BIG / 2, BIG / 2 - 100 } };
+    const struct iovec iov[3] = { { out, 100 },
+                                  { out + 100, BIG / 2 },
+                                  { out + 100 + BIG / 2, BIG / 2 - 100 } };
     struct rt_shm *shm;
     struct noted tx = { 0 };
     struct scene s;
@@ -368,8 +373,9 @@ static void test_long_message_carries_its_memory_once(void **state)
             uint8_t buf[CMSG_SPACE(8 * sizeof(int))];
         } control;
         struct iovec v = { in + got, BIG - got };
-        struct msghdr msg = { .msg_iov = &v, .msg_iovlen = 1, .msg_control = &control,
-                              .msg_controllen = sizeof(control) };
+        struct msghdr msg = {
+            .msg_iov = &v, .msg_iovlen = 1, .msg_control = &control, .msg_controllen = sizeof(control)
+        };
         ssize_t n;
 
         assert_true(rt_turn(s.rt, 0) >= 0);
