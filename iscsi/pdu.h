@@ -125,6 +125,12 @@ enum iscsi_reject iscsi_pdu_decode(struct iscsi_pdu *out, const uint8_t wire[sta
 /* Writes all 48 bytes; reserved ones as zero. The struct is our own: what cannot be is asserted. */
 void iscsi_pdu_encode(uint8_t wire[static ISCSI_BHS_LEN], const struct iscsi_pdu *pdu);
 
+/* What iscsi_pdu_encode() makes of a Data-In with these fields, DataSegmentLength 0, without a struct in between: for who
+ * sends millions of them. @status: borrowed; a SCSI Response whose status, residual and numbers it carries (S), or NULL:
+ * the numbers are 0 then. */
+void iscsi_data_in_encode(uint8_t wire[static ISCSI_BHS_LEN], uint32_t itt, uint32_t data_sn, uint32_t offset, bool final,
+                          const struct iscsi_pdu *status);
+
 /**
  * iscsi_ahs_cdb - the whole CDB of a SCSI Command that has an Extended CDB AHS
  * @out: borrowed; 260 bytes

@@ -617,6 +617,33 @@ static void test_login_advice_does_not_call_everything_authentication(void **sta
     assert_non_null(strstr(advice, "log"));
 }
 
+/* The short way writes what the long one does. */
+static void test_data_in_encode_is_pdu_encode(void **state)
+{
+    (void)state;
+    for (unsigned bits = 0; bits < 16; bits++) {
+        const bool with = bits & 1;
+        const struct iscsi_pdu status = {
+            .opcode = ISCSI_OP_SCSI_RESP, .stat_sn = 0x01020304, .exp_cmd_sn = 0x05060708, .max_cmd_sn = 0x090a0b0c,
+            .resp = { .status = 0x18, .residual = 0x11121314, .overflow = bits >> 1 & 1, .underflow = (bits >> 1 & 3) == 2 },
+        };
+        struct iscsi_pdu p = with ? status : (struct iscsi_pdu){ 0 };
+        uint8_t want[ISCSI_BHS_LEN], got[ISCSI_BHS_LEN];
+
+        p.opcode = ISCSI_OP_DATA_IN;
+        p.final = with || bits & 8;
+        p.itt = 0x21222324;
+        p.ttt = ISCSI_TAG_RESERVED;
+        p.resp.has_status = with;
+        p.resp.data_sn = 0x31323334;
+        p.resp.offset = 0x41424344;
+        iscsi_pdu_encode(want, &p);
+        memset(got, 0xee, sizeof(got));
+        iscsi_data_in_encode(got, p.itt, p.resp.data_sn, p.resp.offset, p.final, with ? &status : NULL);
+        assert_memory_equal(got, want, ISCSI_BHS_LEN);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -641,6 +668,7 @@ int main(void)
         cmocka_unit_test(test_ahs_refusals),
         cmocka_unit_test(test_numbers_have_words_whatever_they_are),
         cmocka_unit_test(test_login_advice_does_not_call_everything_authentication),
+        cmocka_unit_test(test_data_in_encode_is_pdu_encode),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
