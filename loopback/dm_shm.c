@@ -169,11 +169,11 @@ bool shm_has_room(struct dm_shm *c, uint32_t len)
     return !err;
 }
 
-void shm_push(struct dm_shm *c, const struct loop_slot *s)
+void shm_push(struct dm_shm *c, uint32_t len)
 {
-    shm_tx_push(&c->tx, s);
+    shm_tx_push(&c->tx);
     c->stats.tx_pdus++;
-    c->stats.tx_bytes += ISCSI_BHS_LEN + s->len;
+    c->stats.tx_bytes += ISCSI_BHS_LEN + len;
     if (c->turn_busy)
         return;
     c->turn_busy = true;
@@ -208,7 +208,7 @@ static bool control_write(struct dm_shm *c, struct dm_ctl *ctl)
 {
     struct iscsi_pdu *pdu = &ctl->pdu;
     const uint32_t len = pdu->data_len;
-    struct loop_slot s;
+    struct loop_slot *s;
 
     if (pdu->opcode == ISCSI_OP_SCSI_CMD)
         return shm_ini_command_write(c, ctl);
@@ -217,11 +217,12 @@ static bool control_write(struct dm_shm *c, struct dm_ctl *ctl)
         return false;
     if (pdu->opcode == ISCSI_OP_SCSI_RESP)
         response_fix(c, pdu);
-    iscsi_pdu_encode(s.bhs, pdu);
-    store_be24(&s.bhs[5], 0);
-    s.off = len ? shm_tx_data(&c->tx, ctl->data, len) : 0;
-    s.len = len;
-    shm_push(c, &s);
+    s = shm_tx_slot(&c->tx);
+    iscsi_pdu_encode(s->bhs, pdu);
+    store_be24(&s->bhs[5], 0);
+    s->off = len ? shm_tx_data(&c->tx, ctl->data, len) : 0;
+    s->len = len;
+    shm_push(c, len);
     return true;
 }
 
@@ -233,8 +234,7 @@ static bool send_control(struct dm *dm, struct dm_ctl *ctl)
     ctl->tx.queued = false;
     if (ctl->task)
         shm_ini_begin(c, ctl);
-    if (c->state > SHM_DRAINING || c->state == SHM_FAILED || !rt_list_empty(&c->queue) ||
-        !control_write(c, ctl)) {
+    if (!shm_may_send(c) || !control_write(c, ctl)) {
         shm_queue(c, &ctl->tx, SHM_TX_CTL);
         return false;
     }

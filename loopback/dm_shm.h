@@ -91,6 +91,12 @@ static inline bool shm_is_open(const struct dm_shm *c)
     return c->state == SHM_OPEN && !c->end_err;
 }
 
+/* And nothing waits that would be overtaken. */
+static inline bool shm_may_send(const struct dm_shm *c)
+{
+    return (c->state == SHM_OPEN || c->state == SHM_DRAINING) && rt_list_empty(&c->queue);
+}
+
 /* ---- dm_shm.c ---- */
 
 /* Initialises what of the task is the datamover's. */
@@ -107,8 +113,8 @@ void shm_unqueue(struct dm_tx *tx);
 void shm_queue(struct dm_shm *c, struct dm_tx *tx, enum shm_tx_kind kind);
 /* Whether a slot with @len bytes in the data area can go out now; fails the connection when the peer's word is none. */
 bool shm_has_room(struct dm_shm *c, uint32_t len);
-/* Writes a slot that there was room for, and sees that the peer learns of it. */
-void shm_push(struct dm_shm *c, const struct loop_slot *s);
+/* The slot of shm_tx_slot() is written, with @len bytes: pushes it, and sees that the peer learns of it. */
+void shm_push(struct dm_shm *c, uint32_t len);
 /* Brackets of whatever the reactor calls. */
 void shm_event_begin(struct dm_shm *c);
 void shm_event_end(struct dm_shm *c);

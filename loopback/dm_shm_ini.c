@@ -105,23 +105,25 @@ bool shm_ini_command_write(struct dm_shm *c, struct dm_ctl *ctl)
 {
     struct iscsi_pdu *pdu = &ctl->pdu;
     struct dm_task *task = ctl->task;
-    struct loop_slot s;
+    struct loop_slot *s;
+    uint32_t len = 0;
 
     if (!shm_has_room(c, 0))
         return false;
-    s.off = s.len = 0;
     if (!task) {
         command_void(pdu);
     } else if (task->edtl && (pdu->cmd.read || pdu->cmd.write)) {
         if (!place_take(c, task, pdu->cmd.write))
             return false;
-        s.off = (uint64_t)(task->own.place - c->arena);
-        s.len = task->edtl;
+        len = task->edtl;
     }
     pdu->final = true;
     pdu->data_len = 0;
-    iscsi_pdu_encode(s.bhs, pdu);
-    shm_push(c, &s);
+    s = shm_tx_slot(&c->tx);
+    iscsi_pdu_encode(s->bhs, pdu);
+    s->off = len ? (uint64_t)(task->own.place - c->arena) : 0;
+    s->len = len;
+    shm_push(c, len);
     if (!task)
         return true;
     task->own.cmd = NULL;

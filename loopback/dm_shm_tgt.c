@@ -5,6 +5,7 @@
  * bytes are moved and never looked at, and where they are moved was judged when the command came.
  */
 #include "loopback/dm_shm.h"
+#include "reactor/rt_bytes.h"
 
 #define PLACE_ALIGN 4096u /* what any device takes */
 
@@ -119,40 +120,39 @@ static void data_move(const struct dm_buf *buf, uint8_t *place, uint32_t off, ui
     }
 }
 
-bool shm_tgt_put_write(struct dm_shm *c, struct dm_task *task)
+/* After there was room. @status: NULL: none. */
+static void data_in_write(struct dm_shm *c, struct dm_task *task, uint32_t off, uint32_t len, bool final,
+                          const struct iscsi_pdu *status)
 {
     struct dm_task_own *own = &task->own;
-    const uint32_t off = own->tx_pos, len = own->tx_end - off;
-    struct iscsi_pdu plain, *pdu = &plain;
-    struct loop_slot s;
+    struct loop_slot *s = shm_tx_slot(&c->tx);
+    uint8_t *bhs = s->bhs;
+
+    data_move(&task->in, own->place, off, len, true);
+    if (status) {
+        c->exp_cmd_sn = status->exp_cmd_sn;
+        c->max_cmd_sn = status->max_cmd_sn;
+        own->answered = true;
+    }
+    iscsi_data_in_encode(bhs, task->itt, own->sn++, off, final, status);
+    if (!status) {
+        store_be32(&bhs[28], c->exp_cmd_sn);
+        store_be32(&bhs[32], c->max_cmd_sn);
+    }
+    s->off = (uint64_t)(own->place - c->arena);
+    s->len = len;
+    own->data_in_nr++;
+    shm_push(c, len);
+}
+
+bool shm_tgt_put_write(struct dm_shm *c, struct dm_task *task)
+{
+    const struct dm_task_own *own = &task->own;
 
     if (!shm_has_room(c, 0))
         return false;
-    data_move(&task->in, own->place, off, len, true);
-    if (own->put_status) {
-        pdu = &task->status;
-        c->exp_cmd_sn = pdu->exp_cmd_sn;
-        c->max_cmd_sn = pdu->max_cmd_sn;
-        own->answered = true;
-    } else {
-        plain = (struct iscsi_pdu){ .exp_cmd_sn = c->exp_cmd_sn, .max_cmd_sn = c->max_cmd_sn };
-    }
-    pdu->opcode = ISCSI_OP_DATA_IN;
-    pdu->final = own->put_final;
-    pdu->itt = task->itt;
-    pdu->ttt = ISCSI_TAG_RESERVED;
-    pdu->lun = 0; /* only with A, RFC 7143 11.7.4 */
-    pdu->ahs_len = 0;
-    pdu->data_len = 0;
-    pdu->resp.has_status = own->put_status;
-    pdu->resp.ack = false;
-    pdu->resp.data_sn = own->sn++;
-    pdu->resp.offset = off;
-    iscsi_pdu_encode(s.bhs, pdu);
-    s.off = (uint64_t)(own->place - c->arena);
-    s.len = len;
-    own->data_in_nr++;
-    shm_push(c, &s);
+    data_in_write(c, task, own->tx_pos, own->tx_end - own->tx_pos, own->put_final,
+                  own->put_status ? &task->status : NULL);
     return true;
 }
 
@@ -171,15 +171,16 @@ bool shm_put_data(struct dm *dm, struct dm_task *task, uint32_t off, uint32_t le
     }
     assert(!own->releasing && !own->tx.queued && !own->answered);
     assert(off <= own->rx_end && len <= own->rx_end - off);
+    if (shm_may_send(c) && shm_has_room(c, 0)) {
+        data_in_write(c, task, off, len, final, status);
+        return true;
+    }
     own->tx_pos = off;
     own->tx_end = off + len;
     own->put_final = final;
     own->put_status = status != NULL;
     if (status)
         task->status = *status;
-    if (rt_list_empty(&c->queue) && (c->state == SHM_OPEN || c->state == SHM_DRAINING) &&
-        shm_tgt_put_write(c, task))
-        return true;
     shm_queue(c, &own->tx, SHM_TX_PUT);
     return false;
 }

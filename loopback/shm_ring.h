@@ -11,8 +11,7 @@
 #include <string.h>
 #include "loopback/ring.h"
 
-#define SHM_SLOT_LEN offsetof(struct loop_slot, seq) /* bytes that are copied; the number goes by itself */
-#define SHM_MASK     (LOOP_SLOTS - 1)
+#define SHM_MASK (LOOP_SLOTS - 1)
 
 static_assert((LOOP_DATA_LEN & (LOOP_DATA_LEN - 1)) == 0, "places in the data area are found by masking");
 
@@ -81,16 +80,22 @@ static inline uint32_t shm_tx_data(struct shm_tx *tx, const void *data, uint32_t
     return off;
 }
 
-/* After there was room. @s: private; its number is given here. */
-static inline void shm_tx_push(struct shm_tx *tx, const struct loop_slot *s)
+/* The next slot, after there was room: written in place, which spares a copy through memory that was written in small
+ * pieces a moment ago, and which a processor can only read again once they have arrived. What the peer does to it before
+ * it is pushed is its own affair: nothing that matters is read back. */
+static inline struct loop_slot *shm_tx_slot(const struct shm_tx *tx)
 {
-    const uint32_t at = tx->head & SHM_MASK; /* by our own count, which no peer can alter */
-    struct loop_slot *to = &tx->ring->slot[at];
+    return &tx->ring->slot[tx->head & SHM_MASK]; /* by our own count, which no peer can alter */
+}
 
-    tx->data_end[at] = tx->data_head;
-    memcpy(to, s, SHM_SLOT_LEN);
-    /* Release pairs with the acquire in shm_rx_take(): who sees the number sees the slot, and its data. */
-    atomic_store_explicit(&to->seq, ++tx->head, memory_order_release);
+/* That slot is written. */
+static inline void shm_tx_push(struct shm_tx *tx)
+{
+    struct loop_slot *s = shm_tx_slot(tx);
+
+    tx->data_end[tx->head & SHM_MASK] = tx->data_head;
+    /* Release pairs with the acquire in shm_rx_ready(): who sees the number sees the slot, and its data. */
+    atomic_store_explicit(&s->seq, ++tx->head, memory_order_release);
 }
 
 /* ---- consuming ------------------------------------------------------------------------------------------- */
@@ -118,10 +123,14 @@ static inline void shm_copy_once(void *to, const void *from, size_t len)
 /* Return: false: there is none. @out is private from then on; the slot is its writer's again with shm_rx_release(). */
 static inline bool shm_rx_take(struct shm_rx *rx, struct loop_slot *out)
 {
+    const struct loop_slot *s;
+
     if (!shm_rx_ready(rx))
         return false;
-    shm_copy_once(out, &rx->ring->slot[rx->taken & SHM_MASK], SHM_SLOT_LEN);
-    rx->taken++;
+    s = &rx->ring->slot[rx->taken++ & SHM_MASK];
+    out->off = s->off;
+    out->len = s->len;
+    shm_copy_once(out->bhs, s->bhs, ISCSI_BHS_LEN);
     __builtin_prefetch(&rx->ring->slot[rx->taken & SHM_MASK]);
     return true;
 }
