@@ -20,6 +20,7 @@
 
 #define GUESTS_MAX 64u
 #define HELLO_NS   (2 * RT_S) /* to say hello, and to take our answer */
+#define PAUSE_NS   RT_S       /* when descriptors or memory ran out */
 #define PAGE       4096u
 
 enum stage {
@@ -62,6 +63,7 @@ struct loop_door {
     struct rt_sock *incoming;
     struct rt_addr incoming_addr;
     bool accepting; /* accept_op is outstanding */
+    struct rt_timer pause;
     struct rt_link guests;
     unsigned guests_nr;
     void (*came)(void *user, struct loop_guest *g);
@@ -254,18 +256,24 @@ static void door_accepted(struct rt_op *op, int res)
         free(d);
         return;
     }
-    if (res) {
-        rt_log(RT_ERR, "loopback: the socket takes nobody any more (%s): sessions will use TCP",
-               strerror(-res));
+    if (res && res != -ECONNABORTED) { /* who comes meanwhile waits in the kernel */
+        rt_log_peer(RT_WARN, "loopback: nobody is let in for a second: %s", strerror(-res));
+        rt_timer_arm(d->rt, &d->pause, PAUSE_NS);
         return;
     }
-    guest_enter(d, d->incoming);
+    if (!res)
+        guest_enter(d, d->incoming);
     door_accept(d);
+}
+
+static void door_paused(struct rt_timer *t)
+{
+    door_accept(container_of(t, struct loop_door, pause));
 }
 
 static void door_accept(struct loop_door *d)
 {
-    if (d->accepting || !d->listener || d->guests_nr >= GUESTS_MAX)
+    if (d->accepting || !d->listener || d->guests_nr >= GUESTS_MAX || rt_timer_armed(&d->pause))
         return;
     d->accepting = true;
     rt_accept(d->listener, &d->accept_op, &d->incoming, &d->incoming_addr);
@@ -289,6 +297,7 @@ int loop_door_open(struct loop_door **out, struct rt *rt, const char *path,
     d->came = came;
     d->user = user;
     d->accept_op.done = door_accepted;
+    d->pause.fn = door_paused;
     rt_list_init(&d->guests);
     if ((err = rt_listen(rt, &at, &d->listener))) {
         free(d);
@@ -312,6 +321,7 @@ void loop_door_close(struct loop_door *d)
         guest_hang_up(g);
     }
     d->guests_nr = 0;
+    rt_timer_disarm(d->rt, &d->pause);
     rt_sock_close(d->listener);
     d->listener = NULL;
     if (!d->accepting)
