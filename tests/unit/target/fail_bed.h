@@ -18,6 +18,8 @@ static inline void fail_bed_dir(struct bed *b)
     assert_non_null(mkdtemp(b->dir));
     snprintf(b->sock, sizeof(b->sock), "%s/rpc.sock", b->dir);
     snprintf(b->config, sizeof(b->config), "%s/config.json", b->dir);
+    if (bed_loopback)
+        snprintf(b->loop, sizeof(b->loop), "%s/loop.sock", b->dir);
 }
 
 /* Starts it from what is in the directory. */
@@ -26,7 +28,8 @@ static inline void fail_bed_up(struct bed *b, unsigned cores)
     static const int cpus[] = { -1, -1 };
     const struct rt_conf rc = { .cores = cpus, .cores_nr = cores, .mode = RT_MODE_INTERRUPT };
     struct rt_addr at;
-    const struct tgt_conf tc = { .config_path = b->config, .state_dir = b->dir, .portals = &at, .portals_nr = 1 };
+    const struct tgt_conf tc = { .config_path = b->config, .state_dir = b->dir, .portals = &at, .portals_nr = 1,
+                                 .loop_path = *b->loop ? b->loop : NULL };
 
     assert_true(cores <= ARRAY_SIZE(cpus));
     assert_int_equal(rt_addr_parse(&at, "127.0.0.1:0", 0), 0);
