@@ -39,8 +39,10 @@
 
 #define DISK_INO 2
 #define DISK_NAME "disk"
-/* 256 pages, as much as kernels put into one request without a sysctl. */
-#define IO_MAX (1u << 20)
+/* All requests that may be in flight have their memory from the start: what is found out to be missing when dirty pages have
+ * to be written would be missing for good. This times the depth is 18 MiB a disk; a larger request is sent in pieces, side by
+ * side. */
+#define IO_MAX (128u << 10)
 /* Data lie on a page boundary, or the target could not use them where they are: a request is read so that a write's, which
  * follow its two headers, do. */
 #define DATA_AT EXP_PAGE
@@ -66,7 +68,7 @@ struct fuse_tag {
     enum ini_io_op op;
     unsigned flags;                         /* INI_FUA, INI_NO_UNMAP */
     unsigned head, tail;                    /* bytes of the blocks at the ends that were not asked for */
-    uint8_t *own;                           /* BUF_LEN, for when the slab is full */
+    uint8_t *own;                           /* BUF_LEN, for when the slab has no room */
     uint8_t *edge;                          /* two blocks: the ends */
     struct iovec iov[3];
 };
@@ -89,8 +91,8 @@ struct fuse {
     struct exp_guard guard;
     struct fuse_tag *tags;
     unsigned tags_nr;
-    uint8_t *edges;
-    size_t edges_len;
+    uint8_t *mem;                           /* of all tags: own and edge */
+    size_t mem_len;
     void (*drained)(struct fuse *f);
     uint64_t since_s;                       /* 1970; the file's times */
     char dir[PATH_MAX], file[PATH_MAX];
@@ -610,7 +612,8 @@ static int mount_job(struct exp *e)
     struct stat st;
     int err;
 
-    exp_slab_touch(&f->slab);
+    exp_touch(f->slab.mem, exp_slab_len(&f->slab));
+    exp_touch(f->mem, f->mem_len);
     if ((err = exp_record_clash(e)))
         return err;
     if (stat(f->dir, &st) && errno == ENOTCONN)
@@ -672,19 +675,17 @@ static int tags_make(struct fuse *f)
     const unsigned nr = f->e->queue_depth + EXTRA_TAGS;
     const size_t edge_len = 2u * f->e->block_len;
 
-    f->edges_len = nr * edge_len;
+    f->mem_len = nr * (BUF_LEN + edge_len);
     f->tags = calloc(nr, sizeof(*f->tags));
-    f->edges = rt_mem_alloc(f->edges_len);
-    if (!f->tags || !f->edges || exp_slab_open(&f->slab, f->e->disk))
+    f->mem = rt_mem_alloc(f->mem_len);
+    if (!f->tags || !f->mem || exp_slab_open(&f->slab, f->e->disk))
         return -ENOMEM;
     for (; f->tags_nr < nr; f->tags_nr++) {
         struct fuse_tag *t = &f->tags[f->tags_nr];
 
-        /* One by one, below the size of a huge page: what a tag never used is never touched. */
-        if (!(t->own = rt_mem_alloc(BUF_LEN)))
-            return -ENOMEM;
         t->f = f;
-        t->edge = f->edges + f->tags_nr * edge_len;
+        t->own = f->mem + f->tags_nr * (size_t)BUF_LEN;
+        t->edge = f->mem + nr * (size_t)BUF_LEN + f->tags_nr * edge_len;
         rt_list_push(&f->free, &t->link);
     }
     return 0;
@@ -838,10 +839,8 @@ static void fuse_free(struct exp *e)
         fuse_session_destroy(f->se);
     if (f->ready_fd >= 0)
         close(f->ready_fd);
-    for (unsigned i = 0; i < f->tags_nr; i++)
-        rt_mem_free(f->tags[i].own, BUF_LEN);
     exp_slab_close(&f->slab);
-    rt_mem_free(f->edges, f->edges_len);
+    rt_mem_free(f->mem, f->mem_len);
     free(f->tags);
     free(f);
 }

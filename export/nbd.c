@@ -27,8 +27,11 @@
 #include "reactor/rt_log.h"
 
 #define RX_LEN (64u << 10)
-/* As much as kernels ask for by default (2,560 sectors). Address space only until it is used. */
+/* As much as kernels ask for by default (2,560 sectors). */
 #define BUF_LEN (1280u << 10)
+/* So many of them: with the slab, what is in flight when dirty pages have to be written. More waits in the socket. Memory for
+ * every tag would be many times that, and found out to be missing when it is needed. */
+#define OWN_NR 8u
 /* The driver's own limit (65,536 sectors of 512 bytes), which a user can allow in max_sectors_kb: one
  * request at a time gets a buffer of this size. */
 #define IO_MAX (32u << 20)
@@ -40,8 +43,8 @@ struct nbd_tag {
     struct nbd *n;
     struct nbd_rq rq;
     int err;
-    enum nbd_mem { OWN, SLAB, LARGE } where;     /* data is */
-    uint8_t *own, *data;
+    enum nbd_mem { NONE, SLAB, OWN, LARGE } where;  /* data is */
+    uint8_t *data;
     struct iovec iov;
     uint8_t reply[NBD_REPLY_LEN];
 };
@@ -64,6 +67,8 @@ struct nbd {
     struct iovec rx_iov[2], tx_iov[RT_IOV_MAX];
     uint32_t tx_len;
     struct exp_slab slab;
+    uint8_t *own, *own_free[OWN_NR];        /* OWN_NR of BUF_LEN, for when the slab has no room; those nobody has */
+    unsigned own_free_nr;
     uint8_t *large;
     bool large_busy, stopping;
     struct nbd_tag *tags;
@@ -93,11 +98,13 @@ static void tag_free(struct nbd_tag *t)
 {
     struct nbd *n = t->n;
 
-    if (t->where == LARGE)
-        n->large_busy = false;
-    else if (t->where == SLAB)
-        exp_slab_put(&n->slab, t->data, t->rq.len);
-    t->where = OWN;
+    switch (t->where) {
+    case NONE:                                              break;
+    case SLAB:  exp_slab_put(&n->slab, t->data, t->rq.len); break;
+    case OWN:   n->own_free[n->own_free_nr++] = t->data;    break;
+    case LARGE: n->large_busy = false;                      break;
+    }
+    t->where = NONE;
     n->used--;
     rt_list_push_front(&n->free, &t->link);
 }
@@ -224,27 +231,43 @@ static void tag_submit(struct nbd_tag *t)
         exp_submit(e, &t->io, cmd->op, flags, t->rq.off, t->rq.len, &t->iov, cmd->data);
 }
 
-/* A tag with a buffer for the request, or NULL: not now. */
+/* Memory for the request's data. Return: false: not now. */
+static bool data_take(struct nbd_tag *t)
+{
+    struct nbd *n = t->n;
+
+    if ((t->data = exp_slab_get(&n->slab, t->rq.len))) {
+        t->where = SLAB;
+    } else if (t->rq.len <= BUF_LEN) {
+        if (!n->own_free_nr)
+            return false;
+        t->data = n->own_free[--n->own_free_nr];
+        t->where = OWN;
+    } else {
+        if (n->large_busy)
+            return false;
+        n->large_busy = true;
+        t->data = n->large;
+        t->where = LARGE;
+    }
+    return true;
+}
+
+/* A tag with memory for the request, or NULL: not now. */
 static struct nbd_tag *tag_take(struct nbd *n, const struct nbd_rq *rq)
 {
     const struct nbd_cmd *cmd = cmd_of(rq);
-    const bool data = cmd && cmd->data;
-    enum nbd_mem where = data && rq->len > BUF_LEN ? LARGE : OWN;
     struct nbd_tag *t;
-    uint8_t *shared;
 
     if (rt_list_empty(&n->free))
         return NULL;
-    if (data && (shared = exp_slab_get(&n->slab, rq->len)))
-        where = SLAB;
-    if (where == LARGE && n->large_busy)
-        return NULL;
-    t = rt_list_entry(rt_list_pop(&n->free), struct nbd_tag, link);
-    n->used++;
-    n->large_busy |= where == LARGE;
+    t = rt_list_entry(n->free.next, struct nbd_tag, link);
     t->rq = *rq;
-    t->where = where;
-    t->data = where == SLAB ? shared : where == LARGE ? n->large : t->own;
+    t->data = NULL;
+    if (cmd && cmd->data && !data_take(t))
+        return NULL;
+    rt_list_del(&t->link);
+    n->used++;
     return t;
 }
 
@@ -442,7 +465,8 @@ static int connect_job(struct exp *e)
     int err;
 
     ident_format(e->name, ident);
-    exp_slab_touch(&n->slab);
+    exp_touch(n->slab.mem, exp_slab_len(&n->slab));
+    exp_touch(n->own, OWN_NR * (size_t)BUF_LEN);
     if ((err = exp_record_clash(e)))
         return err;
     n->id = nbd_nl_connect(&conf);
@@ -479,16 +503,19 @@ static int tags_make(struct nbd *n)
 {
     n->tags = calloc(n->e->queue_depth, sizeof(*n->tags));
     n->rx = rt_mem_alloc(RX_LEN);
-    n->large = rt_mem_alloc(IO_MAX);            /* address space only, until it is used */
-    if (!n->tags || !n->rx || !n->large || exp_slab_open(&n->slab, n->e->disk))
+    n->own = rt_mem_alloc(OWN_NR * (size_t)BUF_LEN);
+    n->large = rt_mem_alloc(IO_MAX);            /* address space only, until somebody allows requests of that size */
+    if (!n->tags || !n->rx || !n->own || !n->large || exp_slab_open(&n->slab, n->e->disk))
         return -ENOMEM;
     for (; n->tags_nr < n->e->queue_depth; n->tags_nr++) {
         struct nbd_tag *t = &n->tags[n->tags_nr];
 
-        if (!(t->own = rt_mem_alloc(BUF_LEN)))
-            return -ENOMEM;
         t->n = n;
         rt_list_push(&n->free, &t->link);
+    }
+    while (n->own_free_nr < OWN_NR) {
+        n->own_free[n->own_free_nr] = n->own + n->own_free_nr * (size_t)BUF_LEN;
+        n->own_free_nr++;
     }
     return 0;
 }
@@ -521,8 +548,7 @@ static void nbd_free(struct exp *e)
 
     if (!n)
         return;
-    for (unsigned i = 0; i < n->tags_nr; i++)
-        rt_mem_free(n->tags[i].own, BUF_LEN);
+    rt_mem_free(n->own, OWN_NR * (size_t)BUF_LEN);
     exp_slab_close(&n->slab);
     rt_mem_free(n->rx, RX_LEN);
     rt_mem_free(n->large, IO_MAX);

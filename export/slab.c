@@ -15,7 +15,7 @@
 #define GOOD_NS (10 * RT_MS)
 #define LOOK_NS RT_S
 
-static size_t slab_len(const struct exp_slab *s)
+size_t exp_slab_len(const struct exp_slab *s)
 {
     return (size_t)s->pages * EXP_PAGE;
 }
@@ -67,14 +67,14 @@ void exp_slab_close(struct exp_slab *s)
 {
     assert(!s->used);
     if (s->disk)
-        mpio_buf_put(s->disk, s->mem, slab_len(s));
+        mpio_buf_put(s->disk, s->mem, exp_slab_len(s));
     s->disk = NULL;
 }
 
-void exp_slab_touch(struct exp_slab *s)
+void exp_touch(void *mem, size_t len)
 {
-    for (uint32_t i = 0; i < s->pages; i++)
-        *(volatile uint8_t *)(s->mem + (size_t)i * EXP_PAGE) = 0;
+    for (size_t at = 0; at < len; at += EXP_PAGE)
+        ((volatile uint8_t *)mem)[at] = 0;
 }
 
 /* All of it is back. The old one stays where a new one would be no better: its pages are there already. */
@@ -88,7 +88,7 @@ static void exchange(struct exp_slab *s)
         s->look_ns = rt_now(mpio_disk_rt(s->disk)) + LOOK_NS;
         return;
     }
-    mpio_buf_put(s->disk, s->mem, slab_len(s));
+    mpio_buf_put(s->disk, s->mem, exp_slab_len(s));
     slab_use(s, mem, len);
 }
 
@@ -100,7 +100,7 @@ static bool slab_ready(struct exp_slab *s)
     if (!s->leaving) {
         if (now < s->look_ns)
             return true;
-        if (mpio_buf_good(s->disk, s->mem, slab_len(s))) {
+        if (mpio_buf_good(s->disk, s->mem, exp_slab_len(s))) {
             s->look_ns = now + GOOD_NS;
             return true;
         }
@@ -159,7 +159,7 @@ static uint32_t page_at(const struct exp_slab *s, const void *mem)
 {
     const size_t off = (size_t)((const uint8_t *)mem - s->mem);
 
-    assert(off < slab_len(s) && off % EXP_PAGE == 0);
+    assert(off < exp_slab_len(s) && off % EXP_PAGE == 0);
     return (uint32_t)(off / EXP_PAGE);
 }
 

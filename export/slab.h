@@ -27,9 +27,10 @@ struct exp_slab {
 int exp_slab_open(struct exp_slab *s, struct mpio_disk *disk);
 /* Nothing is taken (asserted). Accepts one that was zeroed and never opened. On the disk's core. */
 void exp_slab_close(struct exp_slab *s);
-/* Touches all of it, so that no request has to wait for a page when memory is short. Nothing is taken yet. Any thread;
- * blocks shortly. */
-void exp_slab_touch(struct exp_slab *s);
+size_t exp_slab_len(const struct exp_slab *s);                   /* bytes at s->mem */
+/* Makes sure that memory nobody uses yet is there, so that no request has to wait for a page when memory is short. Any
+ * thread; blocks shortly. */
+void exp_touch(void *mem, size_t len);
 /* On a page boundary, of whatever was in it before. NULL: no room now (always for len 0, or more than there is). */
 void *exp_slab_get(struct exp_slab *s, size_t len);
 /* Gives back what lies behind the first @keep bytes (not 0) of what was taken for @len. It counts as taken for @keep then. */

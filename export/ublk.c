@@ -422,7 +422,7 @@ static int add_job(struct exp *e)
         exp_note(e, "%s", ublk_remedy(err));
         return err;
     }
-    exp_slab_touch(&u->slab);
+    exp_touch(u->slab.mem, exp_slab_len(&u->slab));
     u->features = c.features;
     err = -ENODEV;
     if (!exp_record_load(e->run_dir, e->name, &r) && r.kind == EXP_UBLK)

@@ -73,7 +73,7 @@ static void on_core(struct world *w, void (*fn)(struct world *w))
 static void begin(struct world *w)
 {
     fake_on_core(&w->fake, open_fn, w);
-    exp_slab_touch(&w->slab);
+    exp_touch(w->slab.mem, exp_slab_len(&w->slab));
 }
 
 /* The clock is read once a turn: what is to happen after a time is asked in a turn of its own. */
