@@ -282,6 +282,35 @@ static void test_floods_of_wake_ups_do_nothing(void **state)
     shm_stop(&b);
 }
 
+/* One byte for what a turn wrote, and none for who does not sleep. */
+static void test_who_sleeps_is_woken_by_one_byte(void **state)
+{
+    struct dm_ctl ctl[4] = { 0 };
+    struct sock_wait w = { .op.done = sock_wait_done };
+    uint8_t bytes[16];
+    const struct iovec v = { bytes, sizeof(bytes) };
+    struct shm_ends b;
+
+    (void)state;
+    shm_start_with(&b, true, false, NULL);
+    rt_recv(b.raw.sock, &w.op, &v, 1, 0);
+    for (unsigned n = 0; n < 4; n++) {
+        ctl[n].pdu =
+            (struct iscsi_pdu){ .opcode = ISCSI_OP_NOP_IN, .final = true, .itt = ISCSI_TAG_RESERVED, .ttt = n };
+        if (n == 1) {
+            turn_some(&b.e, 20);
+            assert_false(w.done);
+            atomic_store(&b.rings->to_initiator.asleep, 1);
+        }
+        dm_send_control(b.e.tgt.dm, &ctl[n]);
+    }
+    assert_true(shm_until(&b, &w.done, 1));
+    assert_int_equal(w.res, 1);
+    assert_int_equal(atomic_load(&b.rings->to_initiator.asleep), 0);
+    assert_int_equal(atomic_load(&b.rings->to_initiator.slot[3].seq), 4);
+    shm_stop(&b);
+}
+
 /* ---- an initiator against any target --------------------------------------------------------------------- */
 
 static void slot_respond(struct raw *r, uint32_t itt, uint64_t off, uint32_t len)
@@ -440,6 +469,7 @@ int main(void)
         cmocka_unit_test(test_taken_that_goes_back_ends_the_connection),
         cmocka_unit_test(test_slots_out_of_turn_are_not_seen),
         cmocka_unit_test(test_floods_of_wake_ups_do_nothing),
+        cmocka_unit_test(test_who_sleeps_is_woken_by_one_byte),
         cmocka_unit_test(test_initiator_takes_data_only_where_they_belong),
         cmocka_unit_test(test_initiator_believes_no_answer_twice),
         cmocka_unit_test(test_initiator_tells_pdus_that_break_the_protocol),
