@@ -331,6 +331,28 @@ static void test_release_in_each_state_keeps_the_connection(void **state)
     }
 }
 
+/* A stand-in that the target may still use is no other command's; one that it is through with is. */
+static void test_stand_in_of_an_unanswered_command_is_lost(void **state)
+{
+    struct shm_ends b;
+    uint8_t *lost, *next;
+
+    (void)state;
+    shm_start(&b);
+    b.e.tgt.passive = true;
+    lost = end_submit(&b.e.ini, 1, false, 4096)->t.own.place;
+    end_release(&b.e.ini, &b.e.ini.task[1].t);
+    for (uint32_t n = 2; n < 40; n++) {
+        next = end_submit(&b.e.ini, n, false, 4096)->t.own.place;
+        assert_ptr_not_equal(next, lost);
+    }
+    assert_true(shm_until(&b, &b.e.tgt.commands, 39));
+    target_put_next(&b.e.tgt.task[39], 0);
+    assert_true(shm_until(&b, &b.e.ini.released, 2));
+    assert_ptr_equal(end_submit(&b.e.ini, 40, false, 4096)->t.own.place, next);
+    shm_stop(&b);
+}
+
 /* A command that waits for room is released: its number is spent, so something goes out, but it does nothing. */
 static void test_queued_command_goes_out_as_nothing(void **state)
 {
@@ -502,6 +524,7 @@ int main(void)
         cmocka_unit_test(test_many_tasks_share_a_connection),
         cmocka_unit_test(test_commands_wait_for_stand_ins),
         cmocka_unit_test(test_release_in_each_state_keeps_the_connection),
+        cmocka_unit_test(test_stand_in_of_an_unanswered_command_is_lost),
         cmocka_unit_test(test_queued_command_goes_out_as_nothing),
         cmocka_unit_test(test_page_taken_away_under_another_read_ends_the_connection),
         cmocka_unit_test(test_terminate_drains_what_is_queued),
