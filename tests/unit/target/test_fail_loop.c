@@ -140,7 +140,7 @@ static void test_each_allocation_on_the_way_to_shared_memory_fails(void **state)
 static void test_some_allocations_in_a_row_fail(void **state)
 {
     (void)state;
-    fail_each("to shared memory, three in a row", 3, 60, false, loop_once, NULL);
+    fail_each("to shared memory, three in a row", 3, 5, false, loop_once, NULL);
 }
 
 int main(void)
