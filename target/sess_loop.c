@@ -49,7 +49,7 @@ void guest_invite(struct sess *s, const char *offer, bool operational, char out[
     rt_random(s->rt, inv.token, sizeof(inv.token));
     memcpy(inv.path, t->loop_path, sizeof(inv.path));
     if (!loop_invitation_encode(&inv, out))
-        return;                             /* cannot be: it was tried at start */
+        return; /* cannot be: it was tried at start */
     memcpy(s->loop.token, inv.token, sizeof(s->loop.token));
     s->loop.invited = true;
     why_set(s, "the initiator was invited and did not come");

@@ -16,7 +16,7 @@ struct visit {
     struct tgt_round round;
     struct rt_msg msg;
     struct loop_guest *guest;
-    struct tgt_core *core;                  /* where its session is; NULL: nowhere yet */
+    struct tgt_core *core; /* where its session is; NULL: nowhere yet */
     uint8_t token[LOOP_TOKEN_LEN];
 };
 

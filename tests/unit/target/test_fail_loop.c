@@ -9,7 +9,7 @@
 #include "../fail.h"
 
 static struct bed bed;
-static struct shm_end end;                  /* its memories; made once, as the test's own do not fail */
+static struct shm_end end; /* its memories; made once, as the test's own do not fail */
 
 static int up(void **state)
 {

@@ -71,7 +71,7 @@ static void test_a_session_without_offer_is_on_tcp(void **state)
 static void test_offers_of_others_are_declined(void **state)
 {
     static const char *const offers[] = {
-        "1,00000000-0000-0000-0000-000000000000", "1,", "1", "", "No", "Yes", "2,x",
+        "1,00000000-0000-0000-0000-000000000000",    "1,", "1", "", "No", "Yes", "2,x",
         "1,0123456789abcdef0123456789abcdef,/tmp/x",
     };
 
@@ -123,8 +123,8 @@ static void test_discovery_has_no_use_for_it(void **state)
 
     (void)state;
     assert_true(loop_offer_encode(offer));
-    snprintf(all, sizeof(all), "InitiatorName=" I_IQN "\nSessionType=Discovery\n" LOOP_KEY "=%s\n" LOOP_KEY_GO "=Yes",
-             offer);
+    snprintf(all, sizeof(all),
+             "InitiatorName=" I_IQN "\nSessionType=Discovery\n" LOOP_KEY "=%s\n" LOOP_KEY_GO "=Yes", offer);
     assert_int_equal(login_step(p, 1, 3, true, all), ISCSI_LOGIN_OK);
     expect_answer(p, LOOP_KEY, "Irrelevant");
     expect_answer(p, LOOP_KEY_GO, "Irrelevant");
@@ -150,7 +150,7 @@ static void test_a_wrong_token_is_turned_away(void **state)
         assert_true(door_ended(sock));
         close(sock);
     }
-    assert_int_equal(shm_join(e), 0);       /* and the right one is as good as before */
+    assert_int_equal(shm_join(e), 0); /* and the right one is as good as before */
     shm_close(e);
 }
 
@@ -194,7 +194,8 @@ static void test_memory_that_is_not_as_agreed(void **state)
         size_t rings, arena;
         unsigned seals;
     } rows[] = {
-        { LOOP_RINGS_LEN, SHM_ARENA, F_SEAL_SHRINK }, { LOOP_RINGS_LEN - 4096, SHM_ARENA, SHM_SEALS },
+        { LOOP_RINGS_LEN, SHM_ARENA, F_SEAL_SHRINK },
+        { LOOP_RINGS_LEN - 4096, SHM_ARENA, SHM_SEALS },
         { LOOP_RINGS_LEN, LOOP_ARENA_MIN / 2, SHM_SEALS },
     };
 

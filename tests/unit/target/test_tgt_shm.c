@@ -17,8 +17,9 @@ static int up(void **state)
     bed_start(&bed, 2);
     bed_disk(&bed);
     snprintf(disk, sizeof(disk), "%s/disk", bed.dir);
-    bed_do(&bed, "lun.create", json_pack("{s:s, s:s, s:s, s:i, s:i}", "iqn", T_IQN, "kind", "file", "path", disk, "size",
-                                         16 * (int)MIB, "lun", 1));
+    bed_do(&bed, "lun.create",
+           json_pack("{s:s, s:s, s:s, s:i, s:i}", "iqn", T_IQN, "kind", "file", "path", disk, "size",
+                     16 * (int)MIB, "lun", 1));
     for (size_t i = 0; i < sizeof(big); i++)
         big[i] = (uint8_t)(i * 131 + (i >> 9));
     return 0;
@@ -131,7 +132,7 @@ static void test_a_file_works_in_the_arena(void **state)
 
     (void)state;
     while (lun1_rw10(e, false, 0, 1, 0) == SCSI_CHECK_CONDITION)
-        ;                                   /* unit attentions */
+        ; /* unit attentions */
     for (unsigned k = 0; k < ARRAY_SIZE(offs); k++) {
         memcpy(e->arena + offs[k], big + k, MIB);
         assert_int_equal(lun1_rw10(e, true, 8 * k + k, 2048, offs[k]), SCSI_GOOD);
@@ -151,9 +152,9 @@ static void test_residuals_of_reads(void **state)
         bool o, u;
         uint32_t residual, data;
     } rows[] = {
-        { 1, 512, false, false, 0, 512 },     { 1, 0, true, false, 512, 0 },
-        { 1, 200, true, false, 312, 200 },    { 2, 512, true, false, 512, 512 },
-        { 1, 10000, false, true, 9488, 512 }, { 0, 512, false, true, 512, 0 },
+        { 1, 512, false, false, 0, 512 },          { 1, 0, true, false, 512, 0 },
+        { 1, 200, true, false, 312, 200 },         { 2, 512, true, false, 512, 512 },
+        { 1, 10000, false, true, 9488, 512 },      { 0, 512, false, true, 512, 0 },
         { 256, 512, true, false, 255 * 512, 512 },
     };
     struct shm_end *e = shm("");
@@ -185,11 +186,11 @@ static void test_residuals_of_writes(void **state)
     assert_int_equal(shm_rw10(e, true, 100, 8, 0), SCSI_GOOD);
     memcpy(e->arena, big, 4096);
     cdb_rw10(cdb, true, 100, 4);
-    assert_int_equal(shm_exec(e, cdb, 1024, false, true, 0), SCSI_GOOD);    /* two of four blocks */
+    assert_int_equal(shm_exec(e, cdb, 1024, false, true, 0), SCSI_GOOD); /* two of four blocks */
     assert_true(e->p->rsp.resp.overflow);
     assert_int_equal(e->p->rsp.resp.residual, 1024);
     cdb_rw10(cdb, true, 104, 1);
-    assert_int_equal(shm_exec(e, cdb, 4096, false, true, 0), SCSI_GOOD);    /* one, of more than it takes */
+    assert_int_equal(shm_exec(e, cdb, 4096, false, true, 0), SCSI_GOOD); /* one, of more than it takes */
     assert_true(e->p->rsp.resp.underflow);
     assert_int_equal(e->p->rsp.resp.residual, 4096 - 512);
     memset(e->arena, 0xee, 4096);
@@ -201,7 +202,7 @@ static void test_residuals_of_writes(void **state)
     for (unsigned i = 2560; i < 4096; i++)
         assert_int_equal(e->arena[i], 0);
     cdb_rw10(cdb, true, 100, 2);
-    assert_int_equal(shm_exec(e, cdb, 700, false, true, 0), SCSI_CHECK_CONDITION);   /* half a block */
+    assert_int_equal(shm_exec(e, cdb, 700, false, true, 0), SCSI_CHECK_CONDITION); /* half a block */
     shm_logout(e);
 }
 
@@ -218,7 +219,8 @@ static void test_compare_and_write(void **state)
     assert_int_equal(shm_rw10(e, false, 200, 2, 8192), SCSI_GOOD);
     assert_memory_equal(e->arena + 8192, big + 4096, 1024);
 
-    assert_int_equal(shm_exec(e, cdb, 2048, false, true, 0), SCSI_CHECK_CONDITION);  /* it is not that any more */
+    assert_int_equal(shm_exec(e, cdb, 2048, false, true, 0),
+                     SCSI_CHECK_CONDITION); /* it is not that any more */
     assert_int_equal(e->p->data[2 + 2] & 0xf, SCSI_MISCOMPARE);
     assert_int_equal(e->p->data[2 + 12], 0x1d);
     assert_int_equal(shm_rw10(e, false, 200, 2, 8192), SCSI_GOOD);
@@ -235,18 +237,18 @@ static void test_reservations(void **state)
     (void)state;
     memset(e->arena, 0, 64);
     store_be64(e->arena + 8, 0x1234567890abcdef);
-    assert_int_equal(shm_exec(e, out, 24, false, true, 0), SCSI_GOOD);      /* REGISTER */
-    assert_int_equal(shm_exec(e, in, 64, true, false, 4096), SCSI_GOOD);    /* READ KEYS */
+    assert_int_equal(shm_exec(e, out, 24, false, true, 0), SCSI_GOOD);   /* REGISTER */
+    assert_int_equal(shm_exec(e, in, 64, true, false, 4096), SCSI_GOOD); /* READ KEYS */
     assert_int_equal(load_be32(e->arena + 4096 + 4), 8);
     assert_true(load_be64(e->arena + 4096 + 8) == 0x1234567890abcdef);
     assert_true(e->p->rsp.resp.underflow);
     memset(e->arena, 0, 64);
     store_be64(e->arena, 0x1234567890abcdef);
     out[1] = 1;
-    out[2] = 3;                             /* RESERVE, Exclusive Access */
+    out[2] = 3; /* RESERVE, Exclusive Access */
     assert_int_equal(shm_exec(e, out, 24, false, true, 0), SCSI_GOOD);
     assert_int_equal(peer_write10(p, 0, 1, big), SCSI_RESERVATION_CONFLICT);
-    out[1] = 3;                             /* CLEAR */
+    out[1] = 3; /* CLEAR */
     out[2] = 0;
     assert_int_equal(shm_exec(e, out, 24, false, true, 0), SCSI_GOOD);
     peer_close(p);
@@ -310,8 +312,10 @@ static void test_a_place_outside_the_arena_is_rejected(void **state)
         uint64_t off;
         uint32_t len;
     } rows[] = {
-        { SHM_ARENA, 512 },      { SHM_ARENA - 511, 512 }, { UINT64_MAX, 512 }, { UINT64_MAX - 511, 512 },
-        { 0, 511 },              { 0, 0 },                 { 1, UINT32_MAX },   { 1ull << 63, 512 },
+        { SHM_ARENA, 512 },  { SHM_ARENA - 511, 512 },
+        { UINT64_MAX, 512 }, { UINT64_MAX - 511, 512 },
+        { 0, 511 },          { 0, 0 },
+        { 1, UINT32_MAX },   { 1ull << 63, 512 },
     };
     struct shm_end *e = shm("");
     uint8_t cdb[16];
@@ -324,7 +328,7 @@ static void test_a_place_outside_the_arena_is_rejected(void **state)
         shm_push(e, &pdu, rows[i].off, rows[i].len);
         shm_expect(e, ISCSI_OP_REJECT);
         assert_int_equal(e->p->rsp.reject.reason, ISCSI_REJECT_PROTOCOL_ERROR);
-        e->p->cmd_sn--;                     /* it counts as not received */
+        e->p->cmd_sn--; /* it counts as not received */
     }
     shm_serves(e);
     shm_logout(e);
@@ -428,8 +432,7 @@ static void test_it_is_asked_to_log_out(void **state)
     json_t *list = bed_call(&bed, "session.list", NULL);
 
     (void)state;
-    bed_do(&bed, "session.logout",
-           json_pack("{s:O}", "id", json_object_get(json_array_get(list, 0), "id")));
+    bed_do(&bed, "session.logout", json_pack("{s:O}", "id", json_object_get(json_array_get(list, 0), "id")));
     json_decref(list);
     shm_expect(e, ISCSI_OP_ASYNC);
     assert_int_equal(e->p->rsp.async.event, ISCSI_ASYNC_LOGOUT_REQUEST);
@@ -549,8 +552,9 @@ static void test_silence(void **state)
     bed_disk(&other);
     e = shm_ready(&other, 1, "");
     for (unsigned i = 0; i < 2; i++) {
-        struct iscsi_pdu pong = { .opcode = ISCSI_OP_NOP_OUT, .immediate = true, .final = true,
-                                  .itt = ISCSI_TAG_RESERVED };
+        struct iscsi_pdu pong = {
+            .opcode = ISCSI_OP_NOP_OUT, .immediate = true, .final = true, .itt = ISCSI_TAG_RESERVED
+        };
 
         shm_expect(e, ISCSI_OP_NOP_IN);
         pong.ttt = e->p->rsp.ttt;

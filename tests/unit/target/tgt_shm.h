@@ -16,15 +16,15 @@
 #define SHM_SEALS (F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL)
 
 struct shm_end {
-    struct peer_end *p;                     /* its TCP connection, and what came last */
+    struct peer_end *p; /* its TCP connection, and what came last */
     struct loop_invitation inv;
-    int sock;                               /* -1: none */
-    int fd[2];                              /* rings, arena */
+    int sock;  /* -1: none */
+    int fd[2]; /* rings, arena */
     struct loop_rings *rings;
     uint8_t *arena;
-    uint32_t sent, got;                     /* slots */
-    uint32_t data_at;                       /* bytes of the data area given out */
-    uint64_t off;                           /* of what came last, in the arena */
+    uint32_t sent, got; /* slots */
+    uint32_t data_at;   /* bytes of the data area given out */
+    uint64_t off;       /* of what came last, in the arena */
 };
 
 /* ---- memory ---------------------------------------------------------------------------------------------- */
@@ -63,14 +63,17 @@ static inline void door_say(int sock, const uint8_t token[static LOOP_TOKEN_LEN]
         char room[CMSG_SPACE(2 * sizeof(int))];
     } ctl = { 0 };
     struct iovec iov = { &hello, sizeof(hello) };
-    struct msghdr msg = { .msg_iov = &iov, .msg_iovlen = 1, .msg_control = &ctl, .msg_controllen = sizeof(ctl) };
+    struct msghdr msg = {
+        .msg_iov = &iov, .msg_iovlen = 1, .msg_control = &ctl, .msg_controllen = sizeof(ctl)
+    };
 
     memcpy(hello.token, token, LOOP_TOKEN_LEN);
-    ctl.head = (struct cmsghdr){ .cmsg_len = CMSG_LEN(2 * sizeof(int)), .cmsg_level = SOL_SOCKET,
+    ctl.head = (struct cmsghdr){ .cmsg_len = CMSG_LEN(2 * sizeof(int)),
+                                 .cmsg_level = SOL_SOCKET,
                                  .cmsg_type = SCM_RIGHTS };
     memcpy(CMSG_DATA(&ctl.head), fd, 2 * sizeof(int));
     if (sendmsg(sock, &msg, MSG_NOSIGNAL) < 0)
-        assert_int_equal(errno, EPIPE);     /* the answer tells */
+        assert_int_equal(errno, EPIPE); /* the answer tells */
 }
 
 /* The target's word; -ECONNRESET: it hung up. */
@@ -173,7 +176,7 @@ static inline void shm_close(struct shm_end *e)
 
 static inline void shm_wake(struct shm_end *e)
 {
-    atomic_thread_fence(memory_order_seq_cst);   /* its partner is the sleeper's, before it looks once more */
+    atomic_thread_fence(memory_order_seq_cst); /* its partner is the sleeper's, before it looks once more */
     if (atomic_exchange(&e->rings->to_target.asleep, 0))
         (void)!send(e->sock, "", 1, MSG_NOSIGNAL);
 }
@@ -197,8 +200,8 @@ static inline void shm_push(struct shm_end *e, struct iscsi_pdu *pdu, uint64_t o
 }
 
 /* A command with @len bytes of the arena from @off on. */
-static inline struct iscsi_pdu shm_cmd(struct shm_end *e, const uint8_t cdb[static 16], uint32_t edtl, bool read,
-                                       bool write, uint64_t off)
+static inline struct iscsi_pdu shm_cmd(struct shm_end *e, const uint8_t cdb[static 16], uint32_t edtl,
+                                       bool read, bool write, uint64_t off)
 {
     struct iscsi_pdu pdu = cmd_pdu(e->p, cdb, edtl, read, write);
 
@@ -241,7 +244,7 @@ static inline bool shm_recv_ms(struct shm_end *e, int ms)
         !(p->rsp.opcode == ISCSI_OP_NOP_IN && p->rsp.itt == ISCSI_TAG_RESERVED))
         p->exp_stat_sn = p->rsp.stat_sn + 1;
     atomic_store_explicit(&r->taken, ++e->got, memory_order_release);
-    shm_wake(e);                            /* it may wait for room */
+    shm_wake(e); /* it may wait for room */
     return true;
 }
 
@@ -263,8 +266,8 @@ static inline int shm_status(struct shm_end *e, const struct iscsi_pdu *cmd)
     return e->p->rsp.resp.status;
 }
 
-static inline int shm_exec(struct shm_end *e, const uint8_t cdb[static 16], uint32_t edtl, bool read, bool write,
-                           uint64_t off)
+static inline int shm_exec(struct shm_end *e, const uint8_t cdb[static 16], uint32_t edtl, bool read,
+                           bool write, uint64_t off)
 {
     const struct iscsi_pdu cmd = shm_cmd(e, cdb, edtl, read, write, off);
 
