@@ -19,11 +19,13 @@ struct plan {
     enum { DOOR_NONE, DOOR_SHUT, DOOR_HANGS_UP, DOOR_ANSWERS } door;
     int32_t welcome;
     const char *go;                         /* the target's last word; NULL: none */
-    char dir[40], path[80];
+    char path[80];
     int listener;
     /* What was seen. */
     atomic_uint offers, plain, gos, hellos;
 };
+
+static char dir[40];                        /* of the door */
 
 /* ---- the made-up target --------------------------------------------------------------------------------- */
 
@@ -32,9 +34,7 @@ static void door_open(struct plan *p)
     struct sockaddr_un a = { .sun_family = AF_UNIX };
     const struct timeval patience = { .tv_sec = 30 };
 
-    strcpy(p->dir, "/tmp/corelane-loop.XXXXXX");
-    assert_non_null(mkdtemp(p->dir));
-    snprintf(p->path, sizeof(p->path), "%s/door", p->dir);
+    snprintf(p->path, sizeof(p->path), "%s/door", dir);
     p->listener = -1;
     if (p->door == DOOR_NONE)
         return;
@@ -51,7 +51,24 @@ static void door_close(struct plan *p)
     if (p->listener >= 0)
         close(p->listener);
     unlink(p->path);
-    rmdir(p->dir);
+}
+
+static int setup(void **state)
+{
+    (void)state;
+    strcpy(dir, "/tmp/corelane-loop.XXXXXX");
+    return mkdtemp(dir) ? 0 : -1;
+}
+
+/* Also when the test failed half way. */
+static int teardown(void **state)
+{
+    char path[80];
+
+    (void)state;
+    snprintf(path, sizeof(path), "%s/door", dir);
+    unlink(path);
+    return rmdir(dir);
 }
 
 /* One guest: the hello with two memories, and the word about it. */
@@ -583,27 +600,29 @@ static void test_worn_arenas_are_bounded(void **state)
     end(&x, &p);
 }
 
+#define T(test) cmocka_unit_test_setup_teardown(test, setup, teardown)
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_what_is_no_invitation_means_tcp),
-        cmocka_unit_test(test_what_is_no_invitation_ends_a_login_that_demands_one),
-        cmocka_unit_test(test_a_login_that_ends_on_the_offer_is_one_over_tcp),
-        cmocka_unit_test(test_nothing_is_offered_where_tcp_is_asked_for),
-        cmocka_unit_test(test_one_that_hangs_up_on_the_offer_is_asked_without),
-        cmocka_unit_test(test_one_broken_connection_is_no_reason_to_offer_less),
-        cmocka_unit_test(test_one_that_refuses_the_login_for_it_is_asked_without),
-        cmocka_unit_test(test_one_that_says_nothing_to_it_is_asked_without),
-        cmocka_unit_test(test_a_demand_is_never_offered_less),
-        cmocka_unit_test(test_a_hand_over_that_fails_means_tcp),
-        cmocka_unit_test(test_a_hand_over_that_fails_ends_a_login_that_demands_one),
-        cmocka_unit_test(test_a_session_is_stopped_while_it_hands_over),
-        cmocka_unit_test(test_buffers_before_there_is_an_arena_are_plain),
-        cmocka_unit_test(test_buffers_come_from_the_arena),
-        cmocka_unit_test(test_an_arena_without_room_is_no_reason_to_change_buffers),
-        cmocka_unit_test(test_buffers_and_arena_stay_over_a_recovery),
-        cmocka_unit_test(test_a_worn_arena_is_replaced_at_the_next_login),
-        cmocka_unit_test(test_worn_arenas_are_bounded),
+        T(test_what_is_no_invitation_means_tcp),
+        T(test_what_is_no_invitation_ends_a_login_that_demands_one),
+        T(test_a_login_that_ends_on_the_offer_is_one_over_tcp),
+        T(test_nothing_is_offered_where_tcp_is_asked_for),
+        T(test_one_that_hangs_up_on_the_offer_is_asked_without),
+        T(test_one_broken_connection_is_no_reason_to_offer_less),
+        T(test_one_that_refuses_the_login_for_it_is_asked_without),
+        T(test_one_that_says_nothing_to_it_is_asked_without),
+        T(test_a_demand_is_never_offered_less),
+        T(test_a_hand_over_that_fails_means_tcp),
+        T(test_a_hand_over_that_fails_ends_a_login_that_demands_one),
+        T(test_a_session_is_stopped_while_it_hands_over),
+        T(test_buffers_before_there_is_an_arena_are_plain),
+        T(test_buffers_come_from_the_arena),
+        T(test_an_arena_without_room_is_no_reason_to_change_buffers),
+        T(test_buffers_and_arena_stay_over_a_recovery),
+        T(test_a_worn_arena_is_replaced_at_the_next_login),
+        T(test_worn_arenas_are_bounded),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
