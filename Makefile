@@ -99,8 +99,8 @@ demo: deps-build
 	$(Q)$(MAKE) --no-print-directory -j$$(nproc) all
 	$(Q)BUILD=$(B) tests/e2e/demo.sh
 
-# What tests/kernel runs beside the programs: each export alone, with a disk in memory
-PROBE := $(B)/unit/export/exp_probe
+# What tests/kernel runs beside the programs: each export alone, with a disk in memory; and what presses for memory
+PROBE := $(B)/unit/export/exp_probe $(B)/unit/export/exp_pressure
 
 check: deps
 	$(Q)$(MAKE) --no-print-directory -j$$(nproc) all tests fuzzers sim-tests $(if $(KERNEL),$(PROBE))

@@ -5,13 +5,14 @@
 #   tests/kernel/run.sh [--tap] [uml|tcg|PATTERN]...     default: all
 #
 # A test is uml-NAME.sh or tcg-NAME.sh; its PATTERN matches a part of that. BUILD: where the programs are (default
-# build). --tap: "ok - NAME", "not ok - NAME", "skip - NAME: reason", and the output of what failed.
+# build). What it wants of its guest stands in it, as "# lab: OPTIONS" of the lab's script, in which DISK is an empty file of
+# 512 MiB. --tap: "ok - NAME", "not ok - NAME", "skip - NAME: reason", and the output of what failed.
 set -u
 BUILD=$(readlink -m "${BUILD:-$(dirname "$0")/../../build}")    # before the directory changes: it may be relative
 export BUILD
 cd "$(dirname "$0")" || exit 1
 here=$PWD
-for p in corelane corelaned corelane-targetd unit/export/exp_probe; do
+for p in corelane corelaned corelane-targetd unit/export/exp_{probe,pressure}; do
     [ -x "$BUILD/$p" ] || { echo "$0: $BUILD/$p is not there: build it first (make check-kernel does)" >&2; exit 1; }
 done
 tap=''
@@ -44,16 +45,21 @@ lab_usable() { # KIND
     [ "${usable[$1]}" = yes ]
 }
 run() { # FILE
-    local name=${1%.sh} kind=${1%%-*} log rc t
+    local name=${1%.sh} kind=${1%%-*} log rc t args
     log=$logs/$name.log
     if ! lab_usable "$kind"; then
         skip=$((skip + 1))
         report skip "$name" ": ${usable[$kind]}"
         return
     fi
+    read -ra args < <(sed -n 's/^# lab: //p' "$1")
+    rm -f "$log.disk"
+    truncate -s 512M "$log.disk"
     t=$SECONDS
-    timeout -k 10 $((limit[$kind] + 30)) lab/"$kind"-run.sh -r -t "${limit[$kind]}" -k "$log.kernel" -- "$here/$1" >"$log" 2>&1
+    timeout -k 10 $((limit[$kind] + 30)) lab/"$kind"-run.sh -r -t "${limit[$kind]}" -k "$log.kernel" "${args[@]//DISK/$log.disk}" -- \
+        "$here/$1" >"$log" 2>&1
     rc=$?
+    rm -f "$log.disk"
     if [ $rc = 0 ] && grep -q 'PASS$' "$log"; then
         pass=$((pass + 1))
         report ok "$name" $((SECONDS - t))
