@@ -165,17 +165,23 @@ static bool take_away(struct dm_shm *c, struct dm_task *task)
     return true;
 }
 
+/* One without an answer ends in a later turn: whoever gives up many at once walks over them, and the end of one may be told
+ * to who submits another. */
 bool shm_ini_release(struct dm_shm *c, struct dm_task *task)
 {
-    if (task->own.cmd) { /* still queued, and goes out as nothing */
-        task->own.cmd->task = NULL;
-        task->own.cmd = NULL;
-    }
-    if (take_away(c, task)) {
+    if (task->own.answered) {
         shm_task_forget(c, task);
         return true;
     }
+    if (task->own.cmd) {                    /* still queued, and goes out as nothing */
+        task->own.cmd->task = NULL;
+        task->own.cmd = NULL;
+    }
     task->own.releasing = task->own.answered = true;
+    if (take_away(c, task)) {
+        shm_due(c, &task->own.tx, SHM_DUE_RELEASED);
+        return false;
+    }
     rt_list_push(&c->stuck, &task->own.all);
     if (c->state <= SHM_DRAINING && !rt_timer_armed(&c->retry))
         rt_timer_arm(c->rt, &c->retry, SHM_RETRY_NS);
