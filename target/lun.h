@@ -199,6 +199,8 @@ enum lun_next lun_start(struct scsi_task *t);
 /* After lun_start(): a plain read or write. Its data may be in memory that somebody else changes meanwhile: each byte moves
  * once between there and the medium, and nothing is decided by it. */
 bool lun_is_direct(const struct scsi_task *t);
+/* The same, and lun_run() will follow when other tasks have been started: the medium may begin to fetch. */
+void lun_soon(const struct scsi_task *t);
 /* Executes. out data are there, in has room for min(in_len, edtl) bytes or in_len. Ends in t->done(t), which may be
  * called from inside. in_len may exceed what the session provided only by edtl's limit: bytes beyond are not produced. */
 void lun_run(struct scsi_task *t);

@@ -381,6 +381,13 @@ bool lun_is_direct(const struct scsi_task *t)
     return !t->absent && t->cmd && (t->cmd->flags & F_DIRECT);
 }
 
+void lun_soon(const struct scsi_task *t)
+{
+    const struct lun *lun = task_lun(t);
+
+    be_soon(lun->be, t->lba << lun->block_shift, t->in_len + t->out_len);
+}
+
 /* ---- run ------------------------------------------------------------------------------------------------- */
 
 bool task_overlaps(const struct scsi_task *t, uint64_t lba, uint64_t blocks)

@@ -451,7 +451,9 @@ static void write_go_on(struct sess_task *t)
         return;
     }
     need = min_u32(st->out_len, t->dm.edtl);
-    if (!t->direct && st->out_len && t->dm.out_done < need)
+    if (t->direct)
+        task_ready(t);                      /* with others of its turn */
+    else if (st->out_len && t->dm.out_done < need)
         task_want_buffers(t, need);
     else if (!st->out_len && st->in_len)    /* W on a command that reads: nothing can be sent, but it is run */
         task_want_buffers(t, min_u32(st->in_len, EXACT_RESIDUAL_MAX));
@@ -496,6 +498,8 @@ static void task_start(struct sess_task *t)
         task_sense(t, SCSI_ILLEGAL_REQUEST, 0x24, 0x00);
     } else {
         t->direct = task_is_direct(t);
+        if (t->direct)
+            lun_soon(st);
     }
 }
 

@@ -110,6 +110,14 @@ void be_write(struct be *be, struct rt *rt, struct be_io *io, const struct iovec
         be_io_end(io, -EIO);
 }
 
+void be_soon(struct be *be, uint64_t off, uint64_t len)
+{
+    const uint64_t size = atomic_load_explicit(&be->size, memory_order_acquire);
+
+    if (be->ops->soon && off <= size && len <= size - off)
+        be->ops->soon(be, off, len);
+}
+
 void be_sync(struct be *be, struct rt *rt, struct be_io *io)
 {
     io_set(be, rt, io, 0, 0);

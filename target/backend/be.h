@@ -67,6 +67,9 @@ void be_read(struct be *be, struct rt *rt, struct be_io *io, const struct iovec 
 /* fua: stable at done. */
 void be_write(struct be *be, struct rt *rt, struct be_io *io, const struct iovec *iov, unsigned n, uint64_t off, uint64_t len, bool fua);
 void be_sync(struct be *be, struct rt *rt, struct be_io *io);
+/* That range is about to be read or written: the start of it may be fetched, so that the wait for several of them is one
+ * wait. Any core; a range that is not there does no harm. */
+void be_soon(struct be *be, uint64_t off, uint64_t len);
 /* The range reads as zeroes afterwards. unmap: and gives its space back where it can. */
 void be_zero(struct be *be, struct rt *rt, struct be_io *io, uint64_t off, uint64_t len, bool unmap);
 

@@ -19,6 +19,7 @@ struct be_ops {
     void (*write)(struct be_io *io);
     void (*sync)(struct be_io *io);
     void (*zero)(struct be_io *io);
+    void (*soon)(struct be *be, uint64_t off, uint64_t len);     /* inside the size; NULL: nothing to be gained */
 };
 
 struct be {                                 /* first member of each kind's own struct */
