@@ -206,7 +206,7 @@ static void task_send(struct ini_sess *s, struct ini_task *t)
     t->dm.edtl = t->edtl;
     t->dm.out = t->out;
     t->dm.in = t->in;
-    t->dm.own = (struct dm_task_own){ 0 };
+    t->dm.own.known = t->dm.own.releasing = false;
     t->ctl.ahs = t->ctl.data = NULL;
     t->ctl.task = &t->dm;
     t->ctl.sent = task_sent;
