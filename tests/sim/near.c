@@ -144,8 +144,37 @@ void near_used(struct slot *s)
     s->print = print_of(s->buf, s->used);
 }
 
+/* One sector that no unit holds makes sure that nothing may come of it. */
+static void meddle(struct rt_timer *t)
+{
+    struct slot *s = container_of(t, struct slot, meddle);
+    struct desk *d = s->desk;
+    const uint32_t len = s->n * STAMP_LEN;
+
+    s->meddled = true;
+    for (uint32_t i = 0; i < s->n; i++) {
+        stamp_put(s->buf + i * STAMP_LEN, d->unit->number, s->first + i, d->unit->per_block,
+                  stamp_value(100, ++d->count, false));
+        stamp_put(s->buf + len + i * STAMP_LEN, d->unit->number, s->first + i, d->unit->per_block,
+                  stamp_value(101, d->count, false));
+    }
+    s->used = 0;
+}
+
+void near_meddle(struct slot *s)
+{
+    struct nexus_end *n = s->desk->nexus;
+
+    if (!s->lent || !near_shm(n) || sim_rng_below(&n->rng, 2))
+        return;
+    s->meddle.fn = meddle;
+    rt_timer_arm(n->rt, &s->meddle, sim_rng_range(&n->rng, RT_US, 10 * RT_US) << sim_rng_below(&n->rng, 8));
+}
+
 void near_over(struct slot *s)
 {
+    if (rt_timer_armed(&s->meddle))
+        rt_timer_disarm(s->desk->nexus->rt, &s->meddle);
     print_check(s, "of what it wrote, before it was over");
     near_used(s);
 }

@@ -41,7 +41,7 @@ static bool calm(void *arg)
             if (!desk_calm(&n->desk[k]))
                 return false;
     }
-    return tgtd_whole(sc) && !(sc->ctl.prog && sim_prog_runs(sc->ctl.prog));
+    return tgtd_whole(sc) && sc->tgtd.loop && !(sc->ctl.prog && sim_prog_runs(sc->ctl.prog));
 }
 
 static bool audited(void *arg)

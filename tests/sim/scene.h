@@ -56,6 +56,10 @@ struct desk;
     X(ASKED, "asked to log out")                                                                                 \
     X(DISK_STALL, "disk stalled")                                                                                \
     X(CLIENT_POWER, "initiator lost power")                                                                      \
+    X(TGT_KILLED, "target killed")                                                                               \
+    X(CLIENT_KILLED, "initiator killed")                                                                         \
+    X(TGT_FROZEN, "target frozen")                                                                               \
+    X(CLIENT_FROZEN, "initiator frozen")                                                                         \
     X(DOOR_CUT, "unix socket cut")                                                                               \
     X(LOOP_OFF, "target restarted without loopback")
 enum scene_fault {
@@ -163,6 +167,9 @@ struct slot {
     uint8_t *lent;                          /* of ini_buf_get(); NULL: none */
     uint32_t lent_len, used;                /* bytes; used: from buf on */
     uint64_t print;                         /* of what is in it while nobody may change that */
+    struct rt_timer meddle;                 /* changes it under the target's hands */
+    bool meddled;
+    uint64_t begun_ns;
 };
 
 struct desk {                               /* a session's place at a unit */
@@ -340,6 +347,9 @@ bool near_shm(const struct nexus_end *n);                    /* its connection i
 void near_take(struct slot *s, uint32_t len);
 void near_used(struct slot *s);             /* what is in it now must not be changed until near_over() */
 void near_over(struct slot *s);             /* the request is over; its memory may be kept for the next */
+/* A COMPARE AND WRITE is about to be submitted: perhaps its memory will be changed while it is under way, to one that
+ * could never write anything. */
+void near_meddle(struct slot *s);
 void near_give(struct slot *s);             /* gives back what was kept */
 
 /* swarm.c */

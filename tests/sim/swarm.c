@@ -142,6 +142,8 @@ static void on_fault(void *arg, enum sim_fault f, struct sim_machine *m, struct 
     }
     if (f == SIM_FAULT_SLOW_DISK)
         sc->swarm->slow_seen = true;
+    if (f == SIM_FAULT_KILL || f == SIM_FAULT_FREEZE)
+        return;                             /* whose it was says who did it */
     if (c) {
         sim_conn_info(c, &info);
         if ((n = conn_nexus(sc, &info.addr[1])))
@@ -281,6 +283,8 @@ static void do_kill_client(struct scene *sc, struct client *c, bool power)
         swarm_power(sc, c->machine, 0);
         return;
     }
+    for (unsigned i = 0; i < c->nexuses_nr; i++)
+        swarm_note(sc, SCENE_FAULT_CLIENT_KILLED, &c->nexus[i]);
     sim_kill(c->prog);
     client_gone(c);
     client_boot_later(c, hold(sc));
@@ -298,6 +302,7 @@ static void do_kill_tgt(struct scene *sc, bool power)
         swarm_power(sc, d->machine, 0);
         return;
     }
+    swarm_note(sc, SCENE_FAULT_TGT_KILLED, NULL);
     sim_kill(d->prog);
     tgtd_gone(sc, false);
     tgtd_boot_later(sc, hold(sc));
@@ -308,13 +313,20 @@ static void unfreeze(struct later *l)
     sim_freeze(l->prog, false);
 }
 
-static void do_freeze(struct scene *sc, struct sim_prog *p)
+/* c NULL: the target. */
+static void do_freeze(struct scene *sc, struct client *c)
 {
+    struct sim_prog *p = c ? c->prog : sc->tgtd.prog;
     struct later *l;
 
-    if (!p || !sim_prog_runs(p) || sim_frozen(p) || !(l = later_new(sc, unfreeze, hold(sc) * (one_in(sc, 4) ? 4 : 1))))
+    if (!p || !sim_prog_runs(p) || sim_frozen(p) ||
+        !(l = later_new(sc, unfreeze, hold(sc) * (one_in(sc, 4) ? 4 : 1))))
         return;
     l->prog = p;
+    for (unsigned i = 0; c && i < c->nexuses_nr; i++)
+        swarm_note(sc, SCENE_FAULT_CLIENT_FROZEN, &c->nexus[i]);
+    if (!c)
+        swarm_note(sc, SCENE_FAULT_TGT_FROZEN, NULL);
     sim_freeze(p, true);
 }
 
@@ -455,8 +467,8 @@ static void do_fault(struct scene *sc, enum kind k, struct nexus_end *n)
     case K_NO_SPACE: do_disk(sc, k); break;
     case K_RESIZE: do_resize(sc); break;
     case K_ASK: tgtd_ask_logout(sc); break;
-    case K_FREEZE_CLIENT: do_freeze(sc, n->client->prog); break;
-    case K_FREEZE_TGT: do_freeze(sc, sc->tgtd.prog); break;
+    case K_FREEZE_CLIENT: do_freeze(sc, n->client); break;
+    case K_FREEZE_TGT: do_freeze(sc, NULL); break;
     case K_DOOR: do_door(sc, n); break;
     default: do_session(sc, k, n); break;
     }
@@ -511,7 +523,7 @@ static void slow_look(struct scene *sc)
 
         if (one_in(sc, 2) || !(l = later_new(sc, ambush_fired, draw(sc, 0, RT_MS) << draw(sc, 0, 7))))
             continue;
-        l->kind = one_in(sc, 2) ? K_LUN_RESET : K_RESET;
+        l->kind = one_in(sc, 2) ? K_LUN_RESET : near_shm(sc->nexus[i]) && one_in(sc, 2) ? K_KILL_TGT : K_RESET;
         l->nexus = sc->nexus[i];
         l->nexus->reset_lun = (uint16_t)(i % sc->plan.units);
     }

@@ -18,6 +18,7 @@
 #define TRIES_MAX   50u          /* of a command that was told to wait, or of something that happened */
 #define BACKOFF_NS  (20 * RT_S)             /* after a write that failed, at most */
 #define AUDIT_TRIES 200u
+#define QUICK_NS    (500 * RT_MS)           /* a read in shared memory, when nothing is in the way, and much more */
 
 static void slot_next(struct slot *s);
 static void task_done(struct ini_task *t);
@@ -135,6 +136,11 @@ static void slot_over(struct slot *s, int res)
     const bool audit = s->audit;
 
     slot_log(s, "ended", res);
+    if (audit && !s->never_up && s->breaks == d->nexus->breaks && near_shm(d->nexus) &&
+        rt_now(d->nexus->rt) > s->begun_ns + QUICK_NS)
+        scene_fail(scene_of(s),
+                   "nexus %u waited %u ms for a read of unit %u in shared memory: a wake-up was lost",
+                   d->nexus->id, (unsigned)((rt_now(d->nexus->rt) - s->begun_ns) / RT_MS), d->unit->number);
     near_over(s);
     s->busy = s->waiting = false;
     if (audit) {
@@ -237,7 +243,10 @@ static void task_done(struct ini_task *t)
         accessed(s, true, 0);
     else if (!t->err && t->status == SCSI_RESERVATION_CONFLICT)
         accessed(s, true, -EBADE);
-    if (s->op == OP_CAW && !t->err && t->status == SCSI_CHECK_CONDITION && t->sense.key == SCSI_MISCOMPARE) {
+    if (s->meddled && !t->err && t->status == SCSI_CHECK_CONDITION && t->sense.key == SCSI_MISCOMPARE) {
+        write_over(s, HIST_NOT);            /* it asked for something else in the end */
+    } else if (s->op == OP_CAW && !t->err && t->status == SCSI_CHECK_CONDITION &&
+               t->sense.key == SCSI_MISCOMPARE) {
         if (!t->sense.has_info || t->sense.info >= (uint64_t)s->n * STAMP_LEN)
             scene_fail(scene_of(s), "MISCOMPARE at byte %" PRIu64 " of %u", t->sense.info, s->n * STAMP_LEN);
         else
@@ -275,6 +284,8 @@ static void task_submit(struct slot *s)
     s->iov[0] = (struct iovec){ s->buf, out };
     t->edtl = out;
     t->out = (struct dm_buf){ s->iov, 1, out };
+    if (caw)
+        near_meddle(s);
     breaks = caw && swarm_once(d->nexus, out);
     ini_submit(d->nexus->s, t);
     if (breaks)
@@ -419,6 +430,8 @@ static void slot_submit(struct slot *s)
                                         : s->n * STAMP_LEN * (s->op == OP_CAW ? 2 : 1));
     s->busy = true;
     s->tries = s->audit ? s->tries : 0;
+    s->begun_ns = rt_now(d->nexus->rt);
+    s->meddled = false;
     s->breaks = d->nexus->breaks;
     s->ups = d->nexus->ups;
     s->never_up = d->nexus->s->state != INI_UP;
@@ -580,6 +593,7 @@ void desk_orphan(struct desk *d)
         s->write = NULL;
         s->buf = s->own;
         s->lent = NULL;                     /* it went with the program */
+        memset(&s->meddle, 0, sizeof(s->meddle));
         s->used = 0;
         memset(&s->timer, 0, sizeof(s->timer));
     }
