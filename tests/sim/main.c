@@ -207,6 +207,12 @@ static const char *cannot(unsigned fault, unsigned state)
     }
 }
 
+/* The world knows only on which machine; rows of ours say which program. */
+static bool told_by_whom(unsigned fault)
+{
+    return fault == SIM_FAULT_KILL || fault == SIM_FAULT_FREEZE;
+}
+
 static const char *cannot_near(unsigned fault, unsigned step)
 {
     const bool joins = step <= STEP_CONNECT;
@@ -230,6 +236,8 @@ static void table_near(const struct sums *s)
         printf(" %8s", scene_step_name(st));
     printf("\n");
     for (unsigned f = 0; f < SCENE_FAULT_NR; f++) {
+        if (told_by_whom(f))
+            continue;
         printf("%-34s", scene_fault_name(f));
         for (unsigned st = 0; st < STEPS; st++) {
             if (!s->tally.near[f][st] && cannot_near(f, st))
@@ -250,6 +258,8 @@ static void table(const struct sums *s)
         printf(" %9s", scene_state_name(st));
     printf("\n");
     for (unsigned f = 0; f < SCENE_FAULT_NR; f++) {
+        if (told_by_whom(f))
+            continue;
         printf("%-34s", scene_fault_name(f));
         for (unsigned st = 0; st < STATES; st++) {
             if (!s->tally.hit[f][st] && cannot(f, st))
