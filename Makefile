@@ -99,11 +99,11 @@ demo: deps-build
 	$(Q)$(MAKE) --no-print-directory -j$$(nproc) all
 	$(Q)BUILD=$(B) tests/e2e/demo.sh
 
-# What tests/kernel runs beside the programs: each export alone, with a disk in memory; and what presses for memory
+# What tests in kernels run beside the programs: each export alone, with a disk in memory; and what presses for memory
 PROBE := $(B)/unit/export/exp_probe $(B)/unit/export/exp_pressure
 
 check: deps
-	$(Q)$(MAKE) --no-print-directory -j$$(nproc) all tests fuzzers sim-tests $(if $(KERNEL),$(PROBE))
+	$(Q)$(MAKE) --no-print-directory -j$$(nproc) all tests fuzzers sim-tests $(PROBE)
 	$(Q)BUILD=$(B) SAN=$(SAN) KERNEL=$(KERNEL) tests/run.sh $(ONLY)
 
 check-kernel: deps
