@@ -296,14 +296,18 @@ void shm_take_control(struct dm_shm *c, struct loop_slot *s)
         free(data);
 }
 
-/* At most @max slots. From an event. Return: how many. */
-static unsigned slots_take(struct dm_shm *c, unsigned max)
+/* At most @max slots, and none after those that have @len_max bytes of data between them: a device in memory, or a copy,
+ * moves a command's data within this call. From an event. Return: how many. */
+static unsigned slots_take(struct dm_shm *c, unsigned max, uint64_t len_max)
 {
     struct loop_slot s;
+    uint64_t len = 0;
     unsigned n = 0;
 
-    while (n < max && (shm_is_open(c) || c->state == SHM_DRAINING) && shm_rx_take(&c->rx, &s)) {
+    while (n < max && len < len_max && (shm_is_open(c) || c->state == SHM_DRAINING) &&
+           shm_rx_take(&c->rx, &s)) {
         n++;
+        len += s.len;
         c->stats.rx_bytes += ISCSI_BHS_LEN + s.len;
         if (c->state == SHM_OPEN)
             c->take(c, &s);
@@ -324,7 +328,7 @@ static bool shm_poll(struct rt_poller *p)
     if (!shm_rx_ready(&c->rx) && rt_list_empty(&c->queue))
         return false;
     shm_event_begin(c);
-    any = slots_take(c, SHM_POLL_SLOTS);
+    any = slots_take(c, SHM_POLL_SLOTS, SHM_POLL_LEN);
     any |= queue_flush(c);
     shm_event_end(c);
     return any;
@@ -525,7 +529,7 @@ static void defer_done(struct rt_op *op, int res)
 static void remote_end(struct dm_shm *c, int err)
 {
     shm_event_begin(c);
-    slots_take(c, LOOP_SLOTS);
+    slots_take(c, LOOP_SLOTS, UINT64_MAX);
     shm_fail(c, err);
     shm_event_end(c);
 }

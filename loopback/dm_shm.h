@@ -17,10 +17,11 @@
 #include "loopback/handover.h"
 #include "loopback/shm_ring.h"
 
-#define SHM_HASH_BITS  8u    /* as in dm_tcp.h */
-#define SHM_POLL_SLOTS 64u   /* taken in one poll: others of the core want their turn */
-#define SHM_SMALL_LEN  1024u /* data of a control PDU that need no memory of their own */
-#define SHM_TICK_NS    RT_MS /* a look at the ring while something waits for room in it: nobody tells */
+#define SHM_HASH_BITS  8u         /* as in dm_tcp.h */
+#define SHM_POLL_SLOTS 64u        /* taken in one poll: others of the core want their turn */
+#define SHM_POLL_LEN   (1u << 20) /* bytes of data that they stand for, but for the last one, likewise */
+#define SHM_SMALL_LEN  1024u      /* data of a control PDU that need no memory of their own */
+#define SHM_TICK_NS    RT_MS      /* a look at the ring while something waits for room in it: nobody tells */
 #define SHM_DRAIN_NS   RT_S
 #define SHM_RETRY_NS   (100 * RT_MS) /* until memory is taken away that the system would not let us have */
 

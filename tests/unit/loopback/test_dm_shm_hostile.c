@@ -230,6 +230,38 @@ static void test_taken_that_goes_back_ends_the_connection(void **state)
     free(ctl);
 }
 
+/* However much is asked for at once: others of the core get their turn. */
+static void test_one_turn_takes_a_bounded_amount(void **state)
+{
+    static const struct {
+        uint32_t len;    /* of each */
+        unsigned a_turn; /* commands taken in one */
+    } cases[] = {
+        /* 64 slots and 1 MiB, but for one slot's: dm_shm.h */
+        { 0, 64 }, { 4096, 64 }, { 32768, 32 }, { (512u << 10) + 1, 2 }, { 1u << 20, 1 }, { 4u << 20, 1 },
+    };
+
+    (void)state;
+    for (unsigned i = 0; i < ARRAY_SIZE(cases); i++) {
+        struct shm_ends b;
+        struct raw r = { 0 };
+
+        shm_start_with(&b, true, false, NULL);
+        b.e.tgt.refuse = true;
+        r.ring = &b.rings->to_target;
+        for (unsigned itt = 0; itt < 3 * 64; itt++) {
+            const struct iscsi_pdu p = command_pdu(itt, false, cases[i].len);
+
+            raw_pdu(&r, &p, 0, cases[i].len);
+        }
+        for (unsigned turns = 1; turns <= 2; turns++) {
+            assert_true(rt_turn(b.e.rt, 0) >= 0);
+            assert_int_equal(b.e.tgt.commands, turns * cases[i].a_turn);
+        }
+        shm_stop(&b);
+    }
+}
+
 /* Numbers of slots that are not the next one are no slots, wherever they stand. */
 static void test_slots_out_of_turn_are_not_seen(void **state)
 {
@@ -467,6 +499,7 @@ int main(void)
         cmocka_unit_test(test_target_bounds_control_data),
         cmocka_unit_test(test_taken_that_cannot_be_ends_the_connection),
         cmocka_unit_test(test_taken_that_goes_back_ends_the_connection),
+        cmocka_unit_test(test_one_turn_takes_a_bounded_amount),
         cmocka_unit_test(test_slots_out_of_turn_are_not_seen),
         cmocka_unit_test(test_floods_of_wake_ups_do_nothing),
         cmocka_unit_test(test_who_sleeps_is_woken_by_one_byte),
