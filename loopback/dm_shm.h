@@ -57,9 +57,11 @@ struct dm_shm {
     const uint8_t *bhs; /* target: of the PDU that is being told */
 
     /* Target, for the length of command_notify(). */
-    bool in_command, command_over;   /* its task was released already */
-    uint8_t *place;                  /* where its data lie, NULL: nowhere */
-    uint32_t place_len;              /* bytes */
+    bool in_command;
+    struct dm_task *begun; /* its task, once a Put_Data has begun it; NULL again once it is released */
+    bool command_over;     /* that has happened */
+    uint8_t *place;        /* where its data lie, NULL: nowhere */
+    uint32_t place_len;    /* bytes */
     uint32_t exp_cmd_sn, max_cmd_sn; /* target: of the last response, for Data-Ins without one */
 
     /* Initiator. */

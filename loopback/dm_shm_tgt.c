@@ -58,6 +58,7 @@ static void command(struct dm_shm *c, struct loop_slot *s)
     pdu.final = true;
     c->in_command = true;
     c->command_over = false;
+    c->begun = NULL;
     task = c->dm.events->command_notify(c->dm.user, &pdu, NULL);
     c->in_command = false;
     if (!task || c->command_over || c->state != SHM_OPEN)
@@ -91,8 +92,10 @@ void *shm_place(const struct dm *dm)
 bool shm_tgt_release(struct dm_shm *c, struct dm_task *task)
 {
     shm_unqueue(&task->own.tx);
-    if (c->in_command)
+    if (c->in_command && task == c->begun) { /* another one may be released meanwhile */
+        c->begun = NULL;
         c->command_over = true;
+    }
     shm_task_forget(c, task);
     return true;
 }
@@ -166,8 +169,9 @@ bool shm_put_data(struct dm *dm, struct dm_task *task, uint32_t off, uint32_t le
     assert(len && off <= task->in.len && len <= task->in.len - off);
     assert(!status || final);
     if (!own->known) {
-        assert(c->in_command);
+        assert(c->in_command && !c->begun && !c->command_over);
         task_begin(c, task);
+        c->begun = task;
     }
     assert(!own->releasing && !own->tx.queued && !own->answered);
     assert(off <= own->rx_end && len <= own->rx_end - off);

@@ -130,6 +130,43 @@ static void test_device_works_in_the_callers_memory(void **state)
     }
 }
 
+/* Who is told of a command may release another one first: the new one is a task all the same. */
+static struct dm_task *releasing_command(void *user, const struct iscsi_pdu *pdu, const uint8_t *ahs)
+{
+    struct end *e = user;
+
+    if (pdu->itt == 1)
+        end_release(e, &e->task[0].t);
+    return end_command(user, pdu, ahs);
+}
+
+static void test_release_of_another_while_a_command_is_told(void **state)
+{
+    struct dm_events events = end_events;
+    struct shm_ends b;
+
+    (void)state;
+    events.command_notify = releasing_command;
+    shm_start_with(&b, false, false, &events);
+    b.e.tgt.passive = true;
+    end_submit(&b.e.ini, 0, true, 4096);
+    assert_true(shm_until(&b, &b.e.tgt.commands, 1));
+    turn_some(&b.e, 2);
+    assert_true(b.e.tgt.task[0].t.own.known);
+    end_submit(&b.e.ini, 1, true, 4096);
+    assert_true(shm_until(&b, &b.e.tgt.commands, 2));
+    turn_some(&b.e, 2);
+    assert_int_equal(b.e.tgt.released, 1);
+    assert_false(b.e.tgt.task[0].t.own.known);
+    assert_true(b.e.tgt.task[1].t.own.known);
+    assert_int_equal(b.e.tgt.task[1].unsolicited, 1);
+    b.e.tgt.passive = false;
+    target_get_next(&b.e.tgt.task[1]);
+    assert_true(shm_until(&b, &b.e.ini.controls, 1));
+    assert_int_equal(pattern_differs(b.e.tgt.task[1].mem, 1, 4096), 4096);
+    shm_stop(&b);
+}
+
 /* A stand-in begins on a page too: a device needs no more than one copy, on the initiator. */
 static void test_stand_in_is_a_place(void **state)
 {
@@ -519,6 +556,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_moves_every_size_in_every_way),
         cmocka_unit_test(test_device_works_in_the_callers_memory),
+        cmocka_unit_test(test_release_of_another_while_a_command_is_told),
         cmocka_unit_test(test_stand_in_is_a_place),
         cmocka_unit_test(test_control_pdus_bring_their_data),
         cmocka_unit_test(test_full_ring_keeps_the_order),
