@@ -6,6 +6,9 @@
  * brought is mapped on a helper thread, which also touches every page of it: pinning and the first requests then find
  * them there, and no core is held up for it.
  *
+ * What guests have mapped is bounded in all: it is theirs to choose how long it is, but a target that locks its memory has
+ * every page of it for as long as they stay.
+ *
  * A guest goes when its owner said so and the last of what is under way for it has come back, whichever is later. One that
  * nobody admitted is told that on the way out.
  */
@@ -13,6 +16,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "loopback/door.h"
 #include "loopback/handover.h"
 #include "loopback/ring.h"
 #include "reactor/rt_list.h"
@@ -22,6 +26,7 @@
 #define HELLO_NS   (2 * RT_S) /* to say hello, and to take our answer */
 #define PAUSE_NS   RT_S       /* when descriptors or memory ran out */
 #define PAGE       4096u
+#define MEM_PART   4u /* of the machine's memory, one of so many parts may be guests' */
 
 enum stage {
     GUEST_LISTENING, /* to its hello; the door's */
@@ -32,8 +37,16 @@ enum stage {
     GUEST_REFUSED, /* done has said why, or nobody waits for it */
 };
 
+/* What guests of one door may map yet. Theirs and the door's: guests outlive it, on other cores. */
+struct share {
+    _Atomic unsigned users;
+    _Atomic uint64_t left; /* bytes */
+};
+
 struct loop_guest {
     struct rt *rt;
+    struct share *share;
+    uint64_t mapped;        /* bytes of the share */
     struct loop_door *door; /* NULL: it is its callee's, or nobody's */
     struct rt_link link;    /* in door->guests */
     struct rt_sock *sock;   /* NULL once closed */
@@ -64,6 +77,7 @@ struct loop_door {
     struct rt_addr incoming_addr;
     bool accepting; /* accept_op is outstanding */
     struct rt_timer pause;
+    struct share *share;
     struct rt_link guests;
     unsigned guests_nr;
     void (*came)(void *user, struct loop_guest *g);
@@ -71,6 +85,27 @@ struct loop_door {
 };
 
 static void door_accept(struct loop_door *d);
+
+/* ---- the share -------------------------------------------------------------------------------------------- */
+
+static void share_drop(struct share *s)
+{
+    /* Acquire and release: the last one frees what the others are through with. */
+    if (s && atomic_fetch_sub_explicit(&s->users, 1, memory_order_acq_rel) == 1)
+        free(s);
+}
+
+static bool share_take(struct share *s, uint64_t len)
+{
+    uint64_t left = atomic_load_explicit(&s->left, memory_order_relaxed);
+
+    do {
+        if (left < len)
+            return false;
+    } while (!atomic_compare_exchange_weak_explicit(&s->left, &left, left - len, memory_order_relaxed,
+                                                    memory_order_relaxed));
+    return true;
+}
 
 /* ---- the end of a guest ----------------------------------------------------------------------------------- */
 
@@ -83,6 +118,8 @@ static void guest_destroy(struct loop_guest *g)
     rt_sock_close(g->sock);
     for (unsigned i = 0; i < g->shm_nr; i++)
         rt_shm_free(g->shm[i]);
+    atomic_fetch_add_explicit(&g->share->left, g->mapped, memory_order_relaxed);
+    share_drop(g->share);
     free(g);
 }
 
@@ -234,6 +271,8 @@ static void guest_enter(struct loop_door *d, struct rt_sock *s)
         return;
     }
     g->rt = d->rt;
+    g->share = d->share;
+    atomic_fetch_add_explicit(&d->share->users, 1, memory_order_relaxed);
     g->door = d;
     g->sock = s;
     g->timer.fn = timed_out;
@@ -245,6 +284,12 @@ static void guest_enter(struct loop_door *d, struct rt_sock *s)
         guest_turn_away(g, -EPERM);
 }
 
+static void door_free(struct loop_door *d)
+{
+    share_drop(d->share);
+    free(d);
+}
+
 static void door_accepted(struct rt_op *op, int res)
 {
     struct loop_door *d = container_of(op, struct loop_door, accept_op);
@@ -253,7 +298,7 @@ static void door_accepted(struct rt_op *op, int res)
     if (!d->listener) {
         if (!res)
             rt_sock_close(d->incoming);
-        free(d);
+        door_free(d);
         return;
     }
     if (res && res != -ECONNABORTED) { /* who comes meanwhile waits in the kernel */
@@ -288,8 +333,12 @@ int loop_door_open(struct loop_door **out, struct rt *rt, const char *path,
 
     if (path[0] != '/' || strlen(path) > LOOP_PATH_LEN_MAX)
         return -EINVAL;
-    if (!(d = calloc(1, sizeof(*d))))
+    if (!(d = calloc(1, sizeof(*d))) || !(d->share = calloc(1, sizeof(*d->share)))) {
+        free(d);
         return -ENOMEM;
+    }
+    d->share->users = 1;
+    d->share->left = rt_mem_total() / MEM_PART;
     at.len = (socklen_t)(offsetof(struct sockaddr_un, sun_path) + strlen(path) + 1);
     at.un.sun_family = AF_UNIX;
     memcpy(at.un.sun_path, path, strlen(path) + 1);
@@ -300,7 +349,7 @@ int loop_door_open(struct loop_door **out, struct rt *rt, const char *path,
     d->pause.fn = door_paused;
     rt_list_init(&d->guests);
     if ((err = rt_listen(rt, &at, &d->listener))) {
-        free(d);
+        door_free(d);
         return err;
     }
     door_accept(d);
@@ -325,7 +374,13 @@ void loop_door_close(struct loop_door *d)
     rt_sock_close(d->listener);
     d->listener = NULL;
     if (!d->accepting)
-        free(d);
+        door_free(d);
+}
+
+void loop_door_limit(struct loop_door *d, uint64_t bytes)
+{
+    assert(!d->guests_nr);
+    atomic_store_explicit(&d->share->left, bytes, memory_order_relaxed);
 }
 
 /* ---- guests ----------------------------------------------------------------------------------------------- */
@@ -342,14 +397,24 @@ void loop_guest_move(struct loop_guest *g, struct rt *to)
     g->rt = to;
 }
 
+/* How long a memory is is known once it is mapped. */
+static int guest_count(struct loop_guest *g)
+{
+    const uint64_t len = (uint64_t)rt_shm_len(g->shm[0]) + rt_shm_len(g->shm[1]);
+
+    if (!share_take(g->share, len))
+        return -EDQUOT;
+    g->mapped = len;
+    return 0;
+}
+
 /* On a helper thread. */
 static void guest_map(struct rt_work *w)
 {
     struct loop_guest *g = container_of(w, struct loop_guest, work);
 
-    if (!(g->err = rt_shm_map(g->shm[0], LOOP_RINGS_LEN, LOOP_RINGS_LEN)))
-        g->err = rt_shm_map(g->shm[1], LOOP_ARENA_MIN, LOOP_ARENA_MAX);
-    if (g->err)
+    if ((g->err = rt_shm_map(g->shm[0], LOOP_RINGS_LEN, LOOP_RINGS_LEN)) ||
+        (g->err = rt_shm_map(g->shm[1], LOOP_ARENA_MIN, LOOP_ARENA_MAX)) || (g->err = guest_count(g)))
         return;
     /* Read only: the initiator's buffers may be in use already. Reading is enough to have a page of such a memory. */
     for (unsigned i = 0; i < 2; i++) {
@@ -379,6 +444,11 @@ static void guest_mapped(struct rt_work *w)
     case EPERM:
     case EFBIG:
         guest_answer(g, -EPROTO, "what the initiator brought is no sealed memory of the size agreed");
+        break;
+    case EDQUOT:
+        guest_answer(
+            g, g->err,
+            "initiators of this host share a quarter of its memory already: make their arenas smaller");
         break;
     default: guest_answer(g, g->err, "what the initiator brought cannot be mapped");
     }

@@ -127,6 +127,7 @@ static const char *refusal(int err)
     switch (-err) {
     case EPERM: return "it serves its own user and root alone: run both as one user";
     case ENOENT: return "the login that it was for has ended";
+    case EDQUOT: return "it shares as much memory with others already as it may: make arenas smaller";
     case EPROTO: return "it speaks another version of it: use the same release on both ends";
     default: return words(err);
     }

@@ -1,4 +1,5 @@
 /* test_door.c - who comes to the door with something else than an honest initiator's hand-over */
+#include "loopback/door.h"
 #include "tests/unit/loopback/hand_bed.h"
 
 #define GUESTS_MAX 64u /* the door's own limit */
@@ -245,6 +246,42 @@ static void test_memories_are_as_agreed_or_refused(void **state)
     bed_close(&b);
 }
 
+/* Guests may map so much and no more; what one gives back is another's. */
+static void test_guests_share_a_bounded_memory(void **state)
+{
+    const uint64_t one = LOOP_RINGS_LEN + LOOP_ARENA_MIN;
+    struct loop_guest *first;
+    struct bed b;
+
+    bed_open(&b);
+    loop_door_limit(b.door, 2 * one - 1);
+    bed_join(&b);
+    TURN_UNTIL(&b, b.joined && b.admitted);
+    assert_int_equal(b.join_err, 0);
+    first = b.guest;
+    b.guest = NULL;
+    for (unsigned i = 0; i < 2; i++) { /* who is refused has nothing of it */
+        bed_join_free(&b);
+        b.admitted = 0;
+        bed_join(&b);
+        TURN_UNTIL(&b, b.joined && b.admitted);
+        assert_int_equal(b.join_err, -EDQUOT);
+        assert_non_null(strstr(b.join_why, "make arenas smaller"));
+        assert_int_equal(b.guest_err, -EDQUOT);
+        assert_non_null(strstr(b.guest_why, "a quarter of its memory"));
+        bed_guest_free(&b);
+    }
+    loop_guest_free(first);
+    bed_join_free(&b);
+    b.admitted = 0;
+    bed_join(&b);
+    TURN_UNTIL(&b, b.joined && b.admitted);
+    assert_int_equal(b.join_err, 0);
+    assert_int_equal(b.guest_err, 0);
+    bed_door_close(&b); /* the guest outlives it */
+    bed_close(&b);
+}
+
 /* ---- who is gone when it is admitted ----------------------------------------------------------------- */
 
 static void test_a_guest_that_vanished_is_not_admitted(void **state)
@@ -333,6 +370,7 @@ int main(void)
         cmocka_unit_test(test_a_hello_may_come_in_pieces),
         cmocka_unit_test(test_who_leaves_without_a_word_leaves_nothing),
         cmocka_unit_test(test_memories_are_as_agreed_or_refused),
+        cmocka_unit_test(test_guests_share_a_bounded_memory),
         cmocka_unit_test(test_a_guest_that_vanished_is_not_admitted),
         cmocka_unit_test(test_a_silent_crowd_is_sent_away),
     };
