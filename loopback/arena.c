@@ -17,6 +17,7 @@
 #define ORDERS      18u   /* a block of order n is 2^n pages; the largest half is 2^17 pages */
 #define ASIDE_ORDER 6u    /* the largest kept aside: 256 KiB */
 #define ASIDE_MAX   32u   /* of each order */
+#define HOLES_MAX   1024u /* each makes two mappings more, and the system allows a process some 65,000 */
 #define NONE        (~0u) /* no page */
 
 static_assert(LOOP_ARENA_MAX / 2 / LOOP_PAGE == 1u << (ORDERS - 1), "the largest half is one block");
@@ -44,6 +45,7 @@ struct loop_arena {
     uint8_t *mem;
     size_t len;
     uint32_t refs;
+    uint32_t holes;      /* ranges that were revoked */
     struct half half[2]; /* buffers handed out, then stand-ins: halves of the memory in that order */
 };
 
@@ -369,19 +371,22 @@ bool loop_arena_shared(const struct loop_arena *a, const void *mem, size_t len)
     return true;
 }
 
-/* Pages [from, to), none of which is gone yet. When it cannot be done they are gone all the same: what is given to
- * nobody any more is the least that is safe. */
+/* Pages [from, to), none of which is gone yet. When it cannot be done none is: whoever tries again is not to believe that
+ * it was. */
 static int pages_revoke(struct loop_arena *a, size_t from, size_t to)
 {
     const int err = rt_shm_revoke(a->shm, from * LOOP_PAGE, (to - from) * LOOP_PAGE);
 
+    if (err)
+        return err;
+    a->holes++;
     for (; from < to; from++) {
         uint32_t at;
         struct half *h = half_of(a, from, &at);
 
         pages_lose(h, at, 1);
     }
-    return err;
+    return 0;
 }
 
 int loop_arena_revoke(struct loop_arena *a, void *mem, size_t len)
@@ -406,7 +411,8 @@ bool loop_arena_worn(const struct loop_arena *a)
 {
     const struct half *h = a->half;
 
-    return h[HANDED].gone_nr > h[HANDED].pages / 4 || h[STANDINS].gone_nr > h[STANDINS].pages / 4;
+    return h[HANDED].gone_nr > h[HANDED].pages / 4 || h[STANDINS].gone_nr > h[STANDINS].pages / 4 ||
+           a->holes > HOLES_MAX;
 }
 
 struct rt_shm *loop_arena_shm(const struct loop_arena *a)

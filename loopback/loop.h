@@ -55,7 +55,8 @@ bool loop_arena_shared(const struct loop_arena *a, const void *mem, size_t len);
 bool loop_arena_has(const struct loop_arena *a, const void *mem);            /* shared or not */
 /* Takes the pages that hold [mem, mem + len) away from the peer, for good: same address, same bytes, but ours alone
  * from now on, so that whatever the peer does with its own reaches nobody. What is given back of them is not given out
- * again. Return: 0, or -errno: nothing is safe then but to leave that memory alone as long as the program runs. */
+ * again. Return: 0, or -errno: the peer reaches at least some of them still, and until another call says 0 nothing is safe
+ * but to leave that memory alone. */
 int loop_arena_revoke(struct loop_arena *a, void *mem, size_t len);
 /* A stand-in that the peer may still use: never given out again. */
 void loop_arena_lose_standin(struct loop_arena *a, void *mem, size_t len);

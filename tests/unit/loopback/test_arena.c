@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
@@ -352,6 +353,54 @@ static void test_revoking_again_changes_nothing(void **state)
     loop_arena_drop(a);
 }
 
+/* The system has no room for another mapping, for a while. */
+static void test_what_could_not_be_revoked_is_not_taken_for_revoked(void **state)
+{
+    struct loop_arena *a = arena_make(LOOP_ARENA_MIN);
+    uint8_t *mem = loop_arena_get(a, 4 * LOOP_PAGE), *peer = peer_map(a), *theirs = peer + (mem - arena_mem(a));
+    struct rlimit was, none;
+
+    memset(mem, 'a', 4 * LOOP_PAGE);
+    assert_int_equal(getrlimit(RLIMIT_AS, &was), 0);
+    none = (struct rlimit){ .rlim_cur = LOOP_PAGE, .rlim_max = was.rlim_max };
+    for (unsigned i = 0; i < 2; i++) {
+        int err;
+
+        assert_int_equal(setrlimit(RLIMIT_AS, &none), 0);
+        err = loop_arena_revoke(a, mem, 4 * LOOP_PAGE);
+        assert_int_equal(setrlimit(RLIMIT_AS, &was), 0);
+        assert_int_equal(err, -ENOMEM);
+        assert_true(loop_arena_shared(a, mem, 4 * LOOP_PAGE));
+    }
+    assert_int_equal(loop_arena_revoke(a, mem, 4 * LOOP_PAGE), 0);
+    assert_false(loop_arena_shared(a, mem, LOOP_PAGE));
+    memset(theirs, 'x', 4 * LOOP_PAGE);
+    for (size_t i = 0; i < 4 * LOOP_PAGE; i++)
+        assert_int_equal(mem[i], 'a');
+    loop_arena_check(a);
+    loop_arena_put(a, mem, 4 * LOOP_PAGE);
+    assert_int_equal(pages_left(a, false), HALF_PAGES - 4);
+    peer_unmap(a, peer);
+    loop_arena_drop(a);
+}
+
+static void test_many_small_holes_wear_an_arena_too(void **state)
+{
+    struct loop_arena *a = arena_make(LOOP_ARENA_DEFAULT * 2);
+    uint8_t *mem[2] = { loop_arena_get(a, 6 * MIB), loop_arena_get(a, 6 * MIB) };
+    unsigned n = 0;
+
+    for (; n <= 1024; n++) {
+        assert_false(loop_arena_worn(a));
+        assert_int_equal(loop_arena_revoke(a, mem[n % 2] + n * LOOP_PAGE, 1), 0);
+    }
+    assert_true(loop_arena_worn(a));
+    loop_arena_put(a, mem[0], 6 * MIB);
+    loop_arena_put(a, mem[1], 6 * MIB);
+    loop_arena_check(a);
+    loop_arena_drop(a);
+}
+
 static void test_revoked_pages_are_not_given_out_again(void **state)
 {
     struct loop_arena *a = arena_make(LOOP_ARENA_MIN);
@@ -574,6 +623,8 @@ int main(void)
         cmocka_unit_test(test_shared_is_judged_without_wrapping),
         cmocka_unit_test(test_what_is_revoked_is_ours_alone),
         cmocka_unit_test(test_revoking_again_changes_nothing),
+        cmocka_unit_test(test_what_could_not_be_revoked_is_not_taken_for_revoked),
+        cmocka_unit_test(test_many_small_holes_wear_an_arena_too),
         cmocka_unit_test(test_revoked_pages_are_not_given_out_again),
         cmocka_unit_test(test_a_lost_stand_in_does_not_come_again),
         cmocka_unit_test(test_worn_is_more_than_a_quarter_of_either_half),

@@ -1,4 +1,5 @@
 /* The shared-memory datamover between two of our own: what test_dm_tcp.c says of TCP, and what only memory can do. */
+#include <sys/resource.h>
 #include "tests/unit/loopback/shm_ends.h"
 
 static const uint32_t sizes[] = { 0, 1, 3, 511, 512, 4096, 8193, 65537, 262144, 1048579 };
@@ -390,6 +391,37 @@ static void test_stand_in_of_an_unanswered_command_is_lost(void **state)
     shm_stop(&b);
 }
 
+/* A command's memory cannot be taken away from the target, for want of a mapping: it is nobody else's until it can. */
+static void test_memory_that_cannot_be_taken_away_is_not_given_back(void **state)
+{
+    struct rlimit was, none;
+    struct shm_ends b;
+    uint8_t *mem, *theirs;
+
+    (void)state;
+    shm_start(&b);
+    b.e.tgt.passive = true;
+    shm_lend(&b, 1, 4096, 0);
+    mem = end_submit(&b.e.ini, 1, false, 4096)->mem;
+    assert_true(shm_until(&b, &b.e.tgt.commands, 1));
+    theirs = b.e.tgt.task[1].t.own.place;
+    assert_int_equal(getrlimit(RLIMIT_AS, &was), 0);
+    none = (struct rlimit){ .rlim_cur = 4096, .rlim_max = was.rlim_max };
+    assert_int_equal(setrlimit(RLIMIT_AS, &none), 0);
+    end_release(&b.e.ini, &b.e.ini.task[1].t);
+    for (int i = 0; i < 30; i++)            /* three times as long as until it is tried again */
+        rt_turn(b.e.rt, 10 * RT_MS);
+    assert_int_equal(setrlimit(RLIMIT_AS, &was), 0);
+    assert_int_equal(b.e.ini.released, 0);
+    *theirs = 'x';
+    assert_int_equal(*mem, 'x');
+    assert_true(shm_until(&b, &b.e.ini.released, 1));
+    *theirs = 'y';
+    assert_int_equal(*mem, 'x');
+    shm_unlend(&b, 1, 4096, 0);
+    shm_stop(&b);
+}
+
 /* A command that waits for room is released: its number is spent, so something goes out, but it does nothing. */
 static void test_queued_command_goes_out_as_nothing(void **state)
 {
@@ -564,6 +596,7 @@ int main(void)
         cmocka_unit_test(test_commands_wait_for_stand_ins),
         cmocka_unit_test(test_release_in_each_state_keeps_the_connection),
         cmocka_unit_test(test_stand_in_of_an_unanswered_command_is_lost),
+        cmocka_unit_test(test_memory_that_cannot_be_taken_away_is_not_given_back),
         cmocka_unit_test(test_queued_command_goes_out_as_nothing),
         cmocka_unit_test(test_page_taken_away_under_another_read_ends_the_connection),
         cmocka_unit_test(test_terminate_drains_what_is_queued),
