@@ -226,6 +226,25 @@ static bool control_write(struct dm_shm *c, struct dm_ctl *ctl)
     return true;
 }
 
+/* A command that waits for a stand-in waits for the target. What finds out that the target does not answer, and what makes it
+ * give up a command that it has, must not wait behind that: a ping, and the end of one task. Both are immediate, so in no
+ * order with commands (RFC 7143 4.2.2.1). What ends all tasks of a unit waits: it is to reach those before it. */
+static bool overtakes(const struct dm_shm *c, const struct iscsi_pdu *pdu)
+{
+    const struct dm_task *task;
+
+    if (c->role != ISCSI_INITIATOR || !shm_is_open(c) || !pdu->immediate ||
+        container_of(rt_list_entry(c->queue.next, struct dm_tx, link), struct dm_ctl, tx)->pdu.opcode !=
+            ISCSI_OP_SCSI_CMD)
+        return false;
+    if (pdu->opcode != ISCSI_OP_TMF)
+        return pdu->opcode == ISCSI_OP_NOP_OUT;
+    if (pdu->tmf.function != ISCSI_TMF_ABORT_TASK)
+        return false;
+    task = shm_task_find(c, pdu->tmf.ref_task_tag);
+    return task && !task->own.cmd; /* one that is still queued must not come behind its abort */
+}
+
 static bool send_control(struct dm *dm, struct dm_ctl *ctl)
 {
     struct dm_shm *c = dm_shm_of(dm);
@@ -234,7 +253,7 @@ static bool send_control(struct dm *dm, struct dm_ctl *ctl)
     ctl->tx.queued = false;
     if (ctl->task)
         shm_ini_begin(c, ctl);
-    if (!shm_may_send(c) || !control_write(c, ctl)) {
+    if ((!shm_may_send(c) && !overtakes(c, &ctl->pdu)) || !control_write(c, ctl)) {
         shm_queue(c, &ctl->tx, SHM_TX_CTL);
         return false;
     }
@@ -630,7 +649,8 @@ static void stats(const struct dm *dm, struct dm_stats *out)
     }
     *out = c->stats;
     out->tx_at_ns = c->mark_ns;
-    out->tx_waiting = c->tx.taken != c->tx.head || !rt_list_empty(&c->queue);
+    /* What is queued while the peer has taken everything waits for a stand-in, and that says nothing of the peer. */
+    out->tx_waiting = c->tx.taken != c->tx.head;
 }
 
 static const uint8_t *header(const struct dm *dm)

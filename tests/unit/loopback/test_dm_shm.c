@@ -324,6 +324,55 @@ static void test_commands_wait_for_stand_ins(void **state)
     shm_stop(&b);
 }
 
+static void send_immediate(struct shm_ends *b, struct dm_ctl *ctl, enum iscsi_tmf function, uint32_t itt)
+{
+    *ctl = (struct dm_ctl){ .pdu = { .opcode = function ? ISCSI_OP_TMF : ISCSI_OP_NOP_OUT,
+                                     .immediate = true,
+                                     .final = true,
+                                     .itt = 1000 + itt } };
+    if (function) {
+        ctl->pdu.tmf.function = (uint8_t)function;
+        ctl->pdu.tmf.ref_task_tag = itt;
+    } else {
+        ctl->pdu.ttt = ISCSI_TAG_RESERVED;
+    }
+    dm_send_control(b->e.ini.dm, ctl);
+}
+
+/* The target answers nothing, so commands wait for stand-ins. A ping goes out all the same, as does the abort of a command
+ * that the target has; that of one that is queued stays behind it, and so does the reset of a unit. */
+static void test_pings_do_not_wait_for_stand_ins(void **state)
+{
+    struct dm_ctl ping, abort_sent, abort_queued, reset;
+    struct dm_stats st;
+    struct shm_ends b;
+
+    (void)state;
+    shm_start(&b);
+    b.e.tgt.passive = true;
+    for (uint32_t n = 0; n < 5; n++)
+        end_submit(&b.e.ini, n, true, MEM_MAX - 16);
+    assert_true(b.e.ini.task[4].ctl.tx.queued);
+    assert_true(shm_until(&b, &b.e.tgt.commands, 4));
+    turn_some(&b.e, 2);
+    dm_stats(b.e.ini.dm, &st);
+    assert_false(st.tx_waiting);            /* the target has taken all that it could */
+    send_immediate(&b, &abort_queued, ISCSI_TMF_ABORT_TASK, 4);
+    send_immediate(&b, &reset, ISCSI_TMF_LUN_RESET, 1);
+    send_immediate(&b, &ping, 0, 2);
+    send_immediate(&b, &abort_sent, ISCSI_TMF_ABORT_TASK, 3);
+    assert_true(shm_until(&b, &b.e.tgt.controls, 2));
+    assert_int_equal(b.e.tgt.last.itt, 1003);
+    turn_some(&b.e, 20);
+    assert_int_equal(b.e.tgt.controls, 2);
+    assert_int_equal(b.e.tgt.commands, 4);
+    target_respond(&b.e.tgt.task[0], 0);
+    assert_true(shm_until(&b, &b.e.tgt.controls, 4));
+    assert_int_equal(b.e.tgt.commands, 5);
+    assert_int_equal(b.e.tgt.last.itt, 1001);
+    shm_stop(&b);
+}
+
 /* ---- release --------------------------------------------------------------------------------------------- */
 
 /* Released in each state, at either end: the connection goes on, and memory is safe. */
@@ -594,6 +643,7 @@ int main(void)
         cmocka_unit_test(test_full_ring_keeps_the_order),
         cmocka_unit_test(test_many_tasks_share_a_connection),
         cmocka_unit_test(test_commands_wait_for_stand_ins),
+        cmocka_unit_test(test_pings_do_not_wait_for_stand_ins),
         cmocka_unit_test(test_release_in_each_state_keeps_the_connection),
         cmocka_unit_test(test_stand_in_of_an_unanswered_command_is_lost),
         cmocka_unit_test(test_memory_that_cannot_be_taken_away_is_not_given_back),
