@@ -12,6 +12,7 @@
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <sys/resource.h>
 #include <time.h>
 #include <unistd.h>
@@ -31,6 +32,7 @@
 #define POLL_US    100000         /* so that an interrupt is noticed */
 #define DRAIN_NS   30000000000ull /* how long answers are waited for after the end */
 #define TIME_MAX   86400u         /* seconds */
+#define RATE_MAX   100000000u     /* requests a second */
 
 struct rw {
     const char *name, *words;
@@ -51,6 +53,7 @@ struct bench { /* what all lanes share and none changes, but for the atomics */
     unsigned read_pct, qd, jobs_nr, lanes_nr, time_s;
     bool own_buffers; /* plain memory, as that of a program that has its own */
     uint64_t bs, seed, count; /* count: requests in all; 0: no limit */
+    uint64_t rate;            /* requests a second that all jobs together begin; 0: as many as --qd lets them */
     struct cores cores;
     struct job *jobs; /* job i is lane i % lanes_nr's */
     struct lane *lanes;
@@ -63,7 +66,8 @@ struct slot {
     struct corelane_io io;
     struct job *job;
     struct iovec iov;
-    uint64_t start_ns;
+    uint64_t start_ns; /* with --rate: when it was due */
+    struct slot *next; /* in lane->idle */
 };
 
 struct job { /* a session and what goes over it */
@@ -83,7 +87,12 @@ struct lane { /* a core: its thread, its loop, and what its jobs did */
     int core, first_error;
     char why[512], transport[16], transport_why[160];
     struct corelane *c;
-    uint64_t end_ns, elapsed_ns, user_us, sys_us, busy_ns;
+    uint64_t start_ns, end_ns, elapsed_ns, user_us, sys_us, busy_ns;
+    unsigned jobs_nr; /* its jobs */
+    /* With --rate: what waits for its turn, first in, first out, so that all jobs have theirs; and how many requests
+     * were due so far. */
+    struct slot *idle, **idle_end;
+    uint64_t due_nr;
     struct hist hist;
     _Alignas(64) _Atomic uint64_t ios; /* read by the thread that shows progress */
 };
@@ -145,6 +154,51 @@ static inline uint64_t rng_below(uint64_t s[static 2], uint64_t n)
 
 static void slot_go(struct slot *s, uint64_t now);
 
+static bool lane_goes_on(const struct lane *l, uint64_t now)
+{
+    return now < l->end_ns && l->errors < ERRORS_MAX &&
+           !atomic_load_explicit(&l->b->stop, memory_order_relaxed);
+}
+
+static void slot_rest(struct slot *s)
+{
+    struct lane *l = s->job->lane;
+
+    s->next = NULL;
+    *l->idle_end = s;
+    l->idle_end = &s->next;
+}
+
+/* Even over the lane's whole time: what is due does not depend on how the target keeps up. */
+static uint64_t lane_due_ns(const struct lane *l)
+{
+    const struct bench *b = l->b;
+
+    const unsigned __int128 ns = (unsigned __int128)l->due_nr * 1000000000u * b->jobs_nr;
+
+    return l->start_ns + (uint64_t)(ns / b->rate / l->jobs_nr);
+}
+
+/* Begins what is due. What finds all of --qd in flight begins late, but its time runs from when it was due: else
+ * the requests that a slow target kept from being made would be missing from the latencies. */
+static void lane_pace(struct lane *l, uint64_t now)
+{
+    while (l->idle && lane_goes_on(l, now)) {
+        struct slot *s = l->idle;
+        const bool spent = l->b->count && !s->job->left; /* a job that began all it has to needs no turn */
+        const uint64_t due = lane_due_ns(l);
+
+        if (!spent && due > now)
+            break;
+        if (!(l->idle = s->next))
+            l->idle_end = &l->idle;
+        if (spent)
+            continue;
+        l->due_nr++;
+        slot_go(s, due);
+    }
+}
+
 static void slot_done(struct corelane_io *io, int res)
 {
     struct slot *s = io->user;
@@ -160,7 +214,9 @@ static void slot_done(struct corelane_io *io, int res)
         hist_add(&l->hist, now - s->start_ns);
         atomic_store_explicit(&l->ios, l->hist.count, memory_order_relaxed);
     }
-    if (now < l->end_ns && l->errors < ERRORS_MAX && !atomic_load_explicit(&l->b->stop, memory_order_relaxed))
+    if (l->b->rate)
+        slot_rest(s); /* lane_measure() goes on */
+    else if (lane_goes_on(l, now))
         slot_go(s, now);
 }
 
@@ -311,22 +367,50 @@ static void usage_take(uint64_t *user_us, uint64_t *sys_us)
     *sys_us = (uint64_t)ru.ru_stime.tv_sec * 1000000u + (uint64_t)ru.ru_stime.tv_usec;
 }
 
+static void lane_begin(struct lane *l)
+{
+    for (unsigned i = 0; i < l->b->qd; i++) {
+        for (struct job *j = lane_jobs(l); j; j = lane_more(l, j)) {
+            if (l->b->rate)
+                slot_rest(&j->slots[i]);
+            else
+                slot_go(&j->slots[i], clock_ns());
+        }
+    }
+}
+
+/* With --rate: begins what is due. Return: how long the loop may wait for answers, microseconds. */
+static int64_t lane_wait_us(struct lane *l, uint64_t now)
+{
+    uint64_t until = l->end_ns;
+
+    if (l->b->rate) {
+        lane_pace(l, now);
+        if (l->idle && lane_due_ns(l) < until)
+            until = lane_due_ns(l);
+    }
+    if (until <= now)
+        return 0;
+    if (until - now > POLL_US * 1000u)
+        return POLL_US;
+    /* Not beyond what is due; the end may be late by a little. */
+    return (int64_t)((until - now) / 1000 + (until == l->end_ns));
+}
+
 static void lane_measure(struct lane *l)
 {
-    uint64_t user, sys, busy, poll, sleep, start, now;
+    uint64_t user, sys, busy, poll, sleep, now;
 
     usage_take(&user, &sys);
     corelane_cpu(l->c, &busy, &poll, &sleep);
-    start = clock_ns();
-    l->end_ns = start + (uint64_t)l->b->time_s * 1000000000u;
-    for (unsigned i = 0; i < l->b->qd; i++)
-        for (struct job *j = lane_jobs(l); j; j = lane_more(l, j))
-            slot_go(&j->slots[i], clock_ns());
-    while (l->in_flight && (now = clock_ns()) < l->end_ns)
-        corelane_poll(l->c,
-                      now + POLL_US * 1000u < l->end_ns ? POLL_US : (int64_t)((l->end_ns - now) / 1000 + 1));
+    l->start_ns = clock_ns();
+    l->end_ns = l->start_ns + (uint64_t)l->b->time_s * 1000000000u;
+    l->idle_end = &l->idle;
+    lane_begin(l);
+    while ((now = clock_ns()) < l->end_ns && (l->in_flight || (l->idle && lane_goes_on(l, now))))
+        corelane_poll(l->c, lane_wait_us(l, now));
     now = clock_ns();
-    l->elapsed_ns = (now < l->end_ns ? now : l->end_ns) - start;
+    l->elapsed_ns = (now < l->end_ns ? now : l->end_ns) - l->start_ns;
     usage_take(&l->user_us, &l->sys_us);
     l->user_us -= user;
     l->sys_us -= sys;
@@ -343,6 +427,8 @@ static void *lane_run(void *arg)
 {
     struct lane *l = arg;
 
+    if (l->b->rate)
+        (void)prctl(PR_SET_TIMERSLACK, 1ul); /* else each request begins some 50 us after it was due */
     if (!lane_open(l))
         atomic_store(&l->b->failed, true);
     pthread_barrier_wait(&l->b->ready); /* all log in first, so that none measures while another does that */
@@ -433,13 +519,14 @@ static void result_json(const struct bench *b, const struct total *t)
 
     for (unsigned i = 0; i < b->lanes_nr; i++)
         json_array_append_new(cores, json_integer(b->lanes[i].core));
-    o = json_pack("{s:f, s:f, s:{s:f, s:f, s:f, s:f, s:f}, s:i, s:o, s:s, s:{s:f, s:f, s:f}, s:s, s:i, s:I, "
+    o = json_pack("{s:f, s:f, s:{s:f, s:f, s:f, s:f, s:f}, s:I, s:i, s:o, s:s, s:{s:f, s:f, s:f}, s:s, s:i, s:I, "
                   "s:i, s:i, s:f, "
                   "s:I, s:i, s:s, s:b}",
                   "iops", t->iops, "bytes_per_s", t->iops * (double)b->bs, "lat_us", "mean",
                   hist_mean(&t->hist) / 1e3, "p50", (double)hist_quantile(&t->hist, .5) / 1e3, "p99",
                   (double)hist_quantile(&t->hist, .99) / 1e3, "p999",
-                  (double)hist_quantile(&t->hist, .999) / 1e3, "max", (double)t->hist.max / 1e3, "core",
+                  (double)hist_quantile(&t->hist, .999) / 1e3, "max", (double)t->hist.max / 1e3, "rate",
+                  (json_int_t)b->rate, "core",
                   b->lanes[0].core, "cores", cores, "transport", b->lanes[0].transport, "cpu", "user", t->user,
                   "sys", t->sys, "busy", t->busy, "rw", b->rw->name, "rwmixread", (int)b->read_pct, "bs",
                   (json_int_t)b->bs, "qd", (int)b->qd, "jobs", (int)b->jobs_nr, "time_s", t->seconds, "ios",
@@ -466,6 +553,8 @@ static void result_print(const struct bench *b, const struct total *t)
            (double)hist_quantile(&t->hist, .999) / 1e3, (double)t->hist.max / 1e3);
     printf("  of a core: user %.0f%%, system %.0f%%; busy %.0f%%\n", t->user * 100, t->sys * 100,
            t->busy * 100);
+    if (b->rate)
+        printf("  asked: %llu IO/s; latency runs from when a request was due\n", (unsigned long long)b->rate);
     hist_print(&t->hist, stdout);
 }
 
@@ -503,6 +592,7 @@ static void job_init(struct bench *b, unsigned index)
     j->b = b;
     j->index = index;
     j->lane = &b->lanes[index % b->lanes_nr];
+    j->lane->jobs_nr++;
     j->left = b->count / b->jobs_nr + (index < b->count % b->jobs_nr);
     j->rng[0] = splitmix(&seed);
     j->rng[1] = splitmix(&seed);
@@ -570,6 +660,7 @@ static int bench_options(const struct opts *o, struct bench *b)
     b->count = opt_num(o, "count", 0);
     b->time_s = (unsigned)opt_num(o, "time", b->count ? TIME_MAX : 5);
     b->seed = opt_num(o, "seed", 1);
+    b->rate = opt_num(o, "rate", 0);
     b->mode = *mode == 'p' ? CORELANE_POLLING : *mode == 'i' ? CORELANE_INTERRUPT : CORELANE_ADAPTIVE;
     b->disk.queue_depth = b->qd < 2 ? 2 : b->qd;
     b->disk.header_digest = opt_has(o, "header-digest");
@@ -640,6 +731,8 @@ static const struct opt bench_opts[] = {
       .help = "seconds (default: 5; with --count, no limit)" },
     { "count", 0, OPT_NUM, .arg = "N", .lo = 1, .hi = UINT64_MAX,
       .help = "end after so many requests of all jobs together" },
+    { "rate", 0, OPT_NUM, .arg = "IOPS", .lo = 1, .hi = RATE_MAX,
+      .help = "requests a second of all jobs together, evenly spaced (default: what --qd lets)" },
     { "cores", 0, OPT_CORES, .arg = "LIST",
       .help = "cores, like 0,2-5 (default: as many as jobs, of those allowed)" },
     { "mode", 0, OPT_WORD, .arg = "poll|adaptive|interrupt",

@@ -72,6 +72,7 @@ done <<TABLE
 2|--transport rdma: not one of auto|attach iscsi://127.0.0.1/$I/0 --transport rdma
 2|--transport rdma: not one of auto|login $I --portal 127.0.0.1 --transport rdma
 2|--qd 0: not a number from 1|bench iscsi://127.0.0.1/$I/0 --qd 0
+2|--rate 0: not a number from 1|bench iscsi://127.0.0.1/$I/0 --rate 0
 2|core 99999 is not there|bench iscsi://127.0.0.1/$I/0 --cores 99999
 1|start it with 'corelaned --run-dir $RUN'|list
 1|start it with 'corelane-targetd --run-dir $RUN'|target list
