@@ -86,7 +86,7 @@ help:
 #: make check-kernel   the tests in real kernels: User-Mode Linux, and QEMU for ublk
 #: make conformance    libiscsi's iscsi-test-cu against our target
 #: make kill-test      kill -9 of target and initiator under verified load, CYCLES=200 times each
-#: make bench          measurements, side by side with tgt and libiscsi
+#: make bench          measurements, side by side with tgt, libiscsi and fio; ONLY=tcp or ONLY=loop: a part
 #: make lint           clang-tidy, cppcheck, shellcheck
 #: make format         clang-format over the lines changed since the last commit (BASE=REV: since then)
 #: make install        DESTDIR and prefix are honoured
@@ -116,8 +116,8 @@ conformance: deps
 
 bench: deps-build
 	$(Q)packaging/deps.sh bench
-	$(Q)$(MAKE) --no-print-directory -j$$(nproc) all
-	$(Q)BUILD=$(B) bench/run.sh
+	$(Q)$(MAKE) --no-print-directory -j$$(nproc) all $(addprefix $(B)/bench_,ring mem loop)
+	$(Q)BUILD=$(B) bench/run.sh $(ONLY)
 
 deps-build:
 	$(Q)packaging/deps.sh build

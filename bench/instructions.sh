@@ -1,10 +1,10 @@
 #!/bin/bash
-# Instructions that a 4 KiB random read at depth 32 costs in user space, for each side, by callgrind: the totals of
-# two runs with different counts, subtracted, so that start and login cancel out.
-#   bench/instructions.sh DIR          DIR: scratch
+# Instructions that a 4 KiB random read costs in user space, for each side, by callgrind: the totals of two runs with
+# different counts, subtracted, so that start and login cancel out.
+#   bench/instructions.sh DIR [tcp|shm] [ram|null] [DEPTH]          DIR: scratch
 set -u
-dir=$1
-A=4000 B=12000
+dir=$1 transport=${2:-tcp} kind=${3:-ram} qd=${4:-32}
+A=4000 B=20000
 # shellcheck source=tests/e2e/harness.sh
 . tests/e2e/harness.sh
 unset CORELANE_RUN_DIR
@@ -27,12 +27,15 @@ stop() { kill "$pid"; wait "$pid" 2>/dev/null; pid=''; }
 load() { # COUNT [prefix]
     local n=$1
     shift
-    "$@" "$BUILD/corelane" bench "$url" --rw randread --bs 4k --qd 32 --count "$n" --cores 0 --mode interrupt --json >/dev/null 2>&1
+    "$@" "$BUILD/corelane" bench "$url" --rw randread --bs 4k --qd "$qd" --count "$n" --cores 0 --mode interrupt \
+        --transport "$transport" --json >/dev/null 2>&1
 }
-cg() { echo valgrind --tool=callgrind --callgrind-out-file="$1"; }
+# memcpy and memset by loops, as everywhere else in valgrind one instruction is one: it counts each byte of a `rep movsb`
+tunables=glibc.cpu.x86_rep_movsb_threshold=1073741824:glibc.cpu.x86_rep_stosb_threshold=1073741824
+cg() { echo env GLIBC_TUNABLES=$tunables valgrind --tool=callgrind --callgrind-out-file="$1"; }
 
 # The LUN is configured natively: valgrind runs one thread at a time, and saving needs a second.
-serve && "$BUILD/corelane" target create $iqn >/dev/null && "$BUILD/corelane" lun create $iqn --ram 64M >/dev/null ||
+serve && "$BUILD/corelane" target create $iqn >/dev/null && "$BUILD/corelane" lun create $iqn "--$kind" 64M >/dev/null ||
     { echo "  the target does not start"; exit 1; }
 for n in $A $B; do
     # shellcheck disable=SC2046

@@ -1,19 +1,35 @@
 # shellcheck shell=bash disable=SC2034,SC2154 # variables are shared with those who source it
-# How bench/run.sh measures: each *_bench prints one number.
+# How bench/run.sh measures: each *_bench prints one number. UNIT says which, where there is a choice: requests a
+# second if it is not set, bytes (10^6 a second), or latency (mean, microseconds).
 
 declare -A MED=()
 BENCH_PORT=''
 pin0() { taskset -c 0 "$@"; }
+title() { echo && echo "== $*"; }
 
-# Corelane's own initiator, polling on core 0; options replace the defaults
-cl_bench() { # URL [options]
-    local url=$1 key=.iops o args=()
-    local -A set=([--rw]=randread [--bs]=4k [--qd]=32 [--time]=$secs [--mode]=poll [--cores]=0)
+# Corelane's own initiator, polling on core 0, over TCP; options replace the defaults
+cl_bench_json() { # URL [options]
+    local url=$1 o args=()
+    local -A set=([--rw]=randread [--bs]=4k [--qd]=32 [--time]=$secs [--mode]=poll [--cores]=0 [--transport]=tcp)
     shift
-    while [ $# -gt 1 ]; do set[$1]=$2; shift 2; done
+    while [ $# -gt 0 ]; do
+        case $1 in --own-buffers) args+=("$1"); shift ;; *) set[$1]=$2; shift 2 ;; esac
+    done
     for o in "${!set[@]}"; do args+=("$o" "${set[$o]}"); done
-    [ "${UNIT:-}" != bytes ] || key='.bytes_per_s / 1000000'
-    "$BUILD/corelane" bench "$url" "${args[@]}" --json 2>"$E2E_DIR/bench.err" | jq -r "$key | floor"
+    "$BUILD/corelane" bench "$url" "${args[@]}" --json 2>"$E2E_DIR/bench.err" ||
+        { echo "bench: corelane bench $url ${args[*]}: $(tail -n 1 "$E2E_DIR/bench.err")" >&2; return 1; }
+}
+cl_bench() { # URL [options]
+    local key='.iops | floor'
+    case ${UNIT:-} in bytes) key='.bytes_per_s / 1000000 | floor' ;; latency) key='.lat_us.mean * 100 | round / 100' ;; esac
+    cl_bench_json "$@" | jq -r "$key"
+}
+# fio with io_uring and direct I/O
+fio_bench() { # CORE FILE RW BS DEPTH
+    local key='.jobs[0] | .read.iops + .write.iops | floor'
+    [ "${UNIT:-}" != bytes ] || key='.jobs[0] | .read.bw_bytes + .write.bw_bytes | . / 1000000 | floor'
+    taskset -c "$1" fio --name=bench --filename="$2" --rw="$3" --bs="$4" --iodepth="$5" --ioengine=io_uring --direct=1 \
+        --time_based --runtime="$secs" --norandommap --output-format=json 2>"$E2E_DIR/fio.err" | jq -r "$key"
 }
 # libiscsi's own load generator
 li_perf() { # URL [DEPTH]
@@ -57,7 +73,7 @@ ab() {
     for i in "${!names[@]}"; do
         sort -n "$E2E_DIR/ab.$i" >"$E2E_DIR/ab.sorted"
         MED[${names[i]}]=$(awk '{a[NR] = $1} END {print a[int((NR + 1) / 2)]}' "$E2E_DIR/ab.sorted")
-        printf '  %-34s %10d   (%d to %d)\n' "${names[i]}" "${MED[${names[i]}]}" \
+        printf '  %-34s %10s   (%s to %s)\n' "${names[i]}" "${MED[${names[i]}]}" \
             "$(head -n 1 "$E2E_DIR/ab.sorted")" "$(tail -n 1 "$E2E_DIR/ab.sorted")"
     done
 }
@@ -68,16 +84,26 @@ ratio() { # A B [AT_LEAST]
 goal() { # A NUMBER
     awk -v a="${MED[$1]}" -v n="$1" -v g="$2" 'BEGIN {printf "  %-34s %10d   (asked: %d, %s)\n", n, a, g, (a >= g ? "met" : "not met")}'
 }
+at_most() { # A NUMBER
+    awk -v a="${MED[$1]}" -v n="$1" -v g="$2" 'BEGIN {
+        printf "  %-34s %10s   (asked: at most %s, %s)\n", n, a, g, (a > 0 && a <= g ? "met" : "not met")}'
+}
+best() { # NAME A...: the largest of those becomes NAME
+    local name=$1 n
+    shift
+    MED[$name]=0
+    for n in "$@"; do MED[$name]=$(awk -v a="${MED[$name]}" -v b="${MED[$n]}" 'BEGIN {print (b > a ? b : a)}'); done
+}
 
 # Instructions a 4 KiB read costs on each side, in user space, by callgrind: the difference of two runs of
-# known counts, so that set-up cancels out.
-instructions() {
-    echo "== instructions per 4 KiB read in user space, depth 32 (callgrind)"
+# known counts, so that set-up cancels out. Cores sleep there, as turns that find nothing are not to be counted.
+instructions() { # tcp|shm [KIND OF LUN] [DEPTH]
+    title "$1: instructions per 4 KiB read in user space, ${2:-ram} LUN, depth ${3:-32} (callgrind)"
     command -v valgrind >/dev/null || { echo "  no valgrind"; return; }
-    BUILD=$BUILD bench/instructions.sh "$E2E_DIR"
+    BUILD=$BUILD bench/instructions.sh "$E2E_DIR" "$@"
 }
 # Peak and present memory of both daemons, with 1 and with 256 idle sessions
 memory() {
-    echo "== memory of idle sessions (KiB: resident, peak)"
+    title "memory of idle sessions (KiB: resident, peak)"
     BUILD=$BUILD bench/memory.sh "$E2E_DIR"
 }
