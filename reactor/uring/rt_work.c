@@ -66,13 +66,22 @@ static void *worker(void *arg)
 /* Locked. Return: whether somebody will take what is queued. */
 static bool worker_start(struct rt_host *h)
 {
+    static const struct sched_param none;
     struct rt_workers *p = &h->workers;
+    pthread_attr_t attr;
     sigset_t all, old;
     int err;
 
     sigfillset(&all);
     pthread_sigmask(SIG_SETMASK, &all, &old);
-    err = pthread_create(&p->threads[p->threads_nr], NULL, worker, h);
+    /* Not the policy of who starts it: a reactor that polls under SCHED_FIFO leaves its like no time at all, and others
+     * the little that the kernel keeps back for them. */
+    pthread_attr_init(&attr);
+    pthread_attr_setinheritsched(&attr, PTHREAD_EXPLICIT_SCHED);
+    pthread_attr_setschedpolicy(&attr, SCHED_OTHER);
+    pthread_attr_setschedparam(&attr, &none);
+    err = pthread_create(&p->threads[p->threads_nr], &attr, worker, h);
+    pthread_attr_destroy(&attr);
     pthread_sigmask(SIG_SETMASK, &old, NULL);
     if (err)
         rt_log(RT_WARN, "cannot start a helper thread: %s", strerror(err));
