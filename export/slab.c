@@ -118,7 +118,7 @@ static uint32_t next_page(const struct exp_slab *s, uint32_t at, bool set)
         const uint64_t word = (set ? s->taken[at / 64] : ~s->taken[at / 64]) >> (at % 64);
 
         if (word)
-            return at + (uint32_t)__builtin_ctzll(word);    /* pages are a multiple of 64 */
+            return at + (uint32_t)__builtin_ctzll(word); /* pages are a multiple of 64 */
         at = (at / 64 + 1) * 64;
     }
     return s->pages;

@@ -27,7 +27,7 @@ struct exp_slab {
 int exp_slab_open(struct exp_slab *s, struct mpio_disk *disk);
 /* Nothing is taken (asserted). Accepts one that was zeroed and never opened. On the disk's core. */
 void exp_slab_close(struct exp_slab *s);
-size_t exp_slab_len(const struct exp_slab *s);                   /* bytes at s->mem */
+size_t exp_slab_len(const struct exp_slab *s); /* bytes at s->mem */
 /* Makes sure that memory nobody uses yet is there, so that no request has to wait for a page when memory is short. Any
  * thread; blocks shortly. */
 void exp_touch(void *mem, size_t len);
