@@ -135,8 +135,9 @@ static bool stat_sn_take(struct ini_sess *s, const struct iscsi_pdu *pdu)
         s->exp_stat_sn++;
         return true;
     }
-    if (iscsi_sn_lt(pdu->stat_sn, s->exp_stat_sn))
-        return false;                       /* a duplicate, ignored */
+    /* A duplicate, ignored. There are none in memory, where the datamover holds that a command which was answered is over. */
+    if (iscsi_sn_lt(pdu->stat_sn, s->exp_stat_sn) && !s->loop.on)
+        return false;
     ini_conn_lost(s, -EPROTO, "a response of the target is missing (StatSN %u instead of %u)", pdu->stat_sn,
                   s->exp_stat_sn);
     return false;
@@ -341,6 +342,7 @@ static const char *lost_words(int err)
     switch (err) {
     case -EBADMSG: return "a digest does not match: data were damaged on the way";
     case -EPROTO:  return "what the target sent breaks the protocol";
+    case -ENOBUFS: return "the memory shared with the target is used up";
     default:       return strerror(-err);
     }
 }
@@ -351,6 +353,8 @@ static void on_terminate(void *user, int err)
 
     if (err == -EBADMSG)
         s->digest_errors++;
+    if (err == -ENOBUFS)
+        ini_loop_spent(s);
     if (s->conn == CONN_LOGIN) {
         ini_login_offer_less(s);
         ini_loop_unanswered(s, 1);

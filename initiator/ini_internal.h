@@ -31,6 +31,7 @@
 #define INI_REJECTS_MAX 64u                 /* in a row: more is a target that answers nothing else */
 #define INI_NOTES_MAX 64u                   /* more are a target's that asks faster than it listens */
 #define INI_HANGUPS_MAX 2u                  /* connections that end on the offer of shared memory: then it is not made */
+#define INI_LOOP_VAIN_MAX 3u                /* connections in shared memory that led to nothing, in a row: TCP then */
 #define INI_ARENAS_OLD_MAX 4u               /* retired ones that wait for their buffers: a target that wears one out after the
                                              * other gets no more of our memory than that */
 #define INI_CMD_TRIES_MAX 8u
@@ -194,12 +195,14 @@ struct ini_sess {
         bool same_host;                     /* the portal of this connection is an address of this host */
         bool on;                            /* this connection has gone over to shared memory */
         bool was;                           /* so had the last that logged in */
-        unsigned hangups;                   /* connections of this attempt that ended on the offer */
+        unsigned hangups;                   /* connections of this attempt that ended on the offer, or soon after */
+        unsigned vain;                      /* ones in a row that came to it and led to nothing: see vain above */
         struct loop_join *join;
         struct ini_arena *arena;            /* NULL: none yet */
         struct rt_link old;                 /* retired ones of which callers still have buffers */
         unsigned old_nr;
         bool full;                          /* the arena had no room for the last who asked */
+        bool spent;                         /* the arena cannot serve a command that waits */
         bool making;                        /* work is under way: touches made and made_err alone */
         struct rt_work work;
         struct loop_arena *made;
@@ -328,6 +331,8 @@ bool ini_loop_enable(struct ini_sess *s);
 /* The target hung up or refused where it was to answer: the next connection, which follows at once, may not offer it.
  * @weight: INI_HANGUPS_MAX where it can have no other reason. */
 void ini_loop_unanswered(struct ini_sess *s, unsigned weight);
+/* The datamover ran out of stand-ins. */
+void ini_loop_spent(struct ini_sess *s);
 void ini_loop_gone(struct ini_sess *s);     /* the connection is */
 
 /* ini_task.c */

@@ -68,9 +68,17 @@ static void arena_retire(struct ini_sess *s)
     s->loop.old_nr++;
 }
 
+/* Another can take its place: what callers still have of it is not more than may be. */
+static bool arena_may_go(const struct ini_sess *s)
+{
+    return !s->loop.arena || !s->loop.arena->out || s->loop.old_nr < INI_ARENAS_OLD_MAX;
+}
+
 static bool arena_serves(const struct ini_sess *s)
 {
-    return s->loop.arena && (!loop_arena_worn(s->loop.arena->mem) || s->loop.old_nr == INI_ARENAS_OLD_MAX);
+    const struct ini_arena *a = s->loop.arena;
+
+    return a && !s->loop.spent && (!loop_arena_worn(a->mem) || !arena_may_go(s));
 }
 
 static void arena_run(struct rt_work *w)
@@ -93,7 +101,7 @@ static void arena_done(struct rt_work *w)
         a->mem = s->loop.made;
         arena_retire(s);
         s->loop.arena = a;
-        s->loop.full = false;
+        s->loop.full = s->loop.spent = false;
     } else if (!s->loop.made_err) {
         s->loop.made_err = -ENOMEM;
         loop_arena_drop(s->loop.made);
@@ -128,6 +136,11 @@ bool ini_loop_offer(struct ini_sess *s, struct iscsi_text *t)
         return tcp_instead(s, 0, false, "the portal is not an address of this host");
     if (!required(s) && s->loop.hangups >= INI_HANGUPS_MAX)
         return tcp_instead(s, 0, false, "the target gives no answer where shared memory is offered");
+    if (!required(s) && s->loop.vain >= INI_LOOP_VAIN_MAX)
+        return tcp_instead(s, 0, false, "connections over shared memory broke at once, one after the other");
+    if (s->loop.spent && !arena_may_go(s))
+        return tcp_instead(s, -ENOBUFS, false,
+                           "the memory to share is used up, and buffers in earlier ones are still in use");
     if (!loop_offer_encode(offer))
         return tcp_instead(s, -EOPNOTSUPP, true, "this host does not say which start of it this is (boot id)");
     iscsi_text_add(t, LOOP_KEY, offer);
@@ -176,11 +189,12 @@ static void joined(void *user, int err, const char *why)
     ini_login_go_on(s);
 }
 
-/* There is an arena now, or there will be none. */
+/* There is an arena now, or there will be none. A worn one will do where no new one is to be had; one that cannot serve a
+ * command will not. */
 static void join_begin(struct ini_sess *s)
 {
     char why[80];
-    int err = s->loop.arena ? 0 : s->loop.made_err;
+    int err = s->loop.arena && !s->loop.spent ? 0 : s->loop.made_err;
 
     if (err) {
         snprintf(why, sizeof(why), "no memory to share, %d MiB: %s", s->conf.set.arena_mib, strerror(-err));
@@ -256,11 +270,12 @@ bool ini_loop_enable(struct ini_sess *s)
     return true;
 }
 
-/* Some do not answer a key that they do not know, though they have to (RFC 7143 6.2). Once is no proof: any connection may
- * break, and a session is not to miss shared memory for that. */
+/* Some do not answer a key that they do not know, though they have to (RFC 7143 6.2); and one that takes the memories and
+ * then does not go on would keep us out for ever. Once is no proof: any connection may break, and a session is not to miss
+ * shared memory for that. */
 void ini_loop_unanswered(struct ini_sess *s, unsigned weight)
 {
-    if (!s->login || s->login->loop != LOOP_OFFERED || required(s))
+    if (!s->login || s->login->loop == LOOP_NONE || required(s))
         return;
     s->loop.hangups += weight;
     s->again = true;
@@ -270,7 +285,15 @@ void ini_loop_gone(struct ini_sess *s)
 {
     loop_join_free(s->loop.join);
     s->loop.join = NULL;
+    s->loop.vain = s->vain ? s->loop.vain + s->loop.on : 0;
     s->loop.on = false;
+}
+
+/* There is no stand-in for a command, though none is out: so many were lost, or those that were lie so, that no room is left.
+ * Sent again it would meet the same, so the next login has another arena, or TCP. */
+void ini_loop_spent(struct ini_sess *s)
+{
+    s->loop.spent |= s->loop.on;
 }
 
 void ini_loop_init(struct ini_sess *s)
