@@ -2,10 +2,10 @@
  * fuse.c - a disk as a file in a FUSE mount of its own, and with privilege a loop device over that file
  *
  * run_dir/disks/NAME/disk, a regular file of the disk's size in a directory only its owner may enter. The
- * session with the kernel is libfuse's; reading /dev/fuse is ours: a request is read into memory that the disk
- * shares with its target (slab.h), or into the free tag's own, and a write's data stay there until the disk has
- * them, so nothing is copied and nothing is allocated here. What libfuse allocates is its own note of a request,
- * some 200 bytes, given back with the answer.
+ * session with the kernel is libfuse's; reading /dev/fuse is ours: a write's data are read into memory that the disk
+ * shares with its target (slab.h), or into the free tag's own, and stay there until the disk has them, so nothing
+ * is copied and nothing is allocated here. What libfuse allocates is its own note of a request, some 200 bytes,
+ * given back with the answer. What libfuse looks at is in no memory that a target could change meanwhile.
  *
  * Any offset and length will do for the file: a write of a part of a block reads the block first, alone on it
  * by the guard. The loop device asks for whole blocks only.
@@ -43,12 +43,10 @@
  * to be written would be missing for good. This times the depth is 18 MiB a disk; a larger request is sent in pieces, side by
  * side. */
 #define IO_MAX (128u << 10)
-/* Data lie on a page boundary, or the target could not use them where they are: a request is read so that a write's, which
- * follow its two headers, do. */
-#define DATA_AT EXP_PAGE
-#define READ_AT (DATA_AT - sizeof(struct fuse_in_header) - sizeof(struct fuse_write_in))
-#define BUF_LEN (DATA_AT + IO_MAX)
-static_assert(READ_AT % sizeof(uint64_t) == 0, "libfuse reads the headers where they are");
+/* Of a request what comes before a write's data. The data themselves are read to a page boundary, or the target could not
+ * use them where they are. */
+#define HEAD_LEN (sizeof(struct fuse_in_header) + sizeof(struct fuse_write_in))
+#define REQ_LEN (HEAD_LEN + IO_MAX)
 /* Requests that one pass takes from the kernel before others get their turn. */
 #define PER_PASS 32
 /* Above the depth that the kernel fills by itself: for what programs ask of the file directly, and so that a
@@ -63,12 +61,12 @@ struct fuse_tag {
     fuse_req_t req;
     struct exp_range range;                 /* whatever changes blocks: whole blocks around off, len */
     uint64_t off, len;                      /* bytes, as asked for */
-    uint8_t *buf;                           /* the request; from DATA_AT on a write's or a read's data */
+    uint8_t *buf;                           /* a write's or a read's data */
     size_t slab_len;                        /* bytes of the slab that buf is; 0: it is own */
     enum ini_io_op op;
     unsigned flags;                         /* INI_FUA, INI_NO_UNMAP */
     unsigned head, tail;                    /* bytes of the blocks at the ends that were not asked for */
-    uint8_t *own;                           /* BUF_LEN, for when the slab has no room */
+    uint8_t *own;                           /* IO_MAX, for when the slab has no room */
     uint8_t *edge;                          /* two blocks: the ends */
     struct iovec iov[3];
 };
@@ -87,11 +85,12 @@ struct fuse {
     struct rt_link free;
     unsigned used;                          /* tags in flight */
     struct fuse_tag *cur;                   /* the one whose request is being looked at */
+    uint8_t *request;                       /* that request, all of it but a write's data; REQ_LEN */
     struct exp_slab slab;
     struct exp_guard guard;
     struct fuse_tag *tags;
     unsigned tags_nr;
-    uint8_t *mem;                           /* of all tags: own and edge */
+    uint8_t *mem;                           /* of all tags: own and edge; and the request */
     size_t mem_len;
     void (*drained)(struct fuse *f);
     uint64_t since_s;                       /* 1970; the file's times */
@@ -105,18 +104,10 @@ static void pump_later(struct fuse *f);
 /* For a request of any length: what it does not need is given back once that is known. */
 static void buf_take(struct fuse_tag *t)
 {
-    t->buf = exp_slab_get(&t->f->slab, BUF_LEN);
-    t->slab_len = t->buf ? BUF_LEN : 0;
+    t->buf = exp_slab_get(&t->f->slab, IO_MAX);
+    t->slab_len = t->buf ? IO_MAX : 0;
     if (!t->buf)
         t->buf = t->own;
-}
-
-static void buf_trim(struct fuse_tag *t, size_t keep)
-{
-    if (!t->slab_len)
-        return;
-    exp_slab_trim(&t->f->slab, t->buf, t->slab_len, keep);
-    t->slab_len = keep;
 }
 
 static void buf_put(struct fuse_tag *t)
@@ -124,6 +115,16 @@ static void buf_put(struct fuse_tag *t)
     if (t->slab_len)
         exp_slab_put(&t->f->slab, t->buf, t->slab_len);
     t->slab_len = 0;
+}
+
+static void buf_trim(struct fuse_tag *t, size_t keep)
+{
+    if (!keep)
+        buf_put(t);
+    if (!t->slab_len)
+        return;
+    exp_slab_trim(&t->f->slab, t->buf, t->slab_len, keep);
+    t->slab_len = keep;
 }
 
 /* A request that goes to the disk keeps the tag it was read with, and room for @data_len bytes. */
@@ -136,7 +137,7 @@ static struct fuse_tag *tag_take(struct fuse *f, fuse_req_t req, size_t data_len
     rt_list_del(&t->link);
     f->used++;
     t->req = req;
-    buf_trim(t, DATA_AT + data_len);
+    buf_trim(t, data_len);
     return t;
 }
 
@@ -162,7 +163,7 @@ static void read_done(struct mpio_io *io, int res)
     if (res)
         fuse_reply_err(t->req, -res);
     else
-        fuse_reply_buf(t->req, (const char *)t->buf + DATA_AT, t->len);
+        fuse_reply_buf(t->req, (const char *)t->buf, t->len);
     tag_put(t);
 }
 
@@ -173,7 +174,7 @@ static unsigned tag_iov(struct fuse_tag *t)
 
     if (t->head)
         t->iov[n++] = (struct iovec){ t->edge, t->head };
-    t->iov[n++] = (struct iovec){ t->buf + DATA_AT, t->len };
+    t->iov[n++] = (struct iovec){ t->buf, t->len };
     if (t->tail)
         t->iov[n++] = (struct iovec){ t->edge + 2 * t->f->e->block_len - t->tail, t->tail };
     return n;
@@ -305,6 +306,7 @@ static void change(struct fuse *f, fuse_req_t req, enum ini_io_op op, unsigned f
         change_go(&t->range);
 }
 
+/* @buf: where libfuse thinks that the data are. The tag has them. */
 static void on_write(fuse_req_t req, fuse_ino_t ino, const char *buf, size_t size, off_t off,
                      struct fuse_file_info *fi)
 {
@@ -320,7 +322,6 @@ static void on_write(fuse_req_t req, fuse_ino_t ino, const char *buf, size_t siz
     } else {
         const uint64_t room = f->e->size - (uint64_t)off;
 
-        assert((const uint8_t *)buf == f->cur->buf + DATA_AT);
         change(f, req, INI_WRITE, fi->flags & O_DSYNC ? INI_FUA : 0, (uint64_t)off, size < room ? size : room);
     }
 }
@@ -540,15 +541,27 @@ static void pump_poll(struct fuse *f)
     rt_fd_poll(f->e->rt, &f->op, f->ready_fd, POLLIN);
 }
 
+/* libfuse follows what a request says, some of it twice over. */
+static void request_whole(struct fuse *f, const struct fuse_tag *t, size_t len)
+{
+    struct fuse_in_header head;
+
+    memcpy(&head, f->request, sizeof(head));
+    if (len > HEAD_LEN && head.opcode != FUSE_WRITE)
+        memcpy(f->request + HEAD_LEN, t->buf, len - HEAD_LEN);
+}
+
 /* Return: whether there may be more. */
 static bool pump_one(struct fuse *f)
 {
     struct fuse_tag *t = rt_list_entry(f->free.next, struct fuse_tag, link);
+    struct iovec in[2] = { { f->request, HEAD_LEN } };
     struct fuse_buf buf;
     ssize_t n;
 
     buf_take(t);
-    n = read(f->fd, t->buf + READ_AT, BUF_LEN - READ_AT);
+    in[1] = (struct iovec){ t->buf, IO_MAX };
+    n = readv(f->fd, in, 2);
     if (n < 0) {
         buf_put(t);
         switch (errno) {
@@ -564,8 +577,9 @@ static bool pump_one(struct fuse *f)
             return false;
         }
     }
+    request_whole(f, t, (size_t)n);
     f->cur = t;
-    buf = (struct fuse_buf){ .mem = t->buf + READ_AT, .size = (size_t)n };
+    buf = (struct fuse_buf){ .mem = f->request, .size = (size_t)n };
     fuse_session_process_buf(f->se, &buf);
     if (f->cur)                                 /* answered already */
         buf_put(t);
@@ -675,7 +689,7 @@ static int tags_make(struct fuse *f)
     const unsigned nr = f->e->queue_depth + EXTRA_TAGS;
     const size_t edge_len = 2u * f->e->block_len;
 
-    f->mem_len = nr * (BUF_LEN + edge_len);
+    f->mem_len = nr * (IO_MAX + edge_len) + REQ_LEN;
     f->tags = calloc(nr, sizeof(*f->tags));
     f->mem = rt_mem_alloc(f->mem_len);
     if (!f->tags || !f->mem || exp_slab_open(&f->slab, f->e->disk))
@@ -684,10 +698,11 @@ static int tags_make(struct fuse *f)
         struct fuse_tag *t = &f->tags[f->tags_nr];
 
         t->f = f;
-        t->own = f->mem + f->tags_nr * (size_t)BUF_LEN;
-        t->edge = f->mem + nr * (size_t)BUF_LEN + f->tags_nr * edge_len;
+        t->own = f->mem + f->tags_nr * (size_t)IO_MAX;
+        t->edge = f->mem + nr * (size_t)IO_MAX + f->tags_nr * edge_len;
         rt_list_push(&f->free, &t->link);
     }
+    f->request = f->mem + nr * (IO_MAX + edge_len);
     return 0;
 }
 

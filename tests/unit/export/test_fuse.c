@@ -169,6 +169,62 @@ static void test_data_lie_in_the_shared_buffer(void **state)
 
 /* Many large requests at once, more than the shared buffer holds, and that buffer exchanged while they are under way:
  * some are copied, none is lost or mixed up. */
+/* What a request says is not where a target could change it while it is looked at: of all of them only a write's data are
+ * there. */
+static void test_requests_themselves_are_in_no_shared_buffer(void **state)
+{
+    struct world *w = *state;
+    static uint8_t data[4096];
+    unsigned foreign = 0, ours = 0;
+    char other[300];
+    struct stat st;
+    int fd;
+
+    NEED_FUSE(w);
+    for (size_t i = 0; i < ARRAY_SIZE(w->fake.disk.buf); i++)
+        if (w->fake.disk.buf[i].mem)
+            memset(w->fake.disk.buf[i].mem, 0xee, w->fake.disk.buf[i].len);
+    memset(data, 0x5a, sizeof(data));
+    snprintf(other, sizeof(other), "%sX", w->file);
+    assert_int_equal(stat(w->file, &st), 0);
+    assert_int_equal(stat(other, &st), -1);
+    fd = open_file(w, O_RDWR);
+    assert_int_equal(pwrite(fd, data, sizeof(data), 4096), sizeof(data));
+    assert_int_equal(fsync(fd), 0);
+    assert_int_equal(fallocate(fd, FALLOC_FL_ZERO_RANGE, 0, 4096), 0);
+    close(fd);
+    for (size_t i = 0; i < ARRAY_SIZE(w->fake.disk.buf); i++) {
+        for (size_t at = 0; w->fake.disk.buf[i].mem && at < w->fake.disk.buf[i].len; at++) {
+            const uint8_t byte = w->fake.disk.buf[i].mem[at];
+
+            ours += byte == 0x5a;
+            foreign += byte != 0x5a && byte != 0xee;
+        }
+    }
+    assert_int_equal(ours, sizeof(data));
+    assert_int_equal(foreign, 0);
+}
+
+/* A name longer than a write's headers. */
+static void test_long_requests_arrive_whole(void **state)
+{
+    struct world *w = *state;
+    char other[600];
+    struct stat st;
+    size_t n;
+
+    NEED_FUSE(w);
+    n = (size_t)snprintf(other, sizeof(other), "%s", w->file);
+    memset(other + n, 'x', 240);
+    other[n + 240] = '\0';
+    assert_int_equal(stat(other, &st), -1);
+    assert_int_equal(errno, ENOENT);
+    assert_int_equal(stat(w->file, &st), 0);
+    assert_int_equal(utimensat(AT_FDCWD, w->file, NULL, 0), 0);    /* more than a write's headers, too */
+    assert_int_equal(truncate(w->file, 1), -1);
+    assert_int_equal(errno, EINVAL);
+}
+
 static void test_requests_beyond_the_shared_buffer_are_as_right(void **state)
 {
     enum { NR = 16, LEN = 512 << 10 };
@@ -195,8 +251,10 @@ static void test_requests_beyond_the_shared_buffer_are_as_right(void **state)
                 io_uring_prep_read(io_uring_get_sqe(&ring), fd, buf + i * LEN, LEN, i * LEN);
         }
         io_uring_submit(&ring);
-        if (round == 3)
+        if (round == 3) {                       /* the next one is too small for all of them */
+            atomic_store(&w->fake.disk.buf_room, 2u << 20);
             atomic_store(&w->fake.disk.bad_bufs, 1);
+        }
         for (unsigned i = 0; i < NR; i++) {
             assert_int_equal(io_uring_wait_cqe(&ring, &cqe), 0);
             assert_int_equal(cqe->res, LEN);
@@ -630,6 +688,8 @@ int main(void)
         T(file_has_the_size_and_says_why_it_was_taken, 512),
         T(whole_blocks_go_through, 512),
         T(data_lie_in_the_shared_buffer, 512),
+        T(requests_themselves_are_in_no_shared_buffer, 512),
+        T(long_requests_arrive_whole, 512),
         T(requests_beyond_the_shared_buffer_are_as_right, 512),
         T(any_offset_and_length_reads_and_writes, 512),
         T(any_offset_and_length_reads_and_writes, 4096),
