@@ -56,25 +56,20 @@ void map_task_over(struct sess *s, struct itl *itl)
         itl_end(si);
 }
 
-/* Out of the map, which the caller has replaced: no new task finds it. */
+/* Out of the map, which the caller has replaced: no new task finds it. A task that is aborted may be gone at once, and the
+ * last one would take the ITL along: it is pinned meanwhile. */
 static void itl_leave(struct sess *s, struct sess_itl *si)
 {
-    struct itl *itl = &si->itl;
-
     rt_list_push(&s->dying, &si->dying);
-    if (!itl->tasks && !si->pins) {
-        itl_end(si);
-        return;
-    }
+    si->pins++;
     rt_list_for_safe(l, &s->tasks) {
         struct sess_task *t = rt_list_entry(l, struct sess_task, link);
-        const bool last = itl->tasks == 1 && !si->pins && t->lun_open && t->scsi.itl == itl;
 
-        if (t->lun_open && t->scsi.itl == itl)
+        if (t->lun_open && t->scsi.itl == &si->itl)
             task_abort(t, true);
-        if (last && !t->lun_open)           /* that freed it */
-            return;
     }
+    si->pins--;
+    map_task_over(s, &si->itl);
 }
 
 static void nexus_init(struct sess *s)

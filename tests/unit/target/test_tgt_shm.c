@@ -439,6 +439,58 @@ static void test_it_is_asked_to_log_out(void **state)
     shm_logout(e);
 }
 
+/* Its unit is taken away while a command waits for buffers, all of which are another session's: it is over in the very
+ * call that ends it. */
+static void test_a_unit_goes_while_a_command_waits(void **state)
+{
+    struct iscsi_pdu pdu, ping;
+    struct peer_end *hog;
+    struct shm_end *e;
+    uint8_t cdb[16];
+    struct bed other;
+
+    (void)state;
+    bed_start_with(&other, 1, "{\"login_s\": 600, \"idle_s\": 3600, \"stall_s\": 3600, \"buffer_mib\": 16}");
+    bed_disk(&other);
+    bed_ram(&other, T_IQN, 1, 16);
+    e = shm_ready(&other, 1, "");
+    cdb_rw10(cdb, false, 0, 8);
+    do { /* unit attentions first */
+        pdu = cmd_pdu(e->p, cdb, 4096, true, false);
+        pdu.lun = scsi_lun_encode(1);
+        shm_push(e, &pdu, 1, 4096);
+    } while (shm_status(e, &pdu) != SCSI_GOOD);
+    hog = peer_ready(&other, 2, "");
+    cdb_rw10(cdb, true, 0, 8192);
+    for (unsigned i = 0; i < 6; i++) {
+        pdu = cmd_pdu(hog, cdb, 4 * MIB, false, true);
+        peer_send(hog, &pdu, NULL);
+    }
+    ping = nop_pdu(hog, 0);
+    peer_send(hog, &ping, NULL);
+    do {
+        assert_true(peer_recv_ms(hog, PEER_MS));
+    } while (hog->rsp.opcode == ISCSI_OP_R2T);
+    assert_int_equal(hog->rsp.opcode, ISCSI_OP_NOP_IN);
+
+    cdb_rw10(cdb, false, 0, 8);
+    pdu = cmd_pdu(e->p, cdb, 4096, true, false);
+    pdu.lun = scsi_lun_encode(1);
+    shm_push(e, &pdu, 1, 4096);
+    ping = nop_pdu(e->p, 0);
+    shm_send(e, &ping, NULL, 0);
+    shm_expect(e, ISCSI_OP_NOP_IN);
+    bed_do(&other, "lun.delete", json_pack("{s:s, s:i}", "iqn", T_IQN, "lun", 1));
+    assert_int_equal(shm_status(e, &pdu), SCSI_TASK_ABORTED);
+    while (shm_rw10(e, false, 0, 8, 4096) !=
+           SCSI_GOOD) { /* the others are there, and it is told of the change */
+    }
+    shm_close(e);
+    peer_close(hog);
+    bed_settle(&other, 0);
+    bed_stop(&other);
+}
+
 /* ---- the end --------------------------------------------------------------------------------------------- */
 
 /* A window full of reads and writes of a file, direct and copied, is under way as everything of the initiator goes. */
@@ -638,6 +690,7 @@ int main(void)
         cmocka_unit_test_setup(test_task_management, fresh),
         cmocka_unit_test_setup(test_an_abort_of_a_held_command, fresh),
         cmocka_unit_test_setup(test_it_is_asked_to_log_out, fresh),
+        cmocka_unit_test_setup(test_a_unit_goes_while_a_command_waits, fresh),
         cmocka_unit_test_setup(test_an_initiator_killed_in_the_middle, fresh),
         cmocka_unit_test_setup(test_either_socket_is_the_end, fresh),
         cmocka_unit_test_setup(test_reinstatement, fresh),
