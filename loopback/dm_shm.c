@@ -453,10 +453,10 @@ static void conn_close(struct dm_shm *c)
     try_close(c);
 }
 
-/* The peer has everything, or it wants nothing any more. */
-static bool drained(struct dm_shm *c)
+/* Everything is in the ring, where the peer finds it though we have gone: remote_end(). */
+static bool drained(const struct dm_shm *c)
 {
-    return rt_list_empty(&c->queue) && (shm_tx_look(&c->tx) || c->tx.taken == c->tx.head);
+    return rt_list_empty(&c->queue);
 }
 
 static void terminate(struct dm *dm, bool drain)
@@ -480,7 +480,7 @@ static void drain_over(struct rt_timer *t)
     conn_close(container_of(t, struct dm_shm, drain));
 }
 
-/* Something waits for room, or for the peer to take the last of it. */
+/* Something waits for room. */
 static void tick_over(struct rt_timer *t)
 {
     struct dm_shm *c = container_of(t, struct dm_shm, tick);
