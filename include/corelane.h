@@ -98,8 +98,10 @@ int corelane_submit(struct corelane_disk *d, struct corelane_io *io);
 
 /* Memory for requests to this disk, on a page boundary, of whatever was in it before. Over shared memory a read or write
  * whose data lie in one such buffer is not copied between the two processes; from memory of your own it costs one copy.
- * Over TCP it is memory like any other. Use it as you like while no request has it; give it back before the disk is
- * closed. NULL: no memory. */
+ * Over TCP it is memory like any other. Use it as you like while no request has it, but for one thing: while a request has
+ * part of a page, nobody else may write to the rest of that page, no other thread, nor the kernel for another file. The
+ * target can write to it at any time: who does not trust the target copies what it is going to look at more than once. Give
+ * it back before the disk is closed. NULL: no memory. */
 void *corelane_buffer_alloc(struct corelane_disk *d, size_t length);
 void corelane_buffer_free(struct corelane_disk *d, void *buffer, size_t length);
 

@@ -181,7 +181,9 @@ void ini_lun_reset(struct ini_sess *s, uint16_t lun, void (*done)(void *user, in
 /* Memory for requests of this session, on a page boundary, of whatever was in it before. Where the session shares memory
  * with its target no byte of a request that lies in such a buffer is copied between the two processes; elsewhere, and when
  * there is no room, it is plain memory. It stays what and where it is whatever becomes of the session, and is given back
- * before ini_sess_free(). @len: bytes. NULL: no memory. On the session's core. */
+ * before ini_sess_free(). A page of which a request has a part is written to on this core alone: a copy may take its place.
+ * What the target can write to at any time is not for control data, nor for what is looked at twice. @len: bytes. NULL: no
+ * memory. On the session's core. */
 void *ini_buf_get(struct ini_sess *s, size_t len);
 void ini_buf_put(struct ini_sess *s, void *mem, size_t len);
 /* False: one that ini_buf_get() gave now might do better (the session was on TCP when this one was had, or had to take it
