@@ -279,6 +279,8 @@ static void nexus_make(struct scene *sc, struct client *c, unsigned i, uint8_t *
     n->conf.set.arena_mib = 16;
     if (sc->plan.near[c->id])
         n->conf.set.transport = transport_draw(sc);
+    if (sc->plan.near[c->id] && sim_rng_below(&sc->near_rng, 2))     /* memory is soon the caller's again */
+        n->conf.set.replacement_timeout_s = (int32_t)sim_rng_range(&sc->near_rng, 2, 4);
     for (unsigned k = 0; k < sc->plan.units; k++) {
         n->desk[k].nexus = n;
         n->desk[k].unit = &sc->unit[k];

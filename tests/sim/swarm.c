@@ -368,9 +368,9 @@ static void do_disk(struct scene *sc, enum kind k)
     sim_disk_set(sc->tgtd.machine, &d);
 }
 
-static void do_stall(struct scene *sc)
+static void do_stall(struct scene *sc, uint64_t ns)
 {
-    if (!later_new(sc, unstall, hold(sc)))
+    if (!later_new(sc, unstall, ns))
         return;
     swarm_note(sc, SCENE_FAULT_DISK_STALL, NULL);
     sim_disk_stall(sc->tgtd.machine, true);
@@ -460,7 +460,7 @@ static void do_fault(struct scene *sc, enum kind k, struct nexus_end *n)
     case K_KILL_TGT: do_kill_tgt(sc, false); break;
     case K_POWER_TGT: do_kill_tgt(sc, true); break;
     case K_STOP_TGT: tgtd_stop(sc); break;
-    case K_STALL: do_stall(sc); break;
+    case K_STALL: do_stall(sc, hold(sc)); break;
     case K_READ_EIO:
     case K_WRITE_EIO:
     case K_SYNC_EIO:
@@ -483,6 +483,9 @@ static void ambush_fired(struct later *l)
     /* One that logs out is to be still at it when what the target had under way lands. */
     if (l->kind == K_KILL_TGT && nexus_state(l->nexus) == INI_LOGOUT)
         do_conn(l->scene, K_BLACKHOLE, l->nexus);
+    /* And what a target read into shared memory is to land when who asked for it has long given it up. */
+    if (l->kind == K_KILL_TGT && near_steps(l->nexus) >> STEP_WORK & 1 && one_in(l->scene, 2))
+        do_stall(l->scene, draw(l->scene, 2, 10) * RT_S);
     do_fault(l->scene, l->kind, l->nexus);
 }
 
@@ -496,7 +499,7 @@ static void ambush_look(struct scene *sc, struct nexus_end *n, uint8_t state)
         struct ambush *a = &s->ambush[i];
         struct later *l;
 
-        if (a->state != state || !a->left || !one_in(sc, 3))
+        if (a->state != state || !a->left || !one_in(sc, state < STATES ? 3 : 2))
             continue;
         a->left--;
         l = later_new(sc, ambush_fired, one_in(sc, 2) ? 0 : draw(sc, 0, 40 * RT_US) << draw(sc, 0, 6));
@@ -741,8 +744,11 @@ void swarm_free(struct swarm *s)
 }
 
 /* What is most likely to meet a session in shared memory where it hurts. */
-static const uint8_t near_kinds[] = { K_KILL_TGT, K_KILL_TGT, K_KILL_CLIENT, K_FREEZE_TGT, K_FREEZE_CLIENT, K_DOOR,
-                                      K_RESET, K_POWER_TGT, K_STOP_TGT, K_HALF_CLOSE };
+static const uint8_t near_kinds[] = { K_KILL_TGT, K_KILL_TGT, K_KILL_CLIENT, K_KILL_CLIENT, K_FREEZE_TGT,
+                                      K_FREEZE_CLIENT, K_DOOR, K_RESET, K_POWER_TGT, K_STOP_TGT, K_HALF_CLOSE,
+                                      K_ABANDON, K_LUN_RESET };
+
+static const uint8_t near_busy[] = { STEP_SENT, STEP_WORK, STEP_WORK, STEP_ANSWER };
 
 static bool near_any(const struct scene *sc)
 {
@@ -780,9 +786,15 @@ void swarm_start(struct scene *sc)
         while (!kinds[a->kind].waits);
         a->state = (uint8_t)draw(sc, 0, STATES - 1);
         a->left = (unsigned)draw(sc, 1, 4);
-        if (near_any(sc) && one_in(sc, 2)) {
+        if (near_any(sc) && one_in(sc, 8)) {
+            a->kind = K_KILL_TGT;
+            a->state = STATES + STEP_WORK;
+            a->left = (unsigned)draw(sc, 1, 6);
+        } else if (near_any(sc) && one_in(sc, 2)) {
             a->kind = near_kinds[draw(sc, 0, ARRAY_SIZE(near_kinds) - 1)];
-            a->state = (uint8_t)(STATES + draw(sc, 0, STEPS - 1));
+            a->state = (uint8_t)(STATES + (one_in(sc, 3) ? near_busy[draw(sc, 0, ARRAY_SIZE(near_busy) - 1)]
+                                                         : draw(sc, 0, STEPS - 1)));
+            a->left = (unsigned)draw(sc, 1, 8);
         } else if (one_in(sc, 8)) {                /* those that are hardest to hit */
             a->kind = K_KILL_TGT;
             a->state = INI_LOGOUT;
