@@ -320,5 +320,6 @@ void client_leave(struct client *c)
 
 uint8_t nexus_state(const struct nexus_end *n)
 {
-    return n->s ? n->s->state : INI_FREE;
+    /* A machine that loses its power has no programs any more when its disk loses sectors. */
+    return n->s && sim_prog_runs(n->client->prog) ? n->s->state : INI_FREE;
 }
