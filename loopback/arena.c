@@ -17,8 +17,9 @@
 #define ORDERS      18u   /* a block of order n is 2^n pages; the largest half is 2^17 pages */
 #define ASIDE_ORDER 6u    /* the largest kept aside: 256 KiB */
 #define ASIDE_MAX   32u   /* of each order */
-#define HOLES_MAX   1024u /* each makes two mappings more, and the system allows a process some 65,000 */
 #define NONE        (~0u) /* no page */
+/* Each makes two mappings more; a process may have some 65,000, and many sessions. */
+#define HOLES_MAX 256u
 
 static_assert(LOOP_ARENA_MAX / 2 / LOOP_PAGE == 1u << (ORDERS - 1), "the largest half is one block");
 static_assert(ORDERS <= 32, "one bit an order in half.avail");

@@ -68,6 +68,7 @@ struct dm_shm {
     struct loop_arena *lender; /* whose arena it is; borrowed for life */
     uint32_t standins;         /* out */
     struct rt_link stuck;      /* tasks being released whose memory is not safe yet */
+    bool stuck_told;
 
     struct shm_tx tx;
     struct dm_task *hash[1u << SHM_HASH_BITS];

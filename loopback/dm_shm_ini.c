@@ -6,6 +6,7 @@
  */
 #include "loopback/dm_shm.h"
 #include "reactor/rt_bytes.h"
+#include "reactor/rt_log.h"
 
 /* ---- the caller's memory --------------------------------------------------------------------------------- */
 
@@ -152,15 +153,30 @@ void shm_ini_answered(struct dm_shm *c, struct dm_task *task)
     task->own.place = NULL;
 }
 
+/* Once a connection: it is tried again ten times a second. */
+static void stuck_tell(struct dm_shm *c, int err)
+{
+    if (!c->stuck_told)
+        rt_log(RT_ERR,
+               "memory cannot be taken away from a target that did not answer (%s): requests wait until it can; see "
+               "vm.max_map_count, and the memory that this process may have",
+               strerror(-err));
+    c->stuck_told = true;
+}
+
 /* Return: false: the peer still reaches it. */
 static bool take_away(struct dm_shm *c, struct dm_task *task)
 {
+    int err;
+
     if (!task->own.place)
         return true;
-    if (task->own.bounced)
+    if (task->own.bounced) {
         standin_put(c, task, true);
-    else if (loop_arena_revoke(c->lender, task->own.place, task->edtl))
+    } else if ((err = loop_arena_revoke(c->lender, task->own.place, task->edtl))) {
+        stuck_tell(c, err);
         return false;
+    }
     task->own.place = NULL;
     return true;
 }
