@@ -73,6 +73,7 @@ struct swarm {
     uint32_t size_asked;                    /* sectors of unit 0 */
     unsigned slow_resets;                   /* connections break when the disk is slow: so often */
     bool slow_seen;
+    unsigned late_kills;                    /* the target is killed while its disk stands still: so often */
     struct sim_disk disk;                   /* as it was drawn */
 };
 
@@ -483,9 +484,6 @@ static void ambush_fired(struct later *l)
     /* One that logs out is to be still at it when what the target had under way lands. */
     if (l->kind == K_KILL_TGT && nexus_state(l->nexus) == INI_LOGOUT)
         do_conn(l->scene, K_BLACKHOLE, l->nexus);
-    /* And what a target read into shared memory is to land when who asked for it has long given it up. */
-    if (l->kind == K_KILL_TGT && near_steps(l->nexus) >> STEP_WORK & 1 && one_in(l->scene, 2))
-        do_stall(l->scene, draw(l->scene, 2, 10) * RT_S);
     do_fault(l->scene, l->kind, l->nexus);
 }
 
@@ -617,9 +615,22 @@ static void watch_tasks(struct scene *sc, struct nexus_end *n)
     }
 }
 
+/* What a target reads into shared memory lands when who asked for it has long given it up. */
+static void stall_and_kill(struct later *l)
+{
+    if (l->scene->act != ACT_STORM)
+        return;
+    do_stall(l->scene, draw(l->scene, 3, 10) * RT_S);
+    do_kill_tgt(l->scene, false);
+}
+
 static void watch_steps(struct scene *sc, struct nexus_end *n)
 {
     const uint32_t steps = near_steps(n);
+
+    if (sc->swarm->late_kills && (steps & ~n->seen_steps) >> STEP_WORK & 1 && sc->act == ACT_STORM && one_in(sc, 32) &&
+        later_new(sc, stall_and_kill, draw(sc, 0, 50 * RT_US)))
+        sc->swarm->late_kills--;
 
     for (uint32_t fresh = steps & ~n->seen_steps, i = 0; fresh; fresh >>= 1, i++)
         if (fresh & 1)
@@ -777,6 +788,7 @@ void swarm_start(struct scene *sc)
         sim_at(sc->w, &s->every[k].timer, draw(sc, 1, 2 * s->every[k].mean_ns));
     }
     s->slow_resets = one_in(sc, 2) ? (unsigned)draw(sc, 1, 12) : 0;
+    s->late_kills = near_any(sc) && one_in(sc, 2) ? (unsigned)draw(sc, 1, 3) : 0;
     s->ambushes = (unsigned)draw(sc, 0, AMBUSH_MAX);
     for (unsigned i = 0; i < s->ambushes; i++) {
         struct ambush *a = &s->ambush[i];
@@ -786,11 +798,7 @@ void swarm_start(struct scene *sc)
         while (!kinds[a->kind].waits);
         a->state = (uint8_t)draw(sc, 0, STATES - 1);
         a->left = (unsigned)draw(sc, 1, 4);
-        if (near_any(sc) && one_in(sc, 8)) {
-            a->kind = K_KILL_TGT;
-            a->state = STATES + STEP_WORK;
-            a->left = (unsigned)draw(sc, 1, 6);
-        } else if (near_any(sc) && one_in(sc, 2)) {
+        if (near_any(sc) && one_in(sc, 2)) {
             a->kind = near_kinds[draw(sc, 0, ARRAY_SIZE(near_kinds) - 1)];
             a->state = (uint8_t)(STATES + (one_in(sc, 3) ? near_busy[draw(sc, 0, ARRAY_SIZE(near_busy) - 1)]
                                                          : draw(sc, 0, STEPS - 1)));
