@@ -4,6 +4,7 @@
  * What a reactor does in a turn is rt_uring.c's.
  */
 #include <errno.h>
+#include <link.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -25,6 +26,8 @@
 #define POLL_US_DEFAULT 50
 
 #define CPUS_MAX 65536
+
+#define STACK_TOUCHED (128u << 10) /* bytes */
 
 /* ---- clocks and randomness --------------------------------------------------------------------------- */
 
@@ -103,6 +106,19 @@ static int core_check(const struct rt_host *h, int core)
     return -EINVAL;
 }
 
+/* Of the program and its libraries all of it, at once: code that runs when memory is short for the first time would be read
+ * from a disk then. What is not read from a file (@p_memsz beyond it) comes as it is used. */
+static int image_lock(struct dl_phdr_info *info, size_t size, void *arg)
+{
+    for (unsigned i = 0; i < info->dlpi_phnum; i++) {
+        const ElfW(Phdr) *p = &info->dlpi_phdr[i];
+
+        if (p->p_type == PT_LOAD)
+            (void)mlock((const void *)(info->dlpi_addr + p->p_vaddr), p->p_filesz);
+    }
+    return 0;
+}
+
 static void memory_lock(void)
 {
     const struct rlimit none = { RLIM_INFINITY, RLIM_INFINITY };
@@ -116,6 +132,8 @@ static void memory_lock(void)
     /* On fault: pools are reserved generously, and only what was used once has to stay. */
     else if (mlockall(MCL_CURRENT | MCL_FUTURE | MCL_ONFAULT))
         err = errno;
+    else
+        (void)dl_iterate_phdr(image_lock, NULL);
     if (err)
         rt_log(RT_WARN, "memory cannot be locked (%s): a host that swaps to its own disks may hang; set "
                         "LimitMEMLOCK=infinity or ulimit -l unlimited", strerror(err));
@@ -128,10 +146,21 @@ static bool io_flusher_set(void)
     return !prctl(PR_SET_IO_FLUSHER, 1, 0, 0, 0);
 }
 
+/* The stack as deep as it will be needed, or its pages are asked for when memory is short. */
+__attribute__((noinline)) static void stack_touch(void)
+{
+    volatile uint8_t stack[STACK_TOUCHED];
+
+    for (size_t at = 0; at < sizeof(stack); at += 4096)
+        stack[at] = 0;
+}
+
 void rt_thread_setup(const struct rt_host *h)
 {
-    if (h->lock_memory)
-        (void)io_flusher_set();
+    if (!h->lock_memory)
+        return;
+    (void)io_flusher_set();
+    stack_touch();
 }
 
 static int rt_make(struct rt **out, struct rt_host *h, unsigned index, const struct rt_conf *conf)
@@ -210,6 +239,7 @@ void rt_host_free(struct rt_host *h)
 {
     if (!h)
         return;
+    rt_reserve_end(&h->reserve);
     rt_workers_end(&h->workers);                /* first: what they run ends in a post to a reactor */
     for (unsigned i = 0; i < h->count; i++)
         rt_unmake(h->rts[i]);
@@ -269,6 +299,11 @@ int rt_host_run(struct rt_host *h)
     if (!threads)
         return -ENOMEM;
     h->ran = true;
+    if (h->lock_memory && (err = rt_reserve_start(h))) {
+        rt_log(RT_WARN, "no memory can be kept back for write-out (%s): it may be very slow when memory is short",
+               strerror(-err));
+        err = 0;
+    }
     for (; started < h->count; started++) {
         if ((err = -pthread_create(&threads[started], NULL, reactor_thread, h->rts[started]))) {
             rt_log(RT_ERR, "cannot start the thread of reactor %u: %s", started, strerror(-err));

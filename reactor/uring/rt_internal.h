@@ -104,6 +104,19 @@ struct rt_workers {
     pthread_t threads[RT_WORKERS_MAX];
 };
 
+#define RT_RESERVE_PARTS 8u
+struct rt_reserve {
+    bool made, canary_runs, guard_runs;
+    pthread_t canary, guard;
+    /* One each: the guard must never wait for who waits for memory. */
+    pthread_mutex_t lock, guard_lock;
+    pthread_cond_t stopped, guard_stopped;
+    bool stop, guard_stop;
+    _Atomic uint64_t trying_ns;             /* since when the canary asks for memory; 0: it does not */
+    _Atomic unsigned full;                  /* a bit for each part that can be given */
+    int part[RT_RESERVE_PARTS][2], probe[2], null_fd;
+};
+
 struct rt_signal_source;
 
 struct rt_host {
@@ -114,6 +127,7 @@ struct rt_host {
     cpu_set_t *cpus;                        /* where the program may run; helpers go back to it */
     size_t cpus_len;
     struct rt_workers workers;
+    struct rt_reserve reserve;
     struct rt_signal_source *signals;
 };
 
@@ -140,6 +154,15 @@ void rt_wake(struct rt *rt);                /* any thread */
 /* ---- rt_work.c */
 int rt_workers_init(struct rt_workers *w);
 void rt_workers_end(struct rt_workers *w);  /* runs what is queued, then joins */
+/* A thread with all signals blocked and no real-time policy. Return: 0 or -errno. */
+int rt_helper_start(pthread_t *thread, void *(*run)(void *arg), void *arg);
+
+/* ---- rt_reserve.c */
+/* Keeps memory back, with two threads that look after it. Return: 0 or -errno: there is none. */
+int rt_reserve_start(struct rt_host *h);
+void rt_reserve_end(struct rt_reserve *r);  /* accepts one that was zeroed and never started */
+bool rt_reserve_give(struct rt_reserve *r); /* a part, to whoever asks the kernel. Return: false: there is none */
+size_t rt_reserve_len(struct rt_reserve *r); /* bytes that can be given */
 
 /* ---- rt_sock.c */
 void rt_zombies_free(struct rt *rt);

@@ -63,11 +63,9 @@ static void *worker(void *arg)
     return NULL;
 }
 
-/* Locked. Return: whether somebody will take what is queued. */
-static bool worker_start(struct rt_host *h)
+int rt_helper_start(pthread_t *thread, void *(*run)(void *arg), void *arg)
 {
     static const struct sched_param none;
-    struct rt_workers *p = &h->workers;
     pthread_attr_t attr;
     sigset_t all, old;
     int err;
@@ -80,11 +78,20 @@ static bool worker_start(struct rt_host *h)
     pthread_attr_setinheritsched(&attr, PTHREAD_EXPLICIT_SCHED);
     pthread_attr_setschedpolicy(&attr, SCHED_OTHER);
     pthread_attr_setschedparam(&attr, &none);
-    err = pthread_create(&p->threads[p->threads_nr], &attr, worker, h);
+    err = pthread_create(thread, &attr, run, arg);
     pthread_attr_destroy(&attr);
     pthread_sigmask(SIG_SETMASK, &old, NULL);
+    return -err;
+}
+
+/* Locked. Return: whether somebody will take what is queued. */
+static bool worker_start(struct rt_host *h)
+{
+    struct rt_workers *p = &h->workers;
+    const int err = rt_helper_start(&p->threads[p->threads_nr], worker, h);
+
     if (err)
-        rt_log(RT_WARN, "cannot start a helper thread: %s", strerror(err));
+        rt_log(RT_WARN, "cannot start a helper thread: %s", strerror(-err));
     else
         p->threads_nr++;
     return p->threads_nr;
