@@ -444,8 +444,8 @@ static enum rt_op_next write_finish(struct rt_op *op, int res, unsigned cqe_flag
     return ended(op, (int)op->moved);
 }
 
-static const struct rt_op_type read_type = { .prep = read_prep, .finish = read_finish };
-static const struct rt_op_type write_type = { .prep = write_prep, .finish = write_finish };
+static const struct rt_op_type read_type = { .prep = read_prep, .finish = read_finish, .disk = true };
+static const struct rt_op_type write_type = { .prep = write_prep, .finish = write_finish, .disk = true };
 
 static void rw_start(struct rt *rt, struct rt_file *f, struct rt_op *op, const struct iovec *iov, unsigned n,
                      uint64_t off, const struct rt_op_type *type)
@@ -481,7 +481,7 @@ static enum rt_op_next sync_finish(struct rt_op *op, int res, unsigned cqe_flags
     return transient(res) ? RT_OP_AGAIN : ended(op, res);
 }
 
-static const struct rt_op_type sync_type = { .prep = sync_prep, .finish = sync_finish };
+static const struct rt_op_type sync_type = { .prep = sync_prep, .finish = sync_finish, .disk = true };
 
 void rt_file_sync(struct rt *rt, struct rt_file *f, struct rt_op *op)
 {
@@ -502,7 +502,7 @@ static enum rt_op_next falloc_finish(struct rt_op *op, int res, unsigned cqe_fla
     return ended(op, res == -ENOSYS || res == -ENODEV ? -EOPNOTSUPP : res);
 }
 
-static const struct rt_op_type falloc_type = { .prep = falloc_prep, .finish = falloc_finish };
+static const struct rt_op_type falloc_type = { .prep = falloc_prep, .finish = falloc_finish, .disk = true };
 
 void rt_file_falloc(struct rt *rt, struct rt_file *f, struct rt_op *op, enum rt_falloc how, uint64_t off,
                     uint64_t len)

@@ -27,6 +27,7 @@ struct rt_op_type {
     enum rt_op_next (*finish)(struct rt_op *op, int res, unsigned cqe_flags);
     void (*release)(struct rt_op *op);      /* detaches the op from its object before done; may be NULL */
     void (*unpause)(struct rt_op *op);      /* takes back HELD; NULL where that does not occur */
+    bool disk;                              /* the kernel may give it to a helper thread of its own */
 };
 
 struct rt_shared {                          /* buffers of rt_recv_shared() */
@@ -73,6 +74,8 @@ struct rt {
     struct msghdr *msgs;                    /* one for each submission slot */
     uint64_t mark;                          /* up to where time was accounted */
     uint64_t last_work;                     /* when an operation or message last came */
+    uint64_t last_yield;                    /* when the core was last offered to others */
+    unsigned disk_ops;                      /* such operations that the kernel has */
     unsigned poll_misses;                   /* polls in a row that ended in sleep */
     unsigned poll_skips;                    /* sleeps since without polling first */
     const char *owner;                      /* identity of the thread that turns it; NULL: none yet */
