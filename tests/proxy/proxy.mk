@@ -14,10 +14,12 @@ $(B)/unit/proxy/%: $(B)/tests/unit/proxy/%.o $(PROXY_PARTS) $(call arch,reactor)
 
 tests: $(PROXY)
 
-# `make kill-test CYCLES=200`: kill -9 of the target and of corelaned under verified load, with the proxy between
+# `make kill-test CYCLES=200`: kill -9 of the target and of corelaned under verified load, with the proxy between; then of
+# the target with nothing but shared memory between
 CYCLES ?= 200
 kill-test: deps
 	$(Q)$(MAKE) --no-print-directory -j$$(nproc) all $(PROXY)
 	$(Q)BUILD=$(B) CYCLES=$(CYCLES) tests/e2e/proxy_kill.sh
+	$(Q)BUILD=$(B) CYCLES=$(CYCLES) tests/e2e/killer.sh
 
 .PHONY: kill-test
