@@ -151,7 +151,7 @@ static void test_data_lie_in_the_shared_buffer(void **state)
     assert_int_equal(posix_memalign(&buf, 4096, 1 << 20), 0);
     fd = open_file(w, O_RDWR | O_DIRECT);
     for (size_t i = 0; i < ARRAY_SIZE(lens); i++) {
-        const unsigned pieces = (unsigned)((lens[i] + (128 << 10) - 1) / (128 << 10));
+        const unsigned pieces = (unsigned)((lens[i] + (512 << 10) - 1) / (512 << 10));
 
         memset(buf, (int)i + 1, lens[i]);
         atomic_store(&w->fake.disk.placed, 0);
@@ -262,7 +262,7 @@ static void test_requests_beyond_the_shared_buffer_are_as_right(void **state)
         }
         assert_memory_equal(w->fake.disk.mem, buf, NR * LEN);
     }
-    assert_in_range(atomic_load(&w->fake.disk.placed), 1, 8 * NR * (LEN >> 17) - 1);
+    assert_in_range(atomic_load(&w->fake.disk.placed), 1, 8 * NR * (LEN >> 19) - 1);
     io_uring_queue_exit(&ring);
     close(fd);
     free(buf);
@@ -680,6 +680,43 @@ static void test_more_requests_than_tags_all_get_served(void **state)
     }
 }
 
+/* Each as large as one can be, and more of them than there is memory for: those beyond wait, none is lost. */
+static void *large_reader(void *arg)
+{
+    enum { LEN = 512 << 10 };
+    struct world *w = arg;
+    uint8_t *buf = NULL;
+    int fd = open(w->file, O_RDONLY | O_DIRECT | O_CLOEXEC);
+    intptr_t bad = fd < 0 || posix_memalign((void **)&buf, 4096, LEN);
+
+    for (unsigned i = 0; !bad && i < 4; i++)
+        bad = pread(fd, buf, LEN, i * LEN) != LEN || buf[0] != (uint8_t)(i + 1) || buf[LEN - 1] != (uint8_t)(i + 1);
+    free(buf);
+    close(fd);
+    return (void *)bad;
+}
+
+static void test_more_than_there_is_memory_for_gets_served(void **state)
+{
+    struct world *w = *state;
+    pthread_t t[80];
+    struct stat st;
+
+    NEED_FUSE(w);
+    for (unsigned i = 0; i < 4; i++)
+        memset(w->fake.disk.mem + i * (512 << 10), (int)i + 1, 512 << 10);
+    atomic_store(&w->fake.disk.delay_ns, 100 * RT_MS);
+    for (size_t i = 0; i < ARRAY_SIZE(t); i++)
+        assert_int_equal(pthread_create(&t[i], NULL, large_reader, w), 0);
+    assert_int_equal(stat(w->file, &st), 0);
+    for (size_t i = 0; i < ARRAY_SIZE(t); i++) {
+        void *bad;
+
+        pthread_join(t[i], &bad);
+        assert_null(bad);
+    }
+}
+
 #define T(name, make) cmocka_unit_test_setup_teardown(test_##name, world_##make, world_end)
 
 int main(void)
@@ -713,6 +750,7 @@ int main(void)
         T(forced_close_fails_requests, 512),
         T(unmounted_by_somebody_is_an_event, 512),
         T(more_requests_than_tags_all_get_served, 512),
+        T(more_than_there_is_memory_for_gets_served, 512),
     };
 
     snprintf(run_dir, sizeof(run_dir), "/tmp/corelane-fuse-%d", (int)getpid());
