@@ -6,7 +6,8 @@
 #
 # A test is uml-NAME.sh or tcg-NAME.sh; its PATTERN matches a part of that. BUILD: where the programs are (default
 # build). What it wants of its guest stands in it, as "# lab: OPTIONS" of the lab's script, in which DISK is an empty file of
-# 512 MiB. --tap: "ok - NAME", "not ok - NAME", "skip - NAME: reason", and the output of what failed.
+# 512 MiB, and as "# limit: SECS" how long it may take where that is not what its like may. --tap: "ok - NAME",
+# "not ok - NAME", "skip - NAME: reason", and the output of what failed.
 set -u
 BUILD=$(readlink -m "${BUILD:-$(dirname "$0")/../../build}")    # before the directory changes: it may be relative
 export BUILD
@@ -45,18 +46,20 @@ lab_usable() { # KIND
     [ "${usable[$1]}" = yes ]
 }
 run() { # FILE
-    local name=${1%.sh} kind=${1%%-*} log rc t args
+    local name=${1%.sh} kind=${1%%-*} log rc t secs args
     log=$logs/$name.log
     if ! lab_usable "$kind"; then
         skip=$((skip + 1))
         report skip "$name" ": ${usable[$kind]}"
         return
     fi
+    secs=$(sed -n 's/^# limit: //p' "$1")
+    : "${secs:=${limit[$kind]}}"
     read -ra args < <(sed -n 's/^# lab: //p' "$1")
     rm -f "$log.disk"
     truncate -s 512M "$log.disk"
     t=$SECONDS
-    timeout -k 10 $((limit[$kind] + 30)) lab/"$kind"-run.sh -r -t "${limit[$kind]}" -k "$log.kernel" "${args[@]//DISK/$log.disk}" -- \
+    timeout -k 10 $((secs + 30)) lab/"$kind"-run.sh -r -t "$secs" -k "$log.kernel" "${args[@]//DISK/$log.disk}" -- \
         "$here/$1" >"$log" 2>&1
     rc=$?
     rm -f "$log.disk"

@@ -1,9 +1,10 @@
 #!/bin/bash
-# File systems on LUNs of this host's own target, written and dirtied by mapping, several times the machine's memory, while
+# File systems on LUNs of this host's own target, written and dirtied by mapping, twice the machine's memory, while
 # a hog leaves next to nothing free and the writers' control group admits even less: what has to be written out to get
 # memory goes through both daemons, which must not wait for that memory. It ends, and every byte is there. (Without what the
 # daemons keep back, reactor/uring/rt_reserve.c, one run in five to ten stands still for good; with it they give some in most.)
-# lab: -m 248M -d ubdb=DISK
+# lab: -m 256M -d ubdb=DISK
+# limit: 300
 # shellcheck source=lib.sh source-path=SCRIPTDIR
 . "$(dirname "$0")/lib.sh"
 transport=${TRANSPORT:-shm}
@@ -34,7 +35,7 @@ faults() { awk '{ print $1 + 0 }' <(sed 's/.*) //' "/proc/$1/stat" | awk '{ prin
 # who judges is not killed for want of memory, those who write are late; the hog says of itself that it is first
 echo -900 >/proc/$$/oom_score_adj
 f_t=$(faults $targetd_pid) f_i=$(faults $initiatord_pid)
-"$PRESSURE" hog 20 &
+"$PRESSURE" hog 24 &
 hog=$!
 limited() { (
     echo -500 >/proc/self/oom_score_adj
@@ -42,14 +43,14 @@ limited() { (
     exec "$PRESSURE" "$@"
 ) & }
 pids=()
-limited write $W/m/a 64 6
+limited write $W/m/a 64 3
 pids+=($!)
 limited dirty $W/m/b 24 3
 pids+=($!)
 # without that limit, so that the hog is who presses
 "$PRESSURE" dirty $W/m1/c 16 3 &
 pids+=($!)
-"$PRESSURE" write $W/m/d 40 6 &
+"$PRESSURE" write $W/m/d 40 3 &
 pids+=($!)
 (
     while sleep 5; do say "$(awk '/^(MemAvailable|Dirty|Writeback):/ { printf "%s %d MiB, ", $1, $2 / 1024 }' /proc/meminfo)"; done
@@ -60,7 +61,7 @@ say "all is written; page faults meanwhile: target $(($(faults $targetd_pid) - f
 kill $watch
 sync
 echo 3 >/proc/sys/vm/drop_caches
-for f in "m/a 64 6" "m/b 24 3" "m1/c 16 3" "m/d 40 6"; do
+for f in "m/a 64 3" "m/b 24 3" "m1/c 16 3" "m/d 40 3"; do
     # shellcheck disable=SC2086 # words
     ok "$PRESSURE" check $W/$f
 done
