@@ -1,7 +1,7 @@
 /*
  * fuse.c - a disk as a file in a FUSE mount of its own, and with privilege a loop device over that file
  *
- * run_dir/disks/NAME/disk, a regular file of the disk's size in a directory only its owner may enter. The
+ * run_dir/disks/NAME/disk, a regular file of the disk's size in a directory only its owner may enter (fuse_dir.c). The
  * session with the kernel is libfuse's; reading /dev/fuse is ours: a write's data are read into memory that the disk
  * shares with its target (slab.h), or into memory of the disk's own, and stay there until the disk has them, so nothing
  * is copied and nothing is allocated here. What libfuse allocates is its own note of a request, some 200 bytes,
@@ -31,13 +31,13 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "export/fuse_dir.h"
 #include "export/fuse_mount.h"
 #include "export/guard.h"
 #include "export/loop.h"
 #include "export/slab.h"
 #include "reactor/rt_log.h"
 
-#define DISK_INO 2
 #define DISK_NAME "disk"
 /* A larger request is sent in pieces, side by side. 1 MiB at a time through the loop device of a RAM LUN over shared memory,
  * on two busy cores, medians of seven rounds in turn: 512 KiB moves 6 to 24 % more than 128 KiB does, for 3 to 15 % less
@@ -56,7 +56,6 @@
 /* Above the depth that the kernel fills by itself: for what programs ask of the file directly, and so that a
  * stat is answered while the disk waits for its target (if not for much: a request is read where any has room). */
 #define EXTRA_TAGS 16
-#define NAME_CACHE_S 3600.0
 
 struct fuse_tag {
     struct mpio_io io;
@@ -98,11 +97,18 @@ struct fuse {
     uint8_t *mem;                           /* all of own, all tags' edges, and the request */
     size_t mem_len;
     void (*drained)(struct fuse *f);
-    uint64_t since_s;                       /* 1970; the file's times */
+    struct fuse_dir root;                   /* whose requests the session hands over */
     char dir[PATH_MAX], file[PATH_MAX];
 };
 
 static void pump_later(struct fuse *f);
+
+static struct fuse *fuse_of(fuse_req_t req)
+{
+    struct fuse_dir *root = fuse_req_userdata(req);
+
+    return container_of(root, struct fuse, root);
+}
 
 /* ---- tags -------------------------------------------------------------------------------------------- */
 
@@ -210,7 +216,7 @@ static void tag_range(struct fuse_tag *t, uint64_t off, uint64_t len)
 
 static void on_read(fuse_req_t req, fuse_ino_t ino, size_t size, off_t off, struct fuse_file_info *fi)
 {
-    struct fuse *f = fuse_req_userdata(req);
+    struct fuse *f = fuse_of(req);
     struct exp *e = f->e;
     const int err = exp_refuses(e, INI_READ);
     struct fuse_tag *t;
@@ -325,7 +331,7 @@ static void change(struct fuse *f, fuse_req_t req, enum ini_io_op op, unsigned f
 static void on_write(fuse_req_t req, fuse_ino_t ino, const char *buf, size_t size, off_t off,
                      struct fuse_file_info *fi)
 {
-    struct fuse *f = fuse_req_userdata(req);
+    struct fuse *f = fuse_of(req);
     const int err = exp_refuses(f->e, INI_WRITE);
 
     if (err || off < 0 || size > IO_MAX) {
@@ -344,7 +350,7 @@ static void on_write(fuse_req_t req, fuse_ino_t ino, const char *buf, size_t siz
 static void on_fallocate(fuse_req_t req, fuse_ino_t ino, int mode, off_t off, off_t len,
                          struct fuse_file_info *fi)
 {
-    struct fuse *f = fuse_req_userdata(req);
+    struct fuse *f = fuse_of(req);
     struct exp *e = f->e;
     const bool punch = mode == (FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE);
     const bool zero = (mode & ~FALLOC_FL_KEEP_SIZE) == FALLOC_FL_ZERO_RANGE;
@@ -375,7 +381,7 @@ static void fsync_done(struct mpio_io *io, int res)
 
 static void on_fsync(fuse_req_t req, fuse_ino_t ino, int datasync, struct fuse_file_info *fi)
 {
-    struct fuse *f = fuse_req_userdata(req);
+    struct fuse *f = fuse_of(req);
     const int err = exp_refuses(f->e, INI_FLUSH);
     struct fuse_tag *t;
 
@@ -390,11 +396,11 @@ static void on_fsync(fuse_req_t req, fuse_ino_t ino, int datasync, struct fuse_f
     exp_submit(f->e, &t->io, INI_FLUSH, 0, 0, 0, NULL, 0);
 }
 
-/* ---- the file and its directory ---------------------------------------------------------------------- */
+/* ---- the session ------------------------------------------------------------------------------------- */
 
 static void on_init(void *userdata, struct fuse_conn_info *conn)
 {
-    struct fuse *f = userdata;
+    struct fuse *f = container_of((struct fuse_dir *)userdata, struct fuse, root);
 
     conn->max_write = IO_MAX;
     conn->max_background = f->tags_nr - EXTRA_TAGS;
@@ -405,132 +411,18 @@ static void on_init(void *userdata, struct fuse_conn_info *conn)
     conn->want |= conn->capable & FUSE_CAP_ASYNC_DIO;
 }
 
-static bool attr_fill(const struct fuse *f, fuse_ino_t ino, struct stat *st)
-{
-    const struct exp *e = f->e;
-
-    *st = (struct stat){ .st_ino = ino, .st_uid = geteuid(), .st_gid = getegid() };
-    st->st_atime = st->st_mtime = st->st_ctime = (time_t)f->since_s;
-    if (ino == FUSE_ROOT_ID) {
-        st->st_mode = S_IFDIR | 0700;
-        st->st_nlink = 2;
-    } else if (ino == DISK_INO) {
-        st->st_mode = S_IFREG | (e->readonly ? 0400 : 0600);
-        st->st_nlink = 1;
-        st->st_size = (off_t)e->size;
-        st->st_blocks = (blkcnt_t)(e->size / 512);
-        st->st_blksize = 4096;
-    } else {
-        return false;
-    }
-    return true;
-}
-
-static void on_lookup(fuse_req_t req, fuse_ino_t parent, const char *name)
-{
-    struct fuse_entry_param entry = { .ino = DISK_INO, .entry_timeout = NAME_CACHE_S };
-
-    if (parent != FUSE_ROOT_ID || strcmp(name, DISK_NAME) != 0) {
-        fuse_reply_err(req, ENOENT);
-        return;
-    }
-    attr_fill(fuse_req_userdata(req), DISK_INO, &entry.attr);
-    fuse_reply_entry(req, &entry);
-}
-
-/* Attributes are never cached: a resize is seen by who looks. */
-static void on_getattr(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
-{
-    struct stat st;
-
-    if (attr_fill(fuse_req_userdata(req), ino, &st))
-        fuse_reply_attr(req, &st, 0);
-    else
-        fuse_reply_err(req, ENOENT);
-}
-
-/* As a block device: O_TRUNC has no effect, another size or owner is refused, times are not kept. */
-static void on_setattr(fuse_req_t req, fuse_ino_t ino, struct stat *attr, int to_set, struct fuse_file_info *fi)
-{
-    struct fuse *f = fuse_req_userdata(req);
-
-    if (to_set & (FUSE_SET_ATTR_MODE | FUSE_SET_ATTR_UID | FUSE_SET_ATTR_GID))
-        fuse_reply_err(req, EPERM);
-    else if ((to_set & FUSE_SET_ATTR_SIZE) && attr->st_size && (uint64_t)attr->st_size != f->e->size)
-        fuse_reply_err(req, EINVAL);
-    else
-        on_getattr(req, ino, fi);
-}
-
-static void on_open(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
-{
-    struct fuse *f = fuse_req_userdata(req);
-
-    if (ino != DISK_INO) {
-        fuse_reply_err(req, EISDIR);
-    } else if (f->e->readonly && (fi->flags & O_ACCMODE) != O_RDONLY) {
-        fuse_reply_err(req, EROFS);
-    } else {
-        fi->direct_io = 1;
-        fuse_reply_open(req, fi);
-    }
-}
-
-static void on_readdir(fuse_req_t req, fuse_ino_t ino, size_t size, off_t off, struct fuse_file_info *fi)
-{
-    static const struct {
-        const char *name;
-        fuse_ino_t ino;
-    } entries[] = { { ".", FUSE_ROOT_ID }, { "..", FUSE_ROOT_ID }, { DISK_NAME, DISK_INO } };
-    char buf[256];
-    size_t len = 0;
-
-    if (ino != FUSE_ROOT_ID) {
-        fuse_reply_err(req, ENOTDIR);
-        return;
-    }
-    if (size > sizeof(buf))
-        size = sizeof(buf);
-    for (size_t i = off < 0 ? 0 : (size_t)off; i < ARRAY_SIZE(entries); i++) {
-        struct stat st;
-        size_t n;
-
-        attr_fill(fuse_req_userdata(req), entries[i].ino, &st);
-        n = fuse_add_direntry(req, buf + len, size - len, entries[i].name, &st, (off_t)i + 1);
-        if (n > size - len)
-            break;
-        len += n;
-    }
-    fuse_reply_buf(req, buf, len);
-}
-
-/* The loop device takes its granularity of discard from the block size given here. */
-static void on_statfs(fuse_req_t req, fuse_ino_t ino)
-{
-    struct fuse *f = fuse_req_userdata(req);
-    const struct exp *e = f->e;
-    const uint32_t g = mpio_disk_info(e->disk)->unmap_granularity;
-    const uint32_t unit = g > e->block_len && !(g & (g - 1)) && g % e->block_len == 0 ? g : e->block_len;
-    const struct statvfs st = {
-        .f_bsize = unit, .f_frsize = e->block_len, .f_blocks = e->size / e->block_len, .f_files = 1,
-        .f_namemax = sizeof(DISK_NAME) - 1,
-    };
-
-    fuse_reply_statfs(req, &st);
-}
-
 static const struct fuse_lowlevel_ops disk_ops = {
     .init = on_init,
-    .lookup = on_lookup,
-    .getattr = on_getattr,
-    .setattr = on_setattr,
-    .open = on_open,
+    .lookup = fuse_dir_lookup,
+    .getattr = fuse_dir_getattr,
+    .setattr = fuse_dir_setattr,
+    .open = fuse_dir_open,
     .read = on_read,
     .write = on_write,
     .fsync = on_fsync,
     .fallocate = on_fallocate,
-    .readdir = on_readdir,
-    .statfs = on_statfs,
+    .readdir = fuse_dir_readdir,
+    .statfs = fuse_dir_statfs,
 };
 
 /* ---- the kernel's requests --------------------------------------------------------------------------- */
@@ -661,7 +553,7 @@ static int mount_job(struct exp *e)
     }
     snprintf(options, sizeof(options), "fsname=%s,subtype=" FUSE_MOUNT_SUBTYPE, e->name);
     fuse_set_log_func(log_line);
-    f->se = fuse_session_new(&args, &disk_ops, sizeof(disk_ops), f);
+    f->se = fuse_session_new(&args, &disk_ops, sizeof(disk_ops), &f->root);
     fuse_opt_free_args(&args);
     if (!f->se) {
         exp_note(e, "libfuse made no session");
@@ -796,7 +688,7 @@ static void fuse_open(struct exp *e)
     }
     f->e = e;
     f->fd = f->ready_fd = -1;
-    f->since_s = rt_wall_s(e->rt);
+    f->root = (struct fuse_dir){ .e = e, .name = DISK_NAME, .since_s = rt_wall_s(e->rt) };
     rt_list_init(&f->free);
     exp_guard_init(&f->guard);
     n = snprintf(f->file, sizeof(f->file), "%s/disks/%s/" DISK_NAME, e->run_dir, e->name);
