@@ -2,8 +2,9 @@
  * nbd.c - a disk as /dev/nbdN: the kernel's client at the other end of a socket pair
  *
  * Owns our end: requests come in through a buffer, large writes straight into memory that the disk shares with its
- * target (slab.h), or into their tag's own; answers go out as many in one send as one turn finished. The driver is configured over generic netlink
- * (nbd_nl.c). It knows one error, EIO: what we answer is the protocol's number all the same.
+ * target (slab.h), or into one of a few that are our own; answers go out as many in one send as one turn finished. The
+ * driver is configured over generic netlink (nbd_nl.c). It knows one error, EIO: what we answer is the protocol's number
+ * all the same.
  *
  * When this process dies the kernel fails new requests at once, and those in flight when the next daemon
  * cleans up: a device that must outlive its daemon is ublk's.
@@ -13,6 +14,7 @@
  */
 #include "export/export_internal.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <signal.h>
 #include <stdio.h>
@@ -308,6 +310,7 @@ static bool rx_step(struct nbd *n)
     }
     n->rx_head += NBD_REQUEST_LEN;
     if (rq.type == NBD_WRITE) {
+        assert(t->data);                        /* cmds[] says that a write has data */
         n->payload = t;
         n->payload_got = 0;
     } else {

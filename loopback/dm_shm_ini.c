@@ -21,7 +21,7 @@ static uint8_t *place_of(const struct dm_shm *c, const struct dm_buf *buf, uint3
 
         if (!v->iov_len)
             continue;
-        if (!at)
+        if (!have)
             at = v->iov_base;
         else if (at + have != v->iov_base)
             return NULL;
@@ -35,7 +35,8 @@ static void copy_out(uint8_t *to, const struct dm_buf *buf, uint32_t len)
     for (const struct iovec *v = buf->iov; len; v++) {
         const uint32_t n = v->iov_len < len ? (uint32_t)v->iov_len : len;
 
-        memcpy(to, v->iov_base, n);
+        if (n) /* an empty one may have no memory */
+            memcpy(to, v->iov_base, n);
         to += n;
         len -= n;
     }
@@ -51,7 +52,8 @@ static void copy_in(const struct dm_buf *buf, uint32_t pos, const uint8_t *from,
     for (; len; v++, pos = 0) {
         const uint32_t left = (uint32_t)v->iov_len - pos, n = left < len ? left : len;
 
-        memcpy((uint8_t *)v->iov_base + pos, from, n);
+        if (n)
+            memcpy((uint8_t *)v->iov_base + pos, from, n);
         from += n;
         len -= n;
     }
