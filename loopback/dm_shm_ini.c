@@ -109,6 +109,7 @@ bool shm_ini_command_write(struct dm_shm *c, struct dm_ctl *ctl)
     struct iscsi_pdu *pdu = &ctl->pdu;
     struct dm_task *task = ctl->task;
     struct loop_slot *s;
+    uint64_t off = 0;
     uint32_t len = 0;
 
     if (!shm_has_room(c, 0))
@@ -118,13 +119,14 @@ bool shm_ini_command_write(struct dm_shm *c, struct dm_ctl *ctl)
     } else if (task->edtl && (pdu->cmd.read || pdu->cmd.write)) {
         if (!place_take(c, task, pdu->cmd.write))
             return false;
+        off = (uint64_t)(task->own.place - c->arena);
         len = task->edtl;
     }
     pdu->final = true;
     pdu->data_len = 0;
     s = shm_tx_slot(&c->tx);
     iscsi_pdu_encode(s->bhs, pdu);
-    s->off = len ? (uint64_t)(task->own.place - c->arena) : 0;
+    s->off = off;
     s->len = len;
     shm_push(c, len);
     if (!task)
