@@ -27,7 +27,10 @@ static uint8_t *place_of(const struct dm_shm *c, const struct dm_buf *buf, uint3
             return NULL;
         have = v->iov_len < len - have ? have + (uint32_t)v->iov_len : len;
     }
-    return have == len && loop_arena_shared(c->lender, at, len) ? at : NULL;
+    if (have != len || !loop_arena_shared(c->lender, at, len))
+        return NULL;
+    assert(at); /* nothing at no address is in an arena */
+    return at;
 }
 
 static void copy_out(uint8_t *to, const struct dm_buf *buf, uint32_t len)
