@@ -33,9 +33,10 @@ ok "logout" logout
 same "nothing is left at the target" 0 "$(cl session list --target --json | jq length)"
 ok "login again" login
 same "is over shared memory again" "shm shm" "$(both)"
-target_logout() { cl session logout --target "$(field id --target)"; }
+old=$(field id --target)
+target_logout() { cl session logout --target "$old"; }
 ok "the target may ask for a logout" target_logout
-same "and the session is back, over shared memory" "shm shm" "$(e2e_wait 30 eval '[ "$(both)" = "shm shm" ]' && both)"
+same "and the session is back, over shared memory" "shm shm" "$(e2e_wait 30 eval '[ "$(field id --target)" != "$old" ] && [ "$(both)" = "shm shm" ]' && both)"
 logout
 
 # ---- asked for ----------------------------------------------------------------------------------------------------------
