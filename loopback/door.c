@@ -3,8 +3,7 @@
  *
  * The door owns its listener and the guests that have not said a token yet; there are GUESTS_MAX of them at most, and
  * while there are so many nobody is let in: who waits outside waits in the kernel. Then a guest is its callee's. What it
- * brought is mapped on a helper thread, which also touches every page of it: pinning and the first requests then find
- * them there, and no core is held up for it.
+ * brought is mapped on a helper thread: where memory is locked all of it is touched then, and no core is held up for it.
  *
  * What guests have mapped is bounded in all: it is theirs to choose how long it is, but a target that locks its memory has
  * every page of it for as long as they stay.
@@ -25,7 +24,6 @@
 #define GUESTS_MAX 64u
 #define HELLO_NS   (2 * RT_S) /* to say hello, and to take our answer */
 #define PAUSE_NS   RT_S       /* when descriptors or memory ran out */
-#define PAGE       4096u
 #define MEM_PART   4u /* of the machine's memory, one of so many parts may be guests' */
 
 enum stage {
@@ -414,15 +412,9 @@ static void guest_map(struct rt_work *w)
     struct loop_guest *g = container_of(w, struct loop_guest, work);
 
     if ((g->err = rt_shm_map(g->shm[0], LOOP_RINGS_LEN, LOOP_RINGS_LEN)) ||
-        (g->err = rt_shm_map(g->shm[1], LOOP_ARENA_MIN, LOOP_ARENA_MAX)) || (g->err = guest_count(g)))
+        (g->err = rt_shm_map(g->shm[1], LOOP_ARENA_MIN, LOOP_ARENA_MAX)))
         return;
-    /* Read only: the initiator's buffers may be in use already. Reading is enough to have a page of such a memory. */
-    for (unsigned i = 0; i < 2; i++) {
-        const volatile uint8_t *mem = rt_shm_mem(g->shm[i]);
-
-        for (size_t off = 0; off < rt_shm_len(g->shm[i]); off += PAGE)
-            (void)mem[off];
-    }
+    g->err = guest_count(g);
 }
 
 static void guest_mapped(struct rt_work *w)

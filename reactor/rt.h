@@ -233,7 +233,7 @@ struct rt_shm;
 int rt_shm_new(struct rt_shm **out, size_t len);
 /* Maps what came over a socket (rt_recv_shm()). It is believed nothing: it has to be such a memory, sealed against
  * shrinking, growing and further seals, of a size that is @len_min..@len_max bytes, so that no access can fault later
- * whatever the giver does. Blocks shortly. Return: 0, -EINVAL (not such a memory), -EPERM (not sealed), -EFBIG (size),
+ * whatever the giver does. Blocks as rt_shm_new(). Return: 0, -EINVAL (not such a memory), -EPERM (not sealed), -EFBIG (size),
  * or -errno. */
 int rt_shm_map(struct rt_shm *shm, size_t len_min, size_t len_max);
 void *rt_shm_mem(const struct rt_shm *shm);                       /* NULL: not mapped */
@@ -245,7 +245,7 @@ int rt_shm_revoke(struct rt_shm *shm, size_t off, size_t len);
 void rt_shm_free(struct rt_shm *shm);                             /* accepts NULL; no operation may use it any more */
 
 /* Makes file operations of this reactor from and into that memory cheaper (registered buffers), as far as the kernel
- * and its limits allow; else nothing changes. Mapped; undone before rt_shm_free(). On the reactor. */
+ * and its limits allow; else nothing changes. Begins with the first of them. Mapped; undone before rt_shm_free(). On the reactor. */
 void rt_shm_pin(struct rt *rt, struct rt_shm *shm);
 void rt_shm_unpin(struct rt *rt, struct rt_shm *shm);
 

@@ -45,6 +45,7 @@ struct rt_pin {
     size_t len;                             /* 0: free */
     size_t touched, ready;                  /* bytes from the start: whose pages are there; that are registered */
     unsigned slot;                          /* of its first buffer; those of the others follow */
+    bool wanted;                            /* a file operation came across it */
 };
 
 struct rt_pins {

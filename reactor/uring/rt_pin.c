@@ -8,7 +8,8 @@
  *
  * Whoever gave us the memory may never have touched it, and the kernel makes all of its pages when it is registered:
  * 512 MiB took seconds, in which the core would serve nobody. So it is done a step in each turn, and in pieces: pages first,
- * then the piece they fill. An operation over the border of two pieces goes the ordinary way.
+ * then the piece they fill. An operation over the border of two pieces goes the ordinary way. And it begins with the first
+ * operation that could make use of it: a session that is idle, or whose unit is in memory, has none, and no pages for it.
  */
 #include <assert.h>
 #include <errno.h>
@@ -101,7 +102,7 @@ static void pins_step(struct rt_op *op, int res)
     for (unsigned i = 0; i < p->nr; i++) {
         struct rt_pin *pin = &p->pin[i];
 
-        if (pin->touched == pin->len)
+        if (!pin->wanted || pin->touched == pin->len)
             continue;
         if ((err = pin_step(rt, pin))) {
             pin->touched = pin->len;
@@ -131,12 +132,19 @@ static int pin_begin(struct rt *rt, uintptr_t at, size_t len)
     memset(&p->used[slot], true, slots_of(len));
     if (p->nr <= i)
         p->nr = i + 1;
-    if (!p->stepping) {
-        p->stepping = true;
-        p->step.done = pins_step;
-        rt_defer(rt, &p->step);
-    }
     return 0;
+}
+
+static void pin_want(struct rt *rt, struct rt_pin *pin)
+{
+    struct rt_pins *p = &rt->pins;
+
+    pin->wanted = true;
+    if (p->stepping)
+        return;
+    p->stepping = true;
+    p->step.done = pins_step;
+    rt_defer(rt, &p->step);
 }
 
 static struct rt_pin *pin_at(struct rt_pins *p, uintptr_t at)
@@ -202,6 +210,8 @@ int rt_pin_find(struct rt *rt, const void *mem, size_t len)
             p->last = i;
             return slot;
         }
+        if (!p->pin[i].wanted && at - p->pin[i].at < p->pin[i].len)
+            pin_want(rt, &p->pin[i]);
     }
     return -1;
 }

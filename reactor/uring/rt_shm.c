@@ -26,8 +26,8 @@
 #define F_SEAL_FUTURE_WRITE 0x0010
 #endif
 #define SEALS_REFUSED (F_SEAL_WRITE | F_SEAL_FUTURE_WRITE)
-#ifndef MADV_POPULATE_WRITE
-#define MADV_POPULATE_WRITE 23 /* 5.14 */
+#ifndef MADV_POPULATE_READ
+#define MADV_POPULATE_READ 22 /* 5.14 */
 #endif
 
 struct rt_shm {
@@ -80,17 +80,18 @@ static int shm_mmap(struct rt_shm *shm, size_t len)
 
 /* Whose memory is locked stands in a write-out path, and must not need memory later to write some out. That is asked
  * of the mapping itself, which alone knows: giving pages back is refused for a locked one, and changes nothing for
- * another, in which nothing was touched yet. */
+ * another, in which nothing was touched yet. By reading, which makes pages of such a memory too: another process may be
+ * using it. */
 static int shm_populate(struct rt_shm *shm)
 {
     if (!madvise(shm->mem, shm->len, MADV_DONTNEED))
         return 0;
-    if (!madvise(shm->mem, shm->len, MADV_POPULATE_WRITE))
+    if (!madvise(shm->mem, shm->len, MADV_POPULATE_READ))
         return 0;
     if (errno != EINVAL)
         return -errno;
     for (size_t at = 0; at < shm->len; at += PAGE_LEN) /* an older kernel */
-        *(volatile uint8_t *)(shm->mem + at) = 0;
+        (void)*(volatile uint8_t *)(shm->mem + at);
     return 0;
 }
 
@@ -138,13 +139,16 @@ static int64_t shm_judge(int fd)
 int rt_shm_map(struct rt_shm *shm, size_t len_min, size_t len_max)
 {
     int64_t len;
+    int err;
 
     assert(!shm->mem);
     if ((len = shm_judge(shm->fd)) < 0)
         return (int)len;
     if ((uint64_t)len < len_min || (uint64_t)len > len_max || !len || len % PAGE_LEN)
         return -EFBIG;
-    return shm_mmap(shm, (size_t)len);
+    if ((err = shm_mmap(shm, (size_t)len)))
+        return err;
+    return shm_populate(shm);
 }
 
 void *rt_shm_mem(const struct rt_shm *shm)

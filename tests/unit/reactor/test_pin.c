@@ -49,9 +49,16 @@ static void turn_pins(struct rt *rt)
         assert_true(rt_turn(rt, 0) >= 0);
 }
 
+/* As the first operation does that could use it. */
+static void first_use(struct rt *rt, struct rt_shm *shm)
+{
+    assert_true(rt_pin_find(rt, rt_shm_mem(shm), 1) < 0);
+}
+
 static void pin(struct scene *s, struct rt_shm *shm)
 {
     rt_shm_pin(s->rt, shm);
+    first_use(s->rt, shm);
     turn_pins(s->rt);
 }
 
@@ -300,12 +307,32 @@ static void test_two_reactors_pin_one_memory(void **state)
     pin(&s, s.shm);
     assert_int_equal(rt_turn(other, 0), 0);
     rt_shm_pin(other, s.shm);
+    first_use(other, s.shm);
     turn_pins(other);
     rt_shm_unpin(s.rt, s.shm);
     assert_true(rt_pin_find(s.rt, s.mem, PAGE) < 0);
     if (other->pins.nr)
         assert_true(rt_pin_find(other, s.mem, PAGE) >= 0);
     rt_shm_unpin(other, s.shm);
+    teardown(&s);
+}
+
+/* An idle session's arena takes no memory. */
+static void test_memory_nobody_uses_is_not_touched(void **state)
+{
+    struct scene s;
+
+    setup(&s, 0);
+    rt_shm_pin(s.rt, s.shm);
+    assert_false(s.rt->pins.stepping);
+    if (s.rt->pins.nr) {
+        assert_int_equal(s.rt->pins.pin[0].touched, 0);
+        memset(s.mem, 7, PAGE);
+        assert_int_equal(io(&s, true, s.mem, PAGE, 0), PAGE);
+        turn_pins(s.rt);
+        assert_int_equal(s.rt->pins.pin[0].touched, LEN);
+    }
+    rt_shm_unpin(s.rt, s.shm);
     teardown(&s);
 }
 
@@ -330,6 +357,7 @@ static void test_long_memory_is_pinned_step_by_step(void **state)
         rt_shm_unpin(s.rt, shm);
     }
     rt_shm_pin(s.rt, shm);
+    first_use(s.rt, shm);
     while (s.rt->pins.stepping) {
         assert_true(rt_turn(s.rt, 0) >= 0);
         turns++;
@@ -437,6 +465,7 @@ int main(void)
         cmocka_unit_test(test_operation_whose_pin_is_gone_goes_the_ordinary_way),
         cmocka_unit_test(test_more_memories_than_the_table_holds),
         cmocka_unit_test(test_two_reactors_pin_one_memory),
+        cmocka_unit_test(test_memory_nobody_uses_is_not_touched),
         cmocka_unit_test(test_long_memory_is_pinned_step_by_step),
         cmocka_unit_test(test_limit_of_locked_memory_changes_nothing),
         cmocka_unit_test(test_revoked_memory_is_read_and_written_by_the_ring),
