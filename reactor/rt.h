@@ -245,7 +245,8 @@ int rt_shm_revoke(struct rt_shm *shm, size_t off, size_t len);
 void rt_shm_free(struct rt_shm *shm);                             /* accepts NULL; no operation may use it any more */
 
 /* Makes file operations of this reactor from and into that memory cheaper (registered buffers), as far as the kernel
- * and its limits allow; else nothing changes. Begins with the first of them. Mapped; undone before rt_shm_free(). On the reactor. */
+ * and its limits allow; else nothing changes. Begins with the first of them. Mapped; undone before rt_shm_free(). On the
+ * reactor. */
 void rt_shm_pin(struct rt *rt, struct rt_shm *shm);
 void rt_shm_unpin(struct rt *rt, struct rt_shm *shm);
 

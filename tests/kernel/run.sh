@@ -7,8 +7,7 @@
 # A test is uml-NAME.sh or tcg-NAME.sh; its PATTERN matches a part of that. BUILD: where the programs are (default
 # build). What it wants of its guest stands in it, as "# lab: OPTIONS" of the lab's script, in which DISK is an empty file of
 # 512 MiB, and as "# limit: SECS" how long it may take where that is not what its like may; "# quiet" leaves it out of
-# `make check`. --tap: "ok - NAME",
-# "not ok - NAME", "skip - NAME: reason", and the output of what failed.
+# `make check`. --tap: "ok - NAME", "not ok - NAME", "skip - NAME: reason", and the output of what failed.
 set -u
 BUILD=$(readlink -m "${BUILD:-$(dirname "$0")/../../build}")    # before the directory changes: it may be relative
 export BUILD
