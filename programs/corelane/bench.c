@@ -407,8 +407,12 @@ static void lane_measure(struct lane *l)
     l->end_ns = l->start_ns + (uint64_t)l->b->time_s * 1000000000u;
     l->idle_end = &l->idle;
     lane_begin(l);
-    while ((now = clock_ns()) < l->end_ns && (l->in_flight || (l->idle && lane_goes_on(l, now))))
-        corelane_poll(l->c, lane_wait_us(l, now));
+    while ((now = clock_ns()) < l->end_ns && (l->in_flight || (l->idle && lane_goes_on(l, now)))) {
+        const int64_t wait_us = lane_wait_us(l, now);
+
+        if (l->in_flight || l->idle) /* else all that was left idle belonged to jobs that began all they have to */
+            corelane_poll(l->c, wait_us);
+    }
     now = clock_ns();
     l->elapsed_ns = (now < l->end_ns ? now : l->end_ns) - l->start_ns;
     usage_take(&l->user_us, &l->sys_us);
