@@ -190,6 +190,26 @@ void ini_buf_put(struct ini_sess *s, void *mem, size_t len);
  * away from a target that did not answer). Cheap. */
 bool ini_buf_good(const struct ini_sess *s, const void *mem, size_t len);
 
+/* ---- for who has several sessions to one unit, and for who lays sessions out over cores --------------------- */
+
+/* How long a connection with commands under way may bring nothing before it is asked for a sign of life (NOP-Out), and then
+ * again before it is taken for dead, milliseconds; 0: as noop_out_interval and noop_out_timeout say. On the session's
+ * core. */
+void ini_sess_watch(struct ini_sess *s, uint32_t silence_ms);
+/* Sees to it that nothing is left at the target of what a session whose connection is gone had sent: logs in with its ISID at
+ * @portal, another of the same target and portal group, which has the target end the old session (RFC 7143 6.3.5), and out.
+ * done: 0: nothing of it can be carried out any more, be it that the session itself came back meanwhile; else -errno. One at a
+ * time (-EBUSY). On the session's core. */
+void ini_sess_fence(struct ini_sess *s, const struct iscsi_portal *portal, void (*done)(void *user, int err),
+                    void *user);
+/* Drops the connection, as if it had broken, with that reason; recovery begins. Where there is none: nothing. */
+void ini_sess_drop(struct ini_sess *s, const char *why);
+/* The session, and all that is open on it, goes on on another core of the same host. Commands wait meanwhile, those under
+ * way are answered first. done: on the core where it is then. 0, or as for mpio_nexus_move(). Until done nobody may call
+ * anything of the session or its units, and no ini_io_submit() may be on its way to it. On the session's core. */
+void ini_sess_move(struct ini_sess *s, struct rt *to, uint64_t limit_ns,
+                   void (*done)(void *user, int err, const char *why, uint64_t pause_ns), void *user);
+
 /* ---- discovery ------------------------------------------------------------------------------------------ */
 
 #define INI_DISCOVER_MAX 16384              /* target-portal pairs kept; more is said to be cut */
@@ -224,12 +244,25 @@ struct ini_lun_info {
     char wwid[SCSI_WWID_MAX], serial[SCSI_WWID_MAX], vendor[9], product[17], revision[5];
 };
 
+/* Asymmetric logical unit access (SPC-4 5.15): how the unit can be reached through this port. */
+enum ini_alua_state {                       /* as REPORT TARGET PORT GROUPS codes them */
+    INI_ALUA_OPTIMIZED = 0, INI_ALUA_NON_OPTIMIZED = 1, INI_ALUA_STANDBY = 2, INI_ALUA_UNAVAILABLE = 3,
+    INI_ALUA_LBA_DEPENDENT = 4, INI_ALUA_OFFLINE = 14, INI_ALUA_TRANSITIONING = 15,
+};
+struct ini_alua {
+    bool is_implicit, is_explicit;          /* both false: the unit has none of it, and the state is OPTIMIZED */
+    bool preferred;
+    uint8_t state;                          /* enum ini_alua_state */
+    uint16_t group, port;                   /* target port group, relative target port; of VPD 83 */
+};
+
 enum ini_event {
     INI_LUN_RESIZED,                        /* info has the new size */
     INI_LUN_GONE,                           /* 05/25/00, or no session for too long: requests fail from here on;
                                              * in the second case until INI_LUN_RESUMED */
     INI_LUN_CHANGED,                        /* another unit has this number now (VPD 83): it gets nothing */
     INI_LUN_PAUSED, INI_LUN_RESUMED,        /* the session recovers, is back */
+    INI_LUN_ALUA,                           /* ini_lun_alua() says something else than before */
 };
 /* Looks the unit over: INQUIRY, VPD 00 83 80 B0 B1 B2, READ CAPACITY, MODE SENSE. done(user, err, why): err 0
  * and *out set, or -errno. *out may be used from then until ini_lun_close(). event may be NULL. */
@@ -248,6 +281,20 @@ void ini_lun_close(struct ini_lun *l);
 const struct ini_lun_info *ini_lun_info(const struct ini_lun *l);
 struct ini_sess *ini_lun_sess(const struct ini_lun *l);
 uint16_t ini_lun_number(const struct ini_lun *l);
+
+const struct ini_alua *ini_lun_alua(const struct ini_lun *l);
+/* Explicit: asks the unit to make this port's group active/optimized (SET TARGET PORT GROUPS). done: 0 or -errno. */
+void ini_lun_activate(struct ini_lun *l, void (*done)(void *user, int err), void *user);
+/* With @on, requests that this session cannot carry out now are not kept until it can: they end with
+ *   -ENOTCONN      nothing of it was or will be carried out; also a path in standby or unavailable
+ *   -ECONNABORTED  its connection broke when it may have left: it may have been carried out, or may yet be until
+ *                  ini_sess_fence() says 0 or the session has logged in again
+ * each once nothing can touch its memory any more, those of a broken connection in order of submission. Reads and flushes
+ * end with -ENOTCONN whatever was the case. Also those that wait when it is switched on. Off by default. */
+void ini_lun_hand_back(struct ini_lun *l, bool on);
+/* After another session reset the unit: asks for the end of what this one has there (ABORT TASK SET) and sends it again.
+ * done: 0 or -errno (the connection will be dropped then). */
+void ini_lun_abort_all(struct ini_lun *l, void (*done)(void *user, int err), void *user);
 
 enum ini_io_op { INI_READ, INI_WRITE, INI_FLUSH, INI_UNMAP, INI_ZERO };
 #define INI_FUA 1u                          /* a write is stable when done, if need be by a flush */
