@@ -39,10 +39,11 @@ struct corelane {
 struct corelane_disk {
     struct corelane *c;
     struct ini_sess *sess;
-    struct ini_lun *lun;
+    struct mpio_nexus *nexus;
+    struct mpio_path *path;
     struct mpio_disk *disk;
     unsigned in_flight;
-    bool stopped;
+    bool stopped, joining, joined;
     bool answered;                          /* to the open: err and c->error say how */
     int err;
 };
@@ -142,14 +143,6 @@ void corelane_cpu(const struct corelane *c, uint64_t *busy_ns, uint64_t *poll_ns
 
 /* ---- open and close ------------------------------------------------------------------------------------- */
 
-static void lun_event(void *user, enum ini_event ev)
-{
-    struct corelane_disk *d = user;
-
-    if (d->disk)
-        mpio_path_event(d->disk, d->lun, ev);
-}
-
 static void open_answer(struct corelane_disk *d, int err, const char *why)
 {
     if (d->answered)
@@ -160,14 +153,54 @@ static void open_answer(struct corelane_disk *d, int err, const char *why)
         failed(d->c, err, "%s", why);
 }
 
-static void lun_opened(void *user, int err, const char *why)
+static void path_joined(void *user, int err, const char *why)
 {
-    open_answer(user, err, why);
+    struct corelane_disk *d = user;
+
+    d->joining = false;
+    d->joined = !err;
+    open_answer(d, err, why);
+}
+
+static void path_opened(void *user, int err, const char *why)
+{
+    struct corelane_disk *d = user;
+
+    if (err || d->answered) {
+        open_answer(d, err, why);
+        return;
+    }
+    d->joining = true;
+    mpio_disk_join(d->disk, d->path, path_joined, d);
+}
+
+static void path_left(void *user)
+{
+    struct corelane_disk *d = user;
+
+    d->joined = false;
+}
+
+static void sess_up(void *user)
+{
+    struct corelane_disk *d = user;
+
+    mpio_nexus_up(d->nexus);
+}
+
+static void sess_down(void *user, int err, const char *why)
+{
+    struct corelane_disk *d = user;
+
+    mpio_nexus_down(d->nexus, err, why);
 }
 
 static void sess_failed(void *user, int err, const char *why)
 {
-    open_answer(user, err, why);
+    struct corelane_disk *d = user;
+
+    mpio_nexus_failed(d->nexus, err, why);
+    open_answer(d, err, why);
 }
 
 static void sess_stopped(void *user)
@@ -181,16 +214,24 @@ static void disk_free(struct corelane_disk *d)
 {
     struct corelane *c = d->c;
 
-    mpio_disk_free(d->disk);
-    if (d->lun)
-        ini_lun_close(d->lun);
+    while (d->joining && rt_turn(c->rt, UINT64_MAX) >= 0) {
+    }
+    if (d->joined)
+        mpio_disk_leave(d->disk, d->path, path_left, d);
+    while (d->joined && rt_turn(c->rt, UINT64_MAX) >= 0) {
+    }
+    if (d->path && !d->joining && !d->joined)
+        mpio_path_close(d->path);
     if (d->sess) {
         ini_sess_stop(d->sess, false, sess_stopped, d);
         while (!d->stopped && rt_turn(c->rt, UINT64_MAX) >= 0) {
         }
-        if (d->stopped)
+        if (d->stopped) {
+            mpio_nexus_free(d->nexus);
             ini_sess_free(d->sess);
+        }
     }
+    mpio_disk_free(d->disk);
     c->disks--;
     free(d);
 }
@@ -258,7 +299,7 @@ static int conf_make(struct corelane *c, struct ini_conf *conf, const char *url,
 int corelane_disk_open(struct corelane *c, const char *url, const struct corelane_disk_options *options,
                        struct corelane_disk **out)
 {
-    static const struct ini_sess_events events = { .failed = sess_failed };
+    static const struct ini_sess_events events = { .up = sess_up, .down = sess_down, .failed = sess_failed };
     struct corelane_disk *d;
     struct ini_conf conf;
     uint16_t lun = 0;
@@ -276,9 +317,13 @@ int corelane_disk_open(struct corelane *c, const char *url, const struct corelan
     c->disks++;
     err = ini_sess_new(&d->sess, c->rt, &conf, &events, d);
     explicit_bzero(&conf.set, sizeof(conf.set));
+    if (!err)
+        err = mpio_nexus_new(&d->nexus, d->sess, conf.target);
+    if (!err)
+        err = mpio_disk_new(&d->disk, c->rt, NULL, NULL, d);
     if (!err) {
         ini_sess_start(d->sess);
-        err = ini_lun_open(d->sess, lun, &d->lun, lun_opened, lun_event, d);
+        err = mpio_path_open(&d->path, d->nexus, lun, path_opened, d);
     }
     while (!err && !d->answered) {
         const int n = rt_turn(c->rt, UINT64_MAX);
@@ -290,8 +335,6 @@ int corelane_disk_open(struct corelane *c, const char *url, const struct corelan
         err = d->err;
     else
         failed(c, err, "%s", strerror(-err));
-    if (!err && (err = mpio_disk_new(&d->disk, c->rt, d->lun, NULL, d)))
-        failed(c, err, "no memory");
     if (err) {
         disk_free(d);
         return err;

@@ -100,7 +100,7 @@ void att_put(struct att *a)
     assert(a->holds);
     if (--a->holds)
         return;
-    assert(!a->lun && !a->disk && !a->exp && !a->sess);
+    assert(!a->path && !a->disk && !a->exp && !a->sess);
     explicit_bzero(&a->spec, sizeof(a->spec));
     free(a);
 }
@@ -148,15 +148,7 @@ static void att_gone(struct att *a)
 
 /* ---- on the session's core ------------------------------------------------------------------------------- */
 
-static void core_lun_event(void *user, enum ini_event ev)
-{
-    struct att *a = user;
-
-    if (a->disk)
-        mpio_path_event(a->disk, a->lun, ev);
-}
-
-static void core_disk_event(void *user, enum mpio_event ev)
+static void core_disk_event(void *user, enum mpio_event ev, const char *why)
 {
     struct att *a = user;
 
@@ -170,10 +162,10 @@ static void core_looked(void *user, int err, const char *why)
 
     a->err = err;
     if (err) {
-        a->lun = NULL;
+        a->path = NULL;
         snprintf(a->why, sizeof(a->why), "%s", why && *why ? why : strerror(-err));
     } else {
-        a->info = *ini_lun_info(a->lun);
+        a->info = *mpio_path_lun_info(a->path);
     }
     hop_back(&a->hop);
 }
@@ -185,20 +177,31 @@ static void core_look(struct hop *h)
 
     if (!a->sess->ini)
         err = -ENOTCONN;
-    else if (!(err = ini_lun_open(a->sess->ini, a->spec.lun, &a->lun, core_looked, core_lun_event, a)))
+    else if (!(err = mpio_path_open(&a->path, a->sess->nexus, a->spec.lun, core_looked, a)))
         return;
     core_looked(a, err, NULL);
+}
+
+static void core_left(void *user)
+{
+    struct att *a = user;
+
+    a->joined = false;
+    mpio_disk_free(a->disk);
+    a->disk = NULL;
+    mpio_path_close(a->path);
+    a->path = NULL;
+    hop_back(&a->hop);
 }
 
 static void core_release(struct rt_op *op, int res)
 {
     struct att *a = container_of(op, struct att, core_op);
 
-    mpio_disk_free(a->disk);
-    a->disk = NULL;
-    ini_lun_close(a->lun);
-    a->lun = NULL;
-    hop_back(&a->hop);
+    if (a->joined)
+        mpio_disk_leave(a->disk, a->path, core_left, a);
+    else
+        core_left(a);
 }
 
 /* In a turn of its own: what we are called from may still look at the disk. */
@@ -251,23 +254,34 @@ static void core_exported(void *user, const struct exp_result *r)
     hop_back(&a->hop);
 }
 
-static void core_export(struct hop *h)
+static void core_joined(void *user, int err, const char *why)
 {
-    struct att *a = container_of(h, struct att, hop);
+    struct att *a = user;
     const struct exp_conf conf = {
         .kind = a->spec.kind,
         .name = a->spec.name,
         .run_dir = a->mgr->run_dir,
         .readonly = a->spec.readonly,
     };
-    int err = mpio_disk_new(&a->disk, a->sess->rt, a->lun, core_disk_event, a);
 
-    if (err)
-        a->disk = NULL;
-    else
+    a->joined = !err;
+    if (!err)
         err = exp_open(&a->exp, a->disk, &conf, core_exported, core_exp_event, a);
     if (err)
+        core_export_failed(a, err, a->joined ? NULL : why);
+}
+
+static void core_export(struct hop *h)
+{
+    struct att *a = container_of(h, struct att, hop);
+    const int err = mpio_disk_new(&a->disk, a->sess->rt, NULL, core_disk_event, a);
+
+    if (err) {
+        a->disk = NULL;
         core_export_failed(a, err, NULL);
+        return;
+    }
+    mpio_disk_join(a->disk, a->path, core_joined, a);
 }
 
 static void core_flushed(struct mpio_io *io, int res)

@@ -111,6 +111,7 @@ struct sess {
 
     /* Its core's, from the start on. */
     struct ini_sess *ini;             /* NULL: never started, or gone */
+    struct mpio_nexus *nexus;         /* while there is ini */
     struct rt_msg up_msg, failed_msg; /* to home, each once */
     bool up_told, failed_told;
     int core_err;
@@ -229,8 +230,9 @@ struct att {
     bool force;
 
     /* The session's core's. */
-    struct ini_lun *lun;
+    struct mpio_path *path;
     struct mpio_disk *disk;
+    bool joined; /* the path is in the disk */
     struct exp *exp;
     struct rt_op core_op;
     struct mpio_io flush; /* the last of all */

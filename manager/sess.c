@@ -100,6 +100,7 @@ static void core_up(void *user)
 {
     struct sess *s = user;
 
+    mpio_nexus_up(s->nexus);
     if (s->up_told)
         return;
     s->up_told = true;
@@ -107,10 +108,19 @@ static void core_up(void *user)
     rt_post(s->mgr->rt, &s->up_msg);
 }
 
+static void core_down(void *user, int err, const char *why)
+{
+    struct sess *s = user;
+
+    mpio_nexus_down(s->nexus, err, why);
+}
+
 static void core_failed(void *user, int err, const char *why)
 {
     struct sess *s = user;
 
+    if (s->nexus)
+        mpio_nexus_failed(s->nexus, err, why);
     if (s->failed_told)
         return;
     s->failed_told = true;
@@ -129,6 +139,7 @@ static void core_luns_changed(void *user)
 
 static const struct ini_sess_events core_events = {
     .up = core_up,
+    .down = core_down,
     .failed = core_failed,
     .luns_changed = core_luns_changed,
 };
@@ -136,9 +147,14 @@ static const struct ini_sess_events core_events = {
 static void core_start(struct hop *h)
 {
     struct sess *s = container_of(h, struct sess, start);
-    const int err = ini_sess_new(&s->ini, s->rt, &s->conf, &core_events, s);
+    int err = ini_sess_new(&s->ini, s->rt, &s->conf, &core_events, s);
 
+    if (err)
+        s->ini = NULL;
+    else if ((err = mpio_nexus_new(&s->nexus, s->ini, s->name)))
+        s->nexus = NULL;
     if (err) {
+        ini_sess_free(s->ini);
         s->ini = NULL;
         core_failed(s, err, "no memory for a session");
     } else {
@@ -153,6 +169,8 @@ static void core_free(struct rt_op *op, int res)
 
     /* Never up with an identity of its own: it had nothing to leave anywhere. */
     s->clean = ini_sess_logged_out(s->ini) || (s->fresh && !s->up_told);
+    mpio_nexus_free(s->nexus);
+    s->nexus = NULL;
     ini_sess_free(s->ini);
     s->ini = NULL;
     hop_back(&s->stop);

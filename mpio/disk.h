@@ -2,37 +2,91 @@
  * disk.h - a disk is a set of paths
  *
  * What is exported or opened is never a session's LUN but a disk. Paths join by identity (the wwid of VPD page
- * 0x83), never by number. With one path it is just that one.
+ * 0x83), never by number; it is looked at again after each login and each unit attention that may change it, and a path that
+ * leads elsewhere is put in quarantine. A disk lives on one core, where its requests come from; its paths on the cores of
+ * their sessions, which are reached by messages where they are others.
  */
 #ifndef CORELANE_MPIO_DISK_H
 #define CORELANE_MPIO_DISK_H
 
-#include "initiator/ini.h"
+#include "mpio/nexus.h"
+#include "mpio/policy.h"
 
 struct mpio_disk;
 
-enum mpio_event { MPIO_RESIZED, MPIO_FAILED, MPIO_PAUSED, MPIO_RESUMED };
-/* Makes a disk of one path, an open LUN that stays the caller's and open until mpio_disk_free(). The disk lives on @rt,
- * the core its requests come from. event may be NULL. Return: 0 or -ENOMEM. */
-int mpio_disk_new(struct mpio_disk **out, struct rt *rt, struct ini_lun *path,
-                  void (*event)(void *user, enum mpio_event ev), void *user);
-void mpio_disk_free(struct mpio_disk *d);   /* nothing in flight (asserted); accepts NULL */
-/* What the path's LUN told of itself: forward ini_lun_open()'s events here. */
-void mpio_path_event(struct mpio_disk *d, struct ini_lun *path, enum ini_event ev);
+enum mpio_event {
+    MPIO_RESIZED, MPIO_FAILED,
+    MPIO_PAUSED, MPIO_RESUMED,              /* no path can be used: requests wait; one can again */
+    MPIO_PATH_CHANGED,                      /* a path's state did: mpio_disk_path_info() says how */
+};
+/* Makes a disk that has no path yet; mpio_disk_join() gives it its first, and with it its identity and size. The disk
+ * lives on @rt. conf: copied, NULL: the defaults. event may be NULL; @why: NULL or what happened, in words, for logs and
+ * events. Return: 0 or -ENOMEM. */
+int mpio_disk_new(struct mpio_disk **out, struct rt *rt, const struct mpio_conf *conf,
+                  void (*event)(void *user, enum mpio_event ev, const char *why), void *user);
+void mpio_disk_free(struct mpio_disk *d);   /* nothing in flight and no path left (asserted); accepts NULL */
 
-const struct ini_lun_info *mpio_disk_info(const struct mpio_disk *d);
+/* Takes a path in. It stays the caller's, and open until it has left. done: 0; -EXDEV: it leads to another unit than the
+ * disk's, -EMEDIUMTYPE: the same name with another block length; -EEXIST: it is in a disk: it is not taken in, @why says
+ * what differs. Several at once are fine. On the disk's core. */
+void mpio_disk_join(struct mpio_disk *d, struct mpio_path *p, void (*done)(void *user, int err, const char *why),
+                    void *user);
+/* Lets a path go: nothing new is sent over it; what is under way there is answered, or taken back and sent over another as
+ * after a failure. done() when no request has to do with it any more. On the disk's core. */
+void mpio_disk_leave(struct mpio_disk *d, struct mpio_path *p, void (*done)(void *user), void *user);
+
+const struct ini_lun_info *mpio_disk_info(const struct mpio_disk *d);       /* the first path joined, or NULL */
 struct rt *mpio_disk_rt(const struct mpio_disk *d);
+/* From the next request on. */
+void mpio_disk_conf_set(struct mpio_disk *d, const struct mpio_conf *conf);
+const struct mpio_conf *mpio_disk_conf(const struct mpio_disk *d);
+/* `path fail`: it gets nothing more, and what is under way goes elsewhere, until `path reinstate`, which also ends its time
+ * as a marginal one. */
+void mpio_disk_path_admin(struct mpio_disk *d, struct mpio_path *p, bool failed);
+
+enum mpio_path_state {
+    MPIO_PATH_UP, MPIO_PATH_DOWN,           /* down: no session */
+    MPIO_PATH_SUSPECT,                      /* has not answered for a while: gets nothing new while others can */
+    MPIO_PATH_MARGINAL,                     /* fails too often: gets nothing while others can */
+    MPIO_PATH_FAILED,                       /* by the administrator */
+    MPIO_PATH_QUARANTINE,                   /* leads to another unit now: never used */
+    MPIO_PATH_MOVING,
+};
+extern const char *const mpio_path_state_names[];       /* "active", "down", "suspect", "marginal", "failed", ... */
+struct mpio_path_info {
+    enum mpio_path_state state;
+    struct ini_alua alua;
+    unsigned group, prio, weight;           /* group: 0 is the one in use where it can be */
+    bool in_use;                            /* requests go over it now */
+    uint64_t requests, read_bytes, write_bytes, errors, failovers, downs;   /* failovers: requests taken back from it */
+    uint32_t in_flight, nexus_in_flight;    /* of this disk; of all over the session */
+    uint64_t in_flight_bytes, nexus_in_flight_bytes;
+    uint64_t latency_ns;                    /* a moving mean of this disk's requests over it */
+    char why[160];                          /* why it is in that state; empty where it is up */
+};
+/* On the disk's core. */
+unsigned mpio_disk_paths_nr(const struct mpio_disk *d);
+struct mpio_path *mpio_disk_path(const struct mpio_disk *d, unsigned i);
+void mpio_disk_path_info(const struct mpio_disk *d, const struct mpio_path *p, struct mpio_path_info *out);
 
 struct mpio_io {
     struct ini_io io;                       /* op, flags, off, len, iov filled by the caller; its done is the disk's */
     void (*done)(struct mpio_io *io, int res);
     void *disk_user;                        /* the caller's, left alone */
-    struct mpio_disk *disk;                 /* the disk's from here on */
-    uint64_t start_ns;
+    /* The disk's from here on. */
+    struct mpio_disk *disk;
+    struct mpio_path *path;                 /* the one it is on, or was last */
+    struct rt_msg msg;
+    uint64_t start_ns, sent_ns, seq;
+    uint32_t fence;                         /* may still be carried out by @path until its nexus has come to this login */
+    uint8_t place;                          /* which list it is in */
+    uint8_t tries;
 };
-/* Gives the disk up, for good: its requests end with @err soon, whether or not its target can be reached, and
+/* Gives the disk up, for good: its requests end with @err soon, whether or not its targets can be reached, and
  * new ones at once. See ini_lun_abandon(). On the disk's core. */
 void mpio_disk_fail(struct mpio_disk *d, int err);
+/* With no path left and requests waiting: `fail` ends those that wait now, and new ones from now on until a path is back. */
+void mpio_disk_no_path_fail(struct mpio_disk *d);
 /* On the disk's core. Range and alignment are checked (-EINVAL, -EROFS for a write to a read-only disk); done is never called from inside. */
 void mpio_submit(struct mpio_disk *d, struct mpio_io *io);
 
@@ -43,6 +97,7 @@ bool mpio_buf_good(const struct mpio_disk *d, const void *mem, size_t len);
 
 struct mpio_stats {
     uint64_t reads, writes, others, read_bytes, write_bytes, errors;
+    uint64_t failovers, waited;             /* requests that changed paths; that found none */
     uint32_t in_flight;
 };
 void mpio_stats(const struct mpio_disk *d, struct mpio_stats *out);

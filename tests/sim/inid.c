@@ -15,54 +15,85 @@
 
 /* ---- disks ----------------------------------------------------------------------------------------------- */
 
-static void disk_event(void *user, enum mpio_event ev)
+static void disk_event(void *user, enum mpio_event ev, const char *why)
 {
     struct desk *d = user;
 
-    scene_log(d->nexus->scene, "    nexus %u unit %u: disk event %d", d->nexus->id, d->unit->number, ev);
-}
-
-static void lun_event(void *user, enum ini_event ev)
-{
-    struct desk *d = user;
-
-    if (ev == INI_LUN_CHANGED)
+    scene_log(d->nexus->scene, "    nexus %u unit %u: disk event %d %s", d->nexus->id, d->unit->number, ev,
+              why ? why : "");
+    if (d->path && d->path->lun->info.block_len != d->unit->per_block * STAMP_LEN)
         scene_fail(d->nexus->scene, "nexus %u takes unit %u for another one", d->nexus->id, d->unit->number);
-    if (d->disk)
-        mpio_path_event(d->disk, d->lun, ev);
 }
 
-static void lun_opened(void *user, int err, const char *why)
+static void path_closed(struct desk *d)
+{
+    mpio_path_close(d->path);
+    d->path = NULL;
+    d->opening = false; /* the tick tries again */
+}
+
+static void disk_joined(void *user, int err, const char *why)
 {
     struct desk *d = user;
     struct nexus_end *n = d->nexus;
 
-    d->opening = false;
-    scene_log(n->scene, "    nexus %u unit %u: opened: %d %s", n->id, d->unit->number, err, why ? why : "");
-    if (err)
-        return; /* the tick tries again */
-    if (ini_lun_info(d->lun)->block_len != d->unit->per_block * STAMP_LEN)
-        scene_fail(n->scene, "unit %u has blocks of %u bytes", d->unit->number,
-                   ini_lun_info(d->lun)->block_len);
-    /* What was given up on this session has ended, or it would not have opened. */
-    hist_nexus_up(d->unit->hist, n->id);
-    if (mpio_disk_new(&d->disk, n->rt, d->lun, disk_event, d)) {
-        ini_lun_close(d->lun);
+    if (err) {
+        scene_log(n->scene, "    nexus %u unit %u: not joined: %d %s", n->id, d->unit->number, err, why);
+        mpio_disk_free(d->leaving);
+        d->leaving = NULL;
+        path_closed(d);
         return;
     }
-    d->abandoned = false;
+    d->disk = d->leaving;
+    d->leaving = NULL;
+    d->lun = d->path->lun;
+    d->opening = d->abandoned = false;
     desk_start(d);
     pr_start(d);
 }
 
-static void lun_close(struct desk *d)
+static void path_opened(void *user, int err, const char *why)
+{
+    struct desk *d = user;
+    struct nexus_end *n = d->nexus;
+
+    scene_log(n->scene, "    nexus %u unit %u: opened: %d %s", n->id, d->unit->number, err, why ? why : "");
+    if (err) {
+        d->opening = false; /* the tick tries again */
+        return;
+    }
+    if (mpio_path_lun_info(d->path)->block_len != d->unit->per_block * STAMP_LEN)
+        scene_fail(n->scene, "unit %u has blocks of %u bytes", d->unit->number,
+                   mpio_path_lun_info(d->path)->block_len);
+    /* What was given up on this session has ended, or it would not have opened. */
+    hist_nexus_up(d->unit->hist, n->id);
+    if (mpio_disk_new(&d->leaving, n->rt, NULL, disk_event, d)) {
+        d->leaving = NULL;
+        path_closed(d);
+        return;
+    }
+    mpio_disk_join(d->leaving, d->path, disk_joined, d);
+}
+
+static void disk_left(void *user)
+{
+    struct desk *d = user;
+
+    mpio_disk_free(d->leaving);
+    d->leaving = NULL;
+    path_closed(d);
+}
+
+/* Takes a turn or two, for which it counts as being opened. */
+static void disk_close(struct desk *d)
 {
     if (!d->disk)
         return;
-    mpio_disk_free(d->disk);
-    ini_lun_close(d->lun);
+    d->leaving = d->disk;
     d->disk = NULL;
     d->lun = NULL;
+    d->opening = true;
+    mpio_disk_leave(d->leaving, d->path, disk_left, d);
 }
 
 static void desk_tick(struct desk *d)
@@ -70,11 +101,11 @@ static void desk_tick(struct desk *d)
     struct nexus_end *n = d->nexus;
 
     if (d->disk && desk_idle(d) && d->lun->err && !d->lun->offline) /* gone for good: look for it anew */
-        lun_close(d);
+        disk_close(d);
     if (d->disk || d->opening || n->s->state != INI_UP)
         return;
     d->opening = true;
-    if (ini_lun_open(n->s, (uint16_t)d->unit->number, &d->lun, lun_opened, lun_event, d))
+    if (mpio_path_open(&d->path, n->nexus, (uint16_t)d->unit->number, path_opened, d))
         d->opening = false;
 }
 
@@ -84,6 +115,7 @@ static void on_up(void *user)
 {
     struct nexus_end *n = user;
 
+    mpio_nexus_up(n->nexus);
     n->ups++;
     if (n->scene->plan.near[n->client->id])
         n->scene->tally->logins[near_shm(n)]++;
@@ -99,6 +131,7 @@ static void on_down(void *user, int err, const char *why)
 {
     struct nexus_end *n = user;
 
+    mpio_nexus_down(n->nexus, err, why);
     n->breaks++;
     for (unsigned i = 0; i < n->scene->plan.units; i++)
         hist_nexus_again(n->scene->unit[i].hist, n->id);
@@ -108,6 +141,7 @@ static void on_failed(void *user, int err, const char *why)
 {
     struct nexus_end *n = user;
 
+    mpio_nexus_failed(n->nexus, err, why);
     n->failed = true;
     n->due_ns = rt_now(n->rt) + n->scene->plan.hold_ns;
 }
@@ -118,6 +152,12 @@ static void nexus_open(struct nexus_end *n)
 
     if (ini_sess_new(&n->s, n->rt, &n->conf, &events, n)) {
         n->s = NULL;
+        return;
+    }
+    if (mpio_nexus_new(&n->nexus, n->s, "n")) {
+        ini_sess_free(n->s);
+        n->s = NULL;
+        n->nexus = NULL;
         return;
     }
     n->life = LIFE_RUN;
@@ -170,9 +210,12 @@ static void closing_tick(struct nexus_end *n)
     /* A session that was never up has nothing to wait for, and its disks are not looked over. */
     if (!desks_idle(n) && n->s->state != INI_FAILED && n->s->state != INI_LOGIN)
         return;
-    if (desks_idle(n))
+    if (desks_idle(n)) {
         for (unsigned i = 0; i < n->scene->plan.units; i++)
-            lun_close(&n->desk[i]);
+            disk_close(&n->desk[i]);
+        if (!desks_idle(n))
+            return; /* they are closed at the next tick */
+    }
     sess_stop(n, true);
 }
 
@@ -183,8 +226,12 @@ static void stopped_tick(struct nexus_end *n)
     for (unsigned i = 0; i < n->scene->plan.units; i++) {
         for (unsigned k = 0; k < DEPTH_MAX; k++)
             near_give(&n->desk[i].slot[k]);
-        lun_close(&n->desk[i]);
+        disk_close(&n->desk[i]);
     }
+    if (!desks_idle(n))
+        return; /* they are closed at the next tick */
+    mpio_nexus_free(n->nexus);
+    n->nexus = NULL;
     ini_sess_free(n->s);
     n->s = NULL;
     n->life = LIFE_OFF;
@@ -304,6 +351,7 @@ void client_gone(struct client *c)
             hist_nexus_again(c->scene->unit[k].hist, n->id);
         }
         n->s = NULL;
+        n->nexus = NULL;
         n->life = LIFE_OFF;
         n->failed = false;
         n->once = 0;

@@ -20,7 +20,7 @@
 #define CORELANE_SIM_SCENE_H
 
 #include "initiator/ini.h"
-#include "mpio/disk.h"
+#include "mpio/mpio_internal.h"
 #include "reactor/sim/sim.h"
 #include "rpc/rpc.h"
 #include "target/tgt.h"
@@ -175,8 +175,10 @@ struct slot {
 struct desk {                               /* a session's place at a unit */
     struct nexus_end *nexus;
     struct unit_end *unit;
-    struct ini_lun *lun;
+    struct mpio_path *path;                 /* NULL: none, not even one on its way out */
+    struct ini_lun *lun;                    /* the path's */
     struct mpio_disk *disk;                 /* NULL: not open */
+    struct mpio_disk *leaving;              /* was open: its path is leaving it */
     bool opening, abandoned;
     struct slot slot[DEPTH_MAX];
     uint32_t audit_next;
@@ -207,6 +209,7 @@ struct nexus_end {
     struct rt_timer tick;
     struct ini_conf conf;
     struct ini_sess *s;                     /* NULL: none */
+    struct mpio_nexus *nexus;               /* its */
     uint8_t life, way;
     bool failed;
     uint64_t due_ns;                        /* when it logs in again */

@@ -597,7 +597,8 @@ void desk_orphan(struct desk *d)
         s->used = 0;
         memset(&s->timer, 0, sizeof(s->timer));
     }
+    d->path = NULL;
     d->lun = NULL;
-    d->disk = NULL;
+    d->disk = d->leaving = NULL;
     d->opening = d->abandoned = d->bursting = false;
 }
