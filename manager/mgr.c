@@ -162,6 +162,7 @@ int mgr_new(struct mgr **out, struct rt_host *host, const struct mgr_conf *conf)
     m->rt = rt_host_at(host, 0);
     m->run_dir = conf->run_dir;
     m->config_dir = conf->config_dir;
+    m->topo = conf->topo;
     m->start_s = rt_wall_s(m->rt);
     rt_list_init(&m->sessions);
     rt_list_init(&m->isids);

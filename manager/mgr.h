@@ -7,6 +7,7 @@
 #ifndef CORELANE_MANAGER_MGR_H
 #define CORELANE_MANAGER_MGR_H
 
+#include "balancer/topo.h"
 #include "reactor/rt.h"
 #include "rpc/rpc.h"
 
@@ -15,6 +16,7 @@ struct mgr;
 struct mgr_conf {
     const char *run_dir;    /* borrowed for life; attachments.json and what exports need live there */
     const char *config_dir; /* borrowed for life; open-iscsi's: initiatorname.iscsi, iscsid.conf, nodes/ */
+    const struct bal_topo *topo; /* borrowed for life; NULL: nothing is known of the machine, every CPU is a core */
 };
 
 /* Reads the initiator's name (or makes one up) and iscsid.conf, clears away what a daemon that died left, and,

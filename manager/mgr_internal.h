@@ -96,7 +96,7 @@ struct sess {
     unsigned users; /* attachments that stand on it or wait for it */
     unsigned holds; /* in the list, on a trip, looked at by a listing */
     int core;
-    char why_core[BAL_WHY_MAX];
+    char why_core[BAL_TEXT_MAX];
     char why_failed[MGR_WHY_MAX];
     int err;
     struct rt_link up_waits, end_waits, settle_waits;
@@ -266,6 +266,7 @@ struct mgr {
     const char *run_dir, *config_dir;
     char initiator[ISCSI_NAME_LEN_MAX + 1];
     struct bal_load *load;
+    const struct bal_topo *topo; /* NULL: nothing is known of the machine */
     struct rt_link sessions, atts;
     struct rt_link isids; /* identities of sessions that ended */
     unsigned sess_last;

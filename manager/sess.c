@@ -248,21 +248,26 @@ unsigned sess_count_on(const struct mgr *m, const struct rt *rt)
 
 static void sess_place(struct mgr *m, struct sess *s)
 {
+    const struct bal_ask ask = { .policy = BAL_FREE_CORE, .node = BAL_NODE_ANY, .pin = -1 };
     struct bal_core cores[RT_CORES_MAX];
     const unsigned nr = rt_host_count(m->host);
-    unsigned at;
+    int at;
 
     for (unsigned i = 0; i < nr; i++) {
         struct bal_share share;
 
         bal_load_share(m->load, i, &share);
-        cores[i].core = rt_core(rt_host_at(m->host, i));
-        cores[i].sessions = sess_count_on(m, rt_host_at(m->host, i));
-        cores[i].busy_pct = (unsigned)(share.busy * 100 + 0.5);
+        cores[i] = (struct bal_core){
+            .cpu = rt_core(rt_host_at(m->host, i)),
+            .sessions = sess_count_on(m, rt_host_at(m->host, i)),
+            .busy_pct = (unsigned)(share.busy * 100 + 0.5),
+        };
     }
-    at = bal_place(cores, nr, s->why_core);
-    s->rt = rt_host_at(m->host, at);
-    s->core = cores[at].core;
+    at = bal_place(m->topo, cores, nr, &ask, NULL, s->why_core);
+    if (at < 0)     /* every core was taken from the cpuset: it has to live somewhere */
+        at = 0;
+    s->rt = rt_host_at(m->host, (unsigned)at);
+    s->core = cores[at].cpu;
 }
 
 struct sess *sess_new(struct mgr *m, const struct mgr_wish *wish, const uint8_t *isid, bool keep)

@@ -462,6 +462,7 @@ int sess_start(struct tgt_core *core, const struct tgt_arrival *a)
         .reg.sess = s,
     };
     rt_addr_format(&s->peer, s->peer_text);
+    memcpy(s->why_core, a->why_core, sizeof(s->why_core));
     rt_list_init(&s->held);
     rt_list_init(&s->gaps);
     rt_list_init(&s->dying);
@@ -566,13 +567,13 @@ json_t *sess_json(struct sess *s)
     for (unsigned i = 0; i < sizeof(s->isid); i++)
         snprintf(isid + 2 * i, 3, "%02x", s->isid[i]);
     return json_pack(
-        "{s:I, s:i, s:s, s:s, s:s, s:s, s:s, s:i, s:s, s:s, s:s,"
+        "{s:I, s:i, s:s, s:s, s:s, s:s, s:s, s:i, s:s, s:s, s:s, s:s,"
         " s:s, s:s, s:s, s:b, s:b, s:i, s:i, s:i, s:i, s:i, s:i, s:i, s:i, s:i,"
         " s:I, s:I, s:I, s:i, s:I, s:I}",
         "id", (json_int_t)s->id, "tsih", (int)s->tsih, "initiator", s->initiator, "isid", isid, "target",
         s->discovery ? "discovery" : s->target, "portal", local, "peer", s->peer_text, "core", rt_core(s->rt),
         "state", state_name(s), "transport", s->dm ? s->dm->ops->transport : "", "transport_why",
-        s->loop.why, "auth", s->auth,
+        s->loop.why, "why", s->why_core, "auth", s->auth,
         "header_digest", p->header_digest ? "CRC32C" : "None", "data_digest",
         p->data_digest ? "CRC32C" : "None", "InitialR2T", (int)p->initial_r2t, "ImmediateData",
         (int)p->immediate_data, "MaxRecvDataSegmentLength", (int)p->recv_data_max,

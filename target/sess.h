@@ -129,6 +129,7 @@ struct sess {
     struct rt_addr peer, local;
     char peer_text[RT_ADDR_STR_MAX];
     uint32_t penalty_ms;
+    char why_core[BAL_TEXT_MAX];            /* why this core */
     uint64_t id;
     char initiator[ISCSI_NAME_LEN_MAX + 1];
     char target[ISCSI_NAME_LEN_MAX + 1];    /* empty in discovery */

@@ -220,6 +220,7 @@ int tgt_new(struct tgt **out, struct rt_host *host, const struct tgt_conf *conf)
     if (!t)
         return -ENOMEM;
     t->host = host;
+    t->topo = conf->topo;
     t->rt = rt_host_at(host, 0);
     rt_list_init(&t->units);
     rt_list_init(&t->changes);

@@ -8,6 +8,7 @@
 #define CORELANE_TGT_H
 
 #include <jansson.h>
+#include "balancer/topo.h"
 #include "reactor/rt.h"
 #include "rpc/rpc.h"
 
@@ -20,6 +21,8 @@ struct tgt_conf {
     unsigned portals_nr;
     const char *loop_path;                  /* borrowed; unix socket where initiators of this host hand their memory
                                              * over; NULL: no loopback */
+    const struct bal_topo *topo;            /* borrowed for life; NULL: nothing is known of the machine, every CPU is
+                                             * a core, and where addresses and devices hang is not asked */
     uint32_t buffer_mem;                    /* bytes of data buffers a core; 0: what the config says, or the default */
 };
 

@@ -19,6 +19,7 @@
 #define CORELANE_TARGET_TGT_INTERNAL_H
 
 #include <jansson.h>
+#include "balancer/place.h"
 #include "iscsi/chap.h"
 #include "iscsi/proto.h"
 #include "loopback/loop.h"
@@ -145,6 +146,7 @@ struct tgt_arrival {
     struct rt_sock *sock;
     struct rt_addr peer, local;
     uint32_t penalty_ms;                    /* how long a failed authentication is to wait for its answer */
+    char why_core[BAL_TEXT_MAX];            /* why it got that core */
     int err;                                /* on the way back: of sess_start() */
 };
 
@@ -272,6 +274,7 @@ struct tgt {
     struct rt *rt;                          /* the first core */
     struct tgt_core *cores;
     unsigned cores_nr;
+    const struct bal_topo *topo;            /* NULL: nothing is known of the machine */
     struct tgt_limits limits;               /* does not change once the target is up */
     char *config_path, *state_dir;          /* NULL: none */
     uint64_t started_s;

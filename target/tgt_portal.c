@@ -10,6 +10,7 @@
 #include "target/sess.h"
 
 #define ACCEPT_PAUSE_NS RT_S
+#define SAMPLE_NS RT_S                      /* what portal_sample() is called after */
 #define PENALTY_MS 250u                     /* for each failure that is remembered */
 #define PENALTIES_MAX 6u
 #define FORGIVE_NS (10 * RT_S)              /* one failure is forgotten in */
@@ -97,23 +98,25 @@ void portal_sample(struct tgt *t)
     }
 }
 
-/* The core with the fewest sessions; of these the one that was least busy in the last second. */
-static struct tgt_core *core_choose(struct tgt *t)
+/* Percent of the last second. */
+static unsigned busy_pct(const struct tgt_core *c)
 {
-    struct tgt_core *best = NULL;
-    uint64_t best_busy = 0;
+    const uint64_t ns = c->stats[1].busy_ns - c->stats[0].busy_ns;
 
-    for (unsigned i = 0; i < t->cores_nr; i++) {
-        struct tgt_core *c = &t->cores[i];
-        const uint64_t busy = c->stats[1].busy_ns - c->stats[0].busy_ns;
+    return ns < SAMPLE_NS ? (unsigned)(ns * 100 / SAMPLE_NS) : 100;
+}
 
-        if (!best || c->sessions_nr < best->sessions_nr ||
-            (c->sessions_nr == best->sessions_nr && busy < best_busy)) {
-            best = c;
-            best_busy = busy;
-        }
-    }
-    return best;
+static void core_choose(struct tgt *t, struct tgt_arrival *a)
+{
+    const struct bal_ask ask = { .policy = BAL_FREE_CORE, .node = BAL_NODE_ANY, .pin = -1 };
+    struct bal_core cores[RT_CORES_MAX];
+    int at;
+
+    for (unsigned i = 0; i < t->cores_nr; i++)
+        cores[i] = (struct bal_core){ .cpu = rt_core(t->cores[i].rt), .sessions = t->cores[i].sessions_nr,
+                                      .busy_pct = busy_pct(&t->cores[i]) };
+    at = bal_place(t->topo, cores, t->cores_nr, &ask, NULL, a->why_core);
+    a->core = &t->cores[at < 0 ? 0 : at];   /* all were taken from the cpuset: somewhere it has to live */
 }
 
 /* The message is back on the first core. */
@@ -172,7 +175,7 @@ static void arrival_take(struct tgt_portal *p)
     peer_forgive(peer, rt_now(t->rt));
     peer->logins++;
     t->logins_nr++;
-    a->core = core_choose(t);
+    core_choose(t, a);
     a->sock = p->conn;
     a->peer = p->peer;
     a->penalty_ms = peer->failures * PENALTY_MS;

@@ -23,7 +23,7 @@
 const struct opt service_opts[] = {
     { "foreground", 'f', OPT_FLAG, .help = "stay in the foreground and log to standard error" },
     { "run-dir", 0, OPT_TEXT, .arg = "DIR", .help = "where socket, lock and log live" },
-    { "cores", 0, OPT_CORES, .arg = "LIST", .help = "CPU cores to use, like 0,2-5 (default: all allowed)" },
+    { "cores", 0, OPT_CORES, .arg = "LIST", .help = "CPU cores to use, like 0,2-5 (default: all allowed, not the isolated)" },
     { "mode", 0, OPT_WORD, .arg = "poll|adaptive|interrupt",
       .help = "how cores wait for work (default: adaptive)" },
     { 0 },
@@ -121,8 +121,11 @@ static int host_open(struct service *s, const struct opts *o)
     char why[256];
     int err;
 
+    /* Before a reactor is: which pin their threads. */
+    if (bal_topo_new(&s->topo, NULL, why))
+        rt_log(RT_WARN, "%s: %s: cores are taken as they are numbered", s->prog, why);
     if (!list)
-        cores_allowed(&s->cores);
+        cores_default(&s->cores, s->topo);
     else if (!cores_parse(list, &s->cores, why))
         return EXIT_USAGE; /* said when it was parsed */
     const struct rt_conf conf = {
@@ -235,6 +238,8 @@ void service_close(struct service *s)
 {
     rt_host_free(s->host);
     s->host = NULL;
+    bal_topo_free(s->topo);
+    s->topo = NULL;
     rundir_unlock(s->lock_fd, s->run_dir, s->prog);
     s->lock_fd = -1;
 }

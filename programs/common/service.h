@@ -5,6 +5,7 @@
 #ifndef CORELANE_COMMON_SERVICE_H
 #define CORELANE_COMMON_SERVICE_H
 
+#include "balancer/topo.h"
 #include "programs/common/opt.h"
 #include "programs/common/rundir.h"
 #include "programs/common/text.h"
@@ -19,6 +20,7 @@ struct service {
     char socket[RUNDIR_PATH_MAX];
     struct rt_host *host;
     struct cores cores;
+    struct bal_topo *topo;      /* NULL: the machine could not be read */
     /* The rest is service.c's. */
     int lock_fd, parent_fd;
     bool foreground;

@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "balancer/topo.h"
 #include "programs/common/text.h"
 
 static const char suffixes[] = "kMGTP";
@@ -79,6 +80,13 @@ void cores_allowed(struct cores *out)
                 out->core[out->nr++] = i;
     if (set)
         CPU_FREE(set);
+}
+
+void cores_default(struct cores *out, const struct bal_topo *topo)
+{
+    out->nr = topo ? bal_topo_default(topo, out->core, CORES_MAX) : 0;
+    if (!out->nr)
+        cores_allowed(out);
 }
 
 void cores_format(const struct cores *c, char *out, size_t len)

@@ -18,6 +18,7 @@ void size_format(uint64_t bytes, char out[static SIZE_STR_MAX]);
 /* Decimal, no sign, no blanks. Return: 0, -EINVAL or -ERANGE. */
 int number_parse(const char *text, uint64_t *out);
 
+struct bal_topo;
 #define CORES_MAX 1024
 struct cores {
     int core[CORES_MAX];
@@ -28,6 +29,8 @@ struct cores {
 bool cores_parse(const char *text, struct cores *out, char why[static 256]);
 /* All that this process may run on. */
 void cores_allowed(struct cores *out);
+/* What a daemon uses that was told nothing: of these, those that are not isolated, unless all are. @topo: NULL: all allowed. */
+void cores_default(struct cores *out, const struct bal_topo *topo);
 /* "0-3,8" into @out. */
 void cores_format(const struct cores *c, char *out, size_t len);
 

@@ -119,6 +119,7 @@ static int serve(struct targetd *d)
         .portals = d->portals,
         .portals_nr = d->portals_nr,
         .loop_path = d->loopback ? d->loop : NULL,
+        .topo = d->service.topo,
     };
     int err;
 

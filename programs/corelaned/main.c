@@ -54,7 +54,9 @@ static void stop(void *arg)
 
 static int serve(struct corelaned *d)
 {
-    const struct mgr_conf conf = { .run_dir = d->service.run_dir, .config_dir = d->config_dir };
+    const struct mgr_conf conf = { .run_dir = d->service.run_dir,
+                                   .config_dir = d->config_dir,
+                                   .topo = d->service.topo };
     int err;
 
     if (mgr_new(&d->mgr, d->service.host, &conf))
