@@ -94,6 +94,157 @@ static void test_sessions_spread_evenly(void **state)
     }
 }
 
+/* ---- policies under load ---------------------------------------------------------------------------------- */
+
+static struct bal_topo *machine(const char *notation)
+{
+    char why[BAL_TEXT_MAX];
+    struct bal_topo *t = NULL;
+
+    if (bal_topo_new(&t, notation, why))
+        fail_msg("%s: %s", notation, why);
+    return t;
+}
+
+struct expected {
+    int cpu; /* -1: none */
+    const char *why;
+};
+
+static void expect_place(const char *notation, const struct bal_core *cores, unsigned nr,
+                         const struct bal_ask *ask, struct expected e)
+{
+    struct bal_topo *t = notation ? machine(notation) : NULL;
+    struct bal_verdict v[16];
+    char why[BAL_TEXT_MAX] = "";
+    const int at = bal_place(t, cores, nr, ask, v, why);
+    char alone[BAL_TEXT_MAX];
+
+    if ((at < 0 ? -1 : cores[at].cpu) != e.cpu || !strstr(why, e.why))
+        fail_msg("core %d: %s", at < 0 ? -1 : cores[at].cpu, why);
+    for (unsigned i = 0; i < nr; i++) {
+        assert_true(*v[i].why);
+        assert_true(at >= 0 || !v[i].possible);
+    }
+    /* The choice does not hang on whether somebody wants to hear of the others. */
+    assert_int_equal(bal_place(t, cores, nr, ask, NULL, alone), at);
+    assert_string_equal(alone, why);
+    bal_topo_free(t);
+}
+
+#define CORES(...)                                                                                             \
+    (const struct bal_core[]){ __VA_ARGS__ },                                                                  \
+        sizeof((const struct bal_core[]){ __VA_ARGS__ }) / sizeof(struct bal_core)
+
+static void test_pack_goes_on_when_a_core_bears_no_more(void **state)
+{
+    const struct bal_ask pack = { .policy = BAL_PACK, .node = BAL_NODE_ANY, .pin = -1 };
+    const char *const two = "pack:2 l3:1 core:2 pu:2"; /* siblings 2n and 2n+1; 4-7 on the second package */
+
+    /* 69 % bears another, 70 % does not: then the sibling, the cache, another package */
+    expect_place(two, CORES({ 0, 0, 0, 0 }, { 2, 5, 69, 0 }), &pack, (struct expected){ 2, "bears another" });
+    expect_place(two, CORES({ 0, 0, 0, 0 }, { 2, 5, 70, 0 }, { 3, 0, 0, 0 }), &pack,
+                 (struct expected){ 3, "free" });
+    expect_place(two, CORES({ 4, 0, 0, 0 }, { 0, 5, 70, 0 }, { 2, 0, 9, 0 }), &pack,
+                 (struct expected){ 2, "free" });
+    /* what others use counts as well */
+    expect_place(two, CORES({ 0, 1, 20, 60 }, { 2, 1, 60, 0 }), &pack, (struct expected){ 2, "bears another" });
+    /* the fuller of two, so that the other becomes free */
+    expect_place(two, CORES({ 0, 1, 0, 0 }, { 2, 3, 10, 0 }), &pack, (struct expected){ 2, "3 sessions" });
+    /* nobody bears it: the least busy */
+    expect_place(two, CORES({ 0, 1, 99, 0 }, { 2, 3, 75, 0 }), &pack,
+                 (struct expected){ 2, "no core bears another, this is the least busy" });
+}
+
+static void test_a_pin_holds_under_every_policy(void **state)
+{
+    for (int policy = 0; policy < BAL_POLICIES; policy++) {
+        const struct bal_ask ask = { .policy = (enum bal_policy)policy, .node = 0, .pin = 3 };
+
+        expect_place("numa:2 core:2 pu:1", CORES({ 0, 0, 0, 0 }, { 1, 0, 0, 0 }, { 3, 9, 100, 0 }), &ask,
+                     (struct expected){ 3, "core 3: pinned there, 9 sessions" });
+    }
+}
+
+static void test_a_pin_that_cannot_be_kept_is_refused_with_the_reason(void **state)
+{
+    const struct bal_ask ask = { .policy = BAL_FREE_CORE, .node = BAL_NODE_ANY, .pin = 1 };
+    const struct bal_ask nowhere = { .policy = BAL_PINNED, .node = BAL_NODE_ANY, .pin = -1 };
+
+    expect_place("core:4 pu:1", CORES({ 0, 0, 0, 0 }, { 2, 0, 0, 0 }), &ask,
+                 (struct expected){ -1, "pinned to core 1, which has no reactor" });
+    expect_place("core:4 pu:1; allowed 0,2", CORES({ 0, 0, 0, 0 }, { 1, 0, 0, 0 }), &ask,
+                 (struct expected){ -1, "pinned to core 1, which is offline or outside" });
+    expect_place("core:4 pu:1", CORES({ 0, 0, 0, 0 }), &nowhere, (struct expected){ -1, "pinned nowhere" });
+}
+
+static void test_where_nothing_is_allowed_nothing_is_chosen(void **state)
+{
+    expect_place("core:4 pu:1; allowed 3; offline 2", CORES({ 0, 0, 0, 0 }, { 2, 0, 0, 0 }), &anywhere,
+                 (struct expected){ -1, "each of the 2 cores is offline or outside" });
+}
+
+/* A program whose reactors are not pinned, and a machine of which nothing is known. */
+static void test_unknown_cores_are_cores_of_node_0(void **state)
+{
+    const struct bal_ask ask = { .policy = BAL_NUMA, .node = 0, .pin = -1, .what = "eth0" };
+
+    expect_place(NULL, CORES({ 0, 1, 0, 0 }, { 1, 0, 0, 0 }), &ask,
+                 (struct expected){ 1, "node 0 as eth0 has" });
+    expect_place("core:2 pu:2", CORES({ -1, 1, 0, 0 }, { -1, 0, 0, 0 }), &anywhere,
+                 (struct expected){ -1, "free" });
+}
+
+static void test_what_others_use_of_a_core_counts(void **state)
+{
+    expect_place(NULL, CORES({ 0, 0, 0, 55 }, { 1, 0, 20, 0 }), &anywhere, (struct expected){ 1, "20% busy" });
+    expect_place(NULL, CORES({ 0, 0, 0, 55 }, { 1, 1, 0, 0 }), &anywhere,
+                 (struct expected){ 0, "0% busy and 55% used by others" });
+    expect_place(NULL, CORES({ 0, 0, 0, 99 }, { 1, 1, 0, 0 }), &anywhere,
+                 (struct expected){ 1, "the free cores are used up by others" });
+}
+
+/* Whoever explains a layout reads these. */
+static void test_losers_are_told_why(void **state)
+{
+    static const struct {
+        enum bal_policy policy;
+        struct bal_core loser, winner;
+        const char *why;
+    } rows[] = {
+        { BAL_FREE_CORE, { 0, 0, 0, 95 }, { 4, 1, 0, 0 }, "95% of it is in use, core 4 has room" },
+        { BAL_FREE_CORE, { 4, 2, 0, 0 }, { 0, 1, 0, 0 }, "2 sessions, core 0 has 1" },
+        { BAL_FREE_CORE, { 0, 0, 0, 0 }, { 4, 0, 40, 0 }, "node 0, core 4 is on node 1 as eth1 is" },
+        { BAL_FREE_CORE, { 4, 0, 60, 0 }, { 5, 0, 40, 0 }, "60% busy, core 5 40%" },
+        { BAL_FREE_CORE, { 5, 0, 4, 0 }, { 4, 0, 5, 0 }, "as good as core 4, which comes before it" },
+        { BAL_SPREAD,
+          { 4, 1, 0, 0 },
+          { 0, 0, 0, 0 },
+          "1 session on the 1 core of its package, 0 on the 1 of core 0's" },
+        { BAL_PACK,
+          { 0, 0, 0, 0 },
+          { 4, 1, 0, 0 },
+          "one more core in use: there are sessions on core 4 already" },
+        { BAL_PACK, { 4, 9, 80, 0 }, { 0, 0, 0, 0 }, "80% of it is in use: it bears no more, core 0 does" },
+    };
+    struct bal_topo *t = machine("pack:2 numa:1 core:2 pu:2");
+
+    for (unsigned i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+        const struct bal_ask ask = { .policy = rows[i].policy, .node = 1, .pin = -1, .what = "eth1" };
+        const bool first = rows[i].winner.cpu < rows[i].loser.cpu;
+        const struct bal_core cores[] = { first ? rows[i].winner : rows[i].loser,
+                                          first ? rows[i].loser : rows[i].winner };
+        struct bal_verdict v[2];
+        char why[BAL_TEXT_MAX];
+
+        assert_int_equal(bal_place(t, cores, 2, &ask, v, why), !first);
+        if (!strstr(v[first].why, rows[i].why))
+            fail_msg("%s, not %s", v[first].why, rows[i].why);
+        assert_true(v[first].possible);
+    }
+    bal_topo_free(t);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -105,6 +256,13 @@ int main(void)
         cmocka_unit_test(test_a_core_that_is_used_up_comes_last),
         cmocka_unit_test(test_with_equal_sessions_the_less_busy_one_wins),
         cmocka_unit_test(test_sessions_spread_evenly),
+        cmocka_unit_test(test_pack_goes_on_when_a_core_bears_no_more),
+        cmocka_unit_test(test_a_pin_holds_under_every_policy),
+        cmocka_unit_test(test_a_pin_that_cannot_be_kept_is_refused_with_the_reason),
+        cmocka_unit_test(test_where_nothing_is_allowed_nothing_is_chosen),
+        cmocka_unit_test(test_unknown_cores_are_cores_of_node_0),
+        cmocka_unit_test(test_what_others_use_of_a_core_counts),
+        cmocka_unit_test(test_losers_are_told_why),
     };
 
     return cmocka_run_group_tests_name("placement", tests, NULL, NULL);
