@@ -3,11 +3,13 @@
  *
  * A reactor counts a stretch of sleep or polling when it ends: one that slept through the whole second has
  * counted nothing. So shares are of the wall time between samples, what is missing is what the reactor was
- * last seen doing, and that is sleep unless it polls.
+ * last seen doing, and that is sleep unless it polls. What others have of a CPU is what the kernel says that it was busy,
+ * less our own share; the two are measured over seconds that begin at different times, so it wavers with a changing load.
  */
 #include <errno.h>
 #include <stdlib.h>
 
+#include "balancer/kstat.h"
 #include "balancer/load.h"
 
 #define SAMPLE_NS RT_S
@@ -16,6 +18,7 @@ struct bal_load {
     struct rt_host *host;
     struct rt *rt;
     struct rt_timer timer;
+    struct bal_kstat *kernel; /* NULL: not asked */
     uint64_t at;
     unsigned nr;
     struct sample {
@@ -29,6 +32,13 @@ static double part(uint64_t now, uint64_t before, uint64_t span)
     const double p = span ? (double)(now - before) / (double)span : 0;
 
     return p > 1 ? 1 : p;
+}
+
+static void host_share(struct bal_share *s, unsigned cpu_pct)
+{
+    const double others = (double)cpu_pct / 100 - s->busy - s->poll;
+
+    s->host = others > 0 ? others : 0;
 }
 
 static void sample(struct bal_load *l)
@@ -49,6 +59,8 @@ static void sample(struct bal_load *l)
             rest = 0;
         }
         s->share.sleep = rest;
+        if (l->kernel)
+            host_share(&s->share, bal_kstat_busy_pct(l->kernel, i));
         s->last = st;
     }
     l->at = now;
@@ -83,10 +95,36 @@ int bal_load_new(struct bal_load **out, struct rt_host *host)
     return 0;
 }
 
+int bal_load_kernel(struct bal_load *l)
+{
+    int *cpus = calloc(l->nr, sizeof(*cpus)), err;
+
+    if (!cpus)
+        return -ENOMEM;
+    assert(!l->kernel);
+    for (unsigned i = 0; i < l->nr; i++)
+        cpus[i] = rt_core(rt_host_at(l->host, i));
+    err = bal_kstat_new(&l->kernel, cpus, l->nr);
+    free(cpus);
+    return err;
+}
+
 void bal_load_share(const struct bal_load *l, unsigned index, struct bal_share *out)
 {
     assert(index < l->nr);
     *out = l->core[index].share;
+}
+
+struct bal_core bal_load_core(const struct bal_load *l, unsigned index)
+{
+    const struct bal_share *s = &l->core[index].share;
+
+    assert(index < l->nr);
+    return (struct bal_core){
+        .cpu = rt_core(rt_host_at(l->host, index)),
+        .busy_pct = (unsigned)(s->busy * 100 + 0.5),
+        .host_pct = (unsigned)(s->host * 100 + 0.5),
+    };
 }
 
 void bal_load_free(struct bal_load *l)
@@ -94,5 +132,6 @@ void bal_load_free(struct bal_load *l)
     if (!l)
         return;
     rt_timer_disarm(l->rt, &l->timer);
+    bal_kstat_free(l->kernel);
     free(l);
 }

@@ -12,7 +12,8 @@
 #include "balancer/topo.h"
 
 enum bal_policy { BAL_FREE_CORE, BAL_NUMA, BAL_PINNED, BAL_SPREAD, BAL_PACK, BAL_POLICIES };
-extern const char *const bal_policy_names[];    /* "free-core", "numa", "pinned", "spread", "pack"; NULL at the end */
+extern const char
+    *const bal_policy_names[]; /* "free-core", "numa", "pinned", "spread", "pack"; NULL at the end */
 
 struct bal_core {      /* one candidate: a CPU that has a reactor */
     int cpu;           /* CPU number, -1: not pinned */
@@ -22,14 +23,14 @@ struct bal_core {      /* one candidate: a CPU that has a reactor */
 };
 struct bal_ask {
     enum bal_policy policy;
-    int node;          /* wanted NUMA node (of the NIC, or of the device), BAL_NODE_ANY: none */
-    int pin;           /* CPU; -1: not pinned. Holds under every policy */
-    const char *what;  /* for the reasons: "eth0", "/dev/nvme0n1"; may be NULL */
+    int node;         /* wanted NUMA node (of the NIC, or of the device), BAL_NODE_ANY: none */
+    int pin;          /* CPU; -1: not pinned. Holds under every policy */
+    const char *what; /* for the reasons: "eth0", "/dev/nvme0n1"; may be NULL */
 };
-struct bal_verdict {   /* what was thought of one candidate */
-    bool possible;     /* else why says what rules it out */
-    uint64_t score;    /* lower is better; made of the criteria in order of weight */
-    char why[128];     /* "free, whole core free, node 1 as eth0 has" or why it lost */
+struct bal_verdict { /* what was thought of one candidate */
+    bool possible;   /* else why says what rules it out */
+    uint64_t score;  /* lower is better; made of the criteria in order of weight */
+    char why[128];   /* "free, whole core free, node 1 as eth0 has" or why it lost */
 };
 /**
  * bal_place - choose the core of a session

@@ -10,14 +10,14 @@
 
 struct bal_topo;
 
-struct bal_pu {               /* one logical CPU */
-    int cpu;                  /* its number in the system */
-    unsigned core;            /* whole core; SMT siblings share it; 0.. */
-    unsigned cache;           /* last-level cache; 0.. */
-    unsigned node;            /* NUMA node, the system's number */
+struct bal_pu {     /* one logical CPU */
+    int cpu;        /* its number in the system */
+    unsigned core;  /* whole core; SMT siblings share it; 0.. */
+    unsigned cache; /* last-level cache; 0.. */
+    unsigned node;  /* NUMA node, the system's number */
     unsigned package;
-    bool allowed;             /* by this process's cpuset */
-    bool isolated;            /* isolcpus, cpuset partitions: only who names it gets it */
+    bool allowed;  /* by this process's cpuset */
+    bool isolated; /* isolcpus, cpuset partitions: only who names it gets it */
 };
 
 #define BAL_TEXT_MAX 256
@@ -31,7 +31,7 @@ int bal_topo_new(struct bal_topo **out, const char *synthetic, char why[static B
 void bal_topo_free(struct bal_topo *t);
 /* By CPU number, ascending. Immutable from bal_topo_new() on: any thread. */
 unsigned bal_topo_pus(const struct bal_topo *t, const struct bal_pu **out);
-const struct bal_pu *bal_topo_pu(const struct bal_topo *t, int cpu);    /* NULL: no such CPU */
+const struct bal_pu *bal_topo_pu(const struct bal_topo *t, int cpu); /* NULL: no such CPU */
 /* The CPUs that a program takes which was not told any: the allowed ones that are not isolated, or, where there is none of
  * these, all allowed. Ascending. Return: how many were written, @max at most. */
 unsigned bal_topo_default(const struct bal_topo *t, int *cpus, unsigned max);

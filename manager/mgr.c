@@ -173,6 +173,8 @@ int mgr_new(struct mgr **out, struct rt_host *host, const struct mgr_conf *conf)
         mgr_free(m);
         return err;
     }
+    if (m->topo && (err = bal_load_kernel(m->load)))
+        rt_log(RT_WARN, "what others use of the cores is not known: %s", strerror(-err));
     rt_save_sweep(m->run_dir, "attachments.json");
     exp_cleanup(m->run_dir);
     m->restore_op.done = restore;

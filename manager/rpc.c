@@ -208,8 +208,9 @@ static json_t *core_json(struct mgr *m, unsigned i)
         if (s->rt == rt)
             json_array_append_new(names, json_string(s->name));
     }
-    return json_pack("{s:i, s:s, s:f, s:f, s:f, s:o}", "core", rt_core(rt), "mode", mode_word(rt_mode(rt)),
-                     "busy", share.busy, "poll", share.poll, "sleep", share.sleep, "sessions", names);
+    return json_pack("{s:i, s:s, s:f, s:f, s:f, s:f, s:o}", "core", rt_core(rt), "mode", mode_word(rt_mode(rt)),
+                     "busy", share.busy, "poll", share.poll, "sleep", share.sleep, "host", share.host, "sessions",
+                     names);
 }
 
 static void do_layout(void *user, struct rpc_call *call, json_t *params)

@@ -254,14 +254,8 @@ static void sess_place(struct mgr *m, struct sess *s)
     int at;
 
     for (unsigned i = 0; i < nr; i++) {
-        struct bal_share share;
-
-        bal_load_share(m->load, i, &share);
-        cores[i] = (struct bal_core){
-            .cpu = rt_core(rt_host_at(m->host, i)),
-            .sessions = sess_count_on(m, rt_host_at(m->host, i)),
-            .busy_pct = (unsigned)(share.busy * 100 + 0.5),
-        };
+        cores[i] = bal_load_core(m->load, i);
+        cores[i].sessions = sess_count_on(m, rt_host_at(m->host, i));
     }
     at = bal_place(m->topo, cores, nr, &ask, NULL, s->why_core);
     if (at < 0)     /* every core was taken from the cpuset: it has to live somewhere */
