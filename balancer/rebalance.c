@@ -1,5 +1,5 @@
 /*
- * rebalance.c - heat of cores, smoothed and counted, and the move that betters a session's place most
+ * rebalance.c - heat of cores, smoothed and counted, and the move that relieves most
  *
  * A session's share of its core's busy time is not measured; it is taken to be its share of the work done there.
  */
@@ -12,7 +12,8 @@
 #define WEIGHT       0.25 /* of a new second in what is smoothed: four or five make a new level */
 #define COOL_PCT     10.0 /* below high_pct, before a hot core is not hot any more */
 #define OFF_NODE_PCT 20.0 /* what a session on the wrong node is thought to suffer, in points of load */
-#define BUSY_PCT     10.0 /* who has less of a core than this is not worth a move */
+#define BUSY_PCT     10.0 /* who has less of a core than this does not suffer from the wrong node */
+#define IDLE_PCT     1.0  /* and who has less than this relieves nobody by going */
 #define REST_S       60u
 #define RESTS_MAX    4u /* doublings */
 #define FORGET_S     1800u
@@ -21,7 +22,7 @@
 struct best {
     const struct bal_guest *guest;
     unsigned to;
-    double gain, share;
+    double relief, gain, share;
 };
 
 /* ---- taking in ------------------------------------------------------------------------------------------- */
@@ -85,6 +86,11 @@ static bool off_node(const struct bal_rebal *r, const struct bal_guest *g, unsig
     return g->node != BAL_NODE_ANY && r->core[at].node != (unsigned)g->node;
 }
 
+static bool suffers_node(const struct bal_rebal *r, const struct bal_guest *g, unsigned at)
+{
+    return off_node(r, g, at) && share_of(r, g) >= BUSY_PCT;
+}
+
 /* Some core is where it belongs: else there is nothing to be had by wishing. */
 static bool node_is_there(const struct bal_rebal *r, const struct bal_guest *g)
 {
@@ -99,7 +105,7 @@ static bool may_move(const struct bal_rebal *r, const struct bal_guest *g)
     const struct bal_past *p = g->past;
     const unsigned rests = p->moves && p->moves - 1 < RESTS_MAX ? p->moves - 1 : RESTS_MAX;
 
-    return !g->fixed && share_of(r, g) >= BUSY_PCT &&
+    return !g->fixed && share_of(r, g) >= IDLE_PCT &&
            (!p->moves || r->now_s - p->moved_s >= (uint64_t)REST_S << rests);
 }
 
@@ -111,7 +117,7 @@ static void count_heat(struct bal_rebal *r, const struct bal_rebal_conf *conf, c
     for (unsigned i = 0; i < guests_nr; i++) {
         const struct bal_guest *g = &guests[i];
 
-        if (!off[g->at] && off_node(r, g, g->at) && may_move(r, g) && node_is_there(r, g))
+        if (!off[g->at] && suffers_node(r, g, g->at) && may_move(r, g) && node_is_there(r, g))
             off[g->at] = true;
     }
     for (unsigned i = 0; i < r->nr; i++) {
@@ -154,6 +160,16 @@ static bool is_bearable(const struct bal_rebal *r, const struct bal_rebal_conf *
     return then < conf->high_pct || then <= r->core[g->at].eff - conf->gap_pct;
 }
 
+/* By how much the busier of the two cores becomes less busy, and what the session's node is worth to it. To choose by the
+ * session's own gain would be to choose the smallest. */
+static double relief_of(const struct bal_rebal *r, const struct bal_guest *g, unsigned to, double share)
+{
+    const double now = r->core[g->at].eff, left = now - share, there = r->core[to].eff + share;
+
+    return now - (left > there ? left : there) + (off_node(r, g, g->at) ? OFF_NODE_PCT : 0) -
+           (off_node(r, g, to) ? OFF_NODE_PCT : 0);
+}
+
 static void guest_try(const struct bal_rebal *r, const struct bal_rebal_conf *conf,
                       const struct bal_core *cores, const struct bal_guest *g, struct best *best)
 {
@@ -175,8 +191,8 @@ static void guest_try(const struct bal_rebal *r, const struct bal_rebal_conf *co
             best_used = used;
         }
     }
-    if (to < r->nr && (!best->guest || now - cost > best->gain))
-        *best = (struct best){ g, to, now - cost, share };
+    if (to < r->nr && (!best->guest || relief_of(r, g, to, share) > best->relief))
+        *best = (struct best){ g, to, relief_of(r, g, to, share), now - cost, share };
 }
 
 /* ---- words ----------------------------------------------------------------------------------------------- */
@@ -289,7 +305,7 @@ bool bal_rebal_sample(struct bal_rebal *r, const struct bal_rebal_conf *conf, co
         const struct bal_heat *h = &r->core[guests[i].at];
 
         if ((h->hot_s >= conf->sustain_s ||
-             (h->off_s >= conf->sustain_s && off_node(r, &guests[i], guests[i].at))) &&
+             (h->off_s >= conf->sustain_s && suffers_node(r, &guests[i], guests[i].at))) &&
             may_move(r, &guests[i]))
             guest_try(r, conf, cores, &guests[i], &best);
     }

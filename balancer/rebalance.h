@@ -74,7 +74,7 @@ struct bal_rebal {
  * @out:    written when something should
  * @why:    else why nothing should: "no core is hot", "core 3 is hot since 4 s", ...
  *
- * A hot core gives away the session whose place is bettered most, one of several or one that others on this CPU press; a
+ * A hot core gives away the session that leaves the least uneven load, one of several or one that others on this CPU press; a
  * busy session on the wrong node goes to the right one. Who would just make another core as hot stays, and who moved rests a
  * minute, longer each time it is moved again within half an hour: loads that come and go do not send sessions to and fro.
  * Once a second. Return: whether there is a move; it counts against the budget.

@@ -25,8 +25,17 @@ static void test_a_line_of_a_cpu_is_read(void **state)
 static void test_other_lines_are_not(void **state)
 {
     static const char *const bad[] = {
-        "", "cpu", "cpu  1 2 3 4 5 6 7 8 9 10", "cpu1", "cpu1 1 2 3", "cpu1 1 2 3 4 5 6 7", "cpu1 1 2 3 4 5 6 7 x",
-        "cpux 1 2 3 4 5 6 7 8", "intr 1 2 3 4 5 6 7 8", "cpu99999999999 1 2 3 4 5 6 7 8", "cpu-1 1 2 3 4 5 6 7 8",
+        "",
+        "cpu",
+        "cpu  1 2 3 4 5 6 7 8 9 10",
+        "cpu1",
+        "cpu1 1 2 3",
+        "cpu1 1 2 3 4 5 6 7",
+        "cpu1 1 2 3 4 5 6 7 x",
+        "cpux 1 2 3 4 5 6 7 8",
+        "intr 1 2 3 4 5 6 7 8",
+        "cpu99999999999 1 2 3 4 5 6 7 8",
+        "cpu-1 1 2 3 4 5 6 7 8",
     };
     struct bal_ticks t;
     int cpu;

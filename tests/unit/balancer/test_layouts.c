@@ -13,6 +13,7 @@
 #define CORES_MAX  256u
 #define LAYOUT_MAX 1024u
 
+/* clang-format off */
 /* In hwloc's notation. As Linux numbers them, siblings are half the machine apart, where nothing else is said. */
 static const struct machine {
     const char *name, *notation;
@@ -38,13 +39,12 @@ static const struct machine {
     { "node of memory", "pack:2 [numa] [numa] core:3 pu:1" }, /* nodes 0 and 2 have the CPUs, as their nearest */
 };
 
-#define ANY BAL_NODE_ANY
+#define ANY    BAL_NODE_ANY
 #define FREE   BAL_FREE_CORE
 #define NUMA   BAL_NUMA
 #define SPREAD BAL_SPREAD
 #define PACK   BAL_PACK
 #define NONE   0, NULL
-/* clang-format off */
 static const struct row {
     const char *machine;
     const char *take; /* candidates; NULL: what a daemon takes by itself */
