@@ -10,6 +10,7 @@
  * ini_discover.c  SendTargets
  * ini_lun.c       a logical unit: probe, identity, unit attentions
  * ini_io.c        bytes in and out of a unit: pieces, retries, errors
+ * ini_hand.c      units whose requests are handed back when their session cannot carry them out
  */
 #ifndef CORELANE_INI_INTERNAL_H
 #define CORELANE_INI_INTERNAL_H
@@ -431,6 +432,7 @@ struct ini_lun {
     bool closing;                           /* freed when the probe under way is back */
     int err;                                /* -errno: requests fail with it from here on... */
     bool offline;                           /* ...until the session is back: nothing is known against the unit */
+    bool hand;                              /* requests are handed back: see ini_lun_hand_back() */
     struct rt_link held;                    /* tasks that the session would send, by seq */
 
     bool probing;                           /* cmd is under way */
@@ -474,6 +476,16 @@ void ini_io_pump(struct ini_lun *l);
 void ini_io_fail_all(struct ini_lun *l, int err);
 int ini_io_init(struct ini_lun *l);         /* once info is known; 0 or -ENOMEM */
 void ini_io_exit(struct ini_lun *l);        /* also of one that was never initialised */
+/* The piece of a request that a command carries out; NULL: it is another's command. */
+const struct ini_piece *ini_io_piece(const struct ini_task *t);
+bool ini_io_writes(const struct ini_piece *p);          /* carried out late, it would do harm */
+
+/* ini_hand.c */
+/* What a request ends with at once, or that cannot go on; 0: nothing stands against it (but perhaps the gate). */
+int ini_lun_refuses(const struct ini_lun *l);
+/* What a command ends with instead of waiting for the session; 0: it waits. @left: a byte of it may have. */
+int ini_hand_err(const struct ini_sess *s, const struct ini_task *t, bool left);
+void ini_hand_waiting(struct ini_lun *l);   /* the session went away: what waits ends */
 
 static inline uint32_t min_u32(uint32_t a, uint32_t b)
 {

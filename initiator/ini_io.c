@@ -300,9 +300,10 @@ static bool io_flushed_late(const struct ini_lun *l, const struct ini_io *io)
 static int io_refusal(const struct ini_lun *l, const struct ini_io *io)
 {
     const struct ini_lun_info *i = &l->info;
+    const int refused = ini_lun_refuses(l);
 
-    if (l->err)
-        return l->err;
+    if (refused)
+        return refused;
     if (io->op == INI_FLUSH)
         return io->off || io->len ? -EINVAL : 0;
     if (!io->len || io->off % i->block_len || io->len % i->block_len || io->off > i->size ||
@@ -478,7 +479,7 @@ static void delay_arm(struct ini_lun *l, uint64_t ns)
 
 static void piece_delay(struct ini_lun *l, struct ini_piece *p, uint64_t ns)
 {
-    assert(!l->err);                        /* nobody would ever send it */
+    assert(!ini_lun_refuses(l));            /* nobody would ever send it */
     p->due_ns = rt_now(l->rt) + ns;
     p->waited_ns += ns;
     rt_list_push(&l->delayed, &p->task.link);
@@ -559,9 +560,11 @@ static void crowd_grow(struct ini_lun *l)
 static void piece_finish(struct ini_lun *l, struct ini_piece *p, int err)
 {
     struct ini_io *io = p->io;
+    const int refused = ini_lun_refuses(l);
     bool finished;
 
-    if (err && !io->res)
+    /* What may yet be carried out outweighs whatever else went wrong. */
+    if (err && (!io->res || err == -ECONNABORTED))
         io->res = err;
     if (p->kind == PIECE_SYNC)
         io->stage = IO_SYNC;
@@ -569,8 +572,8 @@ static void piece_finish(struct ini_lun *l, struct ini_piece *p, int err)
     io->left--;
     if (io->res && io->queued)
         io->next = io->len;                 /* no more of it */
-    if (!io->left && !io->queued && l->err && io_needs_sync(l, io))
-        io->res = l->err;
+    if (!io->left && !io->queued && refused && io_needs_sync(l, io))
+        io->res = refused;
     if (!io->left && !io->queued && io_needs_sync(l, io)) {
         piece_init(l, io, &io->first, PIECE_SYNC);
         io->first.off = io->first.len = 0;
@@ -578,8 +581,8 @@ static void piece_finish(struct ini_lun *l, struct ini_piece *p, int err)
         piece_go_on(l, &io->first);
     }
     if (!io->left && io_flushed_late(l, io)) {
-        if (l->err) {
-            io->res = l->err;
+        if (refused) {
+            io->res = refused;
         } else {
             io_rewind(io);
             io->queued = true;
@@ -605,8 +608,8 @@ static bool zeroes_go_on(struct ini_lun *l, struct ini_piece *p)
     p->off += chunk;
     p->len -= chunk;
     p->tries = 0;
-    if (l->err)
-        piece_finish(l, p, l->err);
+    if (ini_lun_refuses(l))
+        piece_finish(l, p, ini_lun_refuses(l));
     else
         piece_go_on(l, p);
     return true;
@@ -614,10 +617,14 @@ static bool zeroes_go_on(struct ini_lun *l, struct ini_piece *p)
 
 static void piece_judge(struct ini_lun *l, struct ini_piece *p)
 {
-    int err = 0;
+    int err = 0, refused = ini_lun_refuses(l);
     enum verdict v = answer_judge(&p->task, &err);
     uint64_t wait;
 
+    if (p->task.err && p->task.err != -ECONNABORTED && refused && l->hand) {
+        piece_finish(l, p, refused);
+        return;
+    }
     switch (v) {
     case V_OK:
         if (!zeroes_go_on(l, p))
@@ -628,14 +635,14 @@ static void piece_judge(struct ini_lun *l, struct ini_piece *p)
             ini_lun_recheck(l);             /* it may have shrunk */
         if (!piece_otherwise(l, p, &err))
             piece_finish(l, p, err);
-        else if (l->err)
-            piece_finish(l, p, l->err);
+        else if (refused)
+            piece_finish(l, p, refused);
         else
             piece_delay(l, p, 0);
         return;
     case V_GONE:
         ini_lun_gone(l, -ENODEV, INI_LUN_GONE);
-        piece_finish(l, p, -ENODEV);
+        piece_finish(l, p, ini_lun_refuses(l));
         return;
     case V_CHANGED:
         ini_lun_recheck(l);
@@ -647,8 +654,9 @@ static void piece_judge(struct ini_lun *l, struct ini_piece *p)
         break;
     }
     wait = retry_ns(l, p, v);
-    if (wait == UINT64_MAX || l->err)
-        piece_finish(l, p, l->err ? l->err : err);
+    refused = ini_lun_refuses(l);           /* a look at it may have ended it */
+    if (wait == UINT64_MAX || refused)
+        piece_finish(l, p, refused ? refused : err);
     else
         piece_delay(l, p, wait);
 }
@@ -668,6 +676,16 @@ static void piece_done(struct ini_task *t)
     if (l->limit < (uint32_t)l->sess->conf.set.queue_depth)
         crowd_grow(l);
     piece_finish(l, p, 0);
+}
+
+const struct ini_piece *ini_io_piece(const struct ini_task *t)
+{
+    return t->done == piece_done ? rt_list_entry(t, struct ini_piece, task) : NULL;
+}
+
+bool ini_io_writes(const struct ini_piece *p)
+{
+    return p->kind != PIECE_READ && p->kind != PIECE_SYNC;
 }
 
 /* ---- set-up, and the end of a unit ---------------------------------------------------------------------- */

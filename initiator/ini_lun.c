@@ -195,8 +195,10 @@ static void gate_leave(struct ini_lun *l)
         at = l->held.prev;                  /* the youngest first: each is inserted before the one after it */
         rt_list_del(at);
         if (l->err) {
+            struct ini_task *t = rt_list_entry(at, struct ini_task, link);
+
             s->queue_nr--;
-            ini_task_end_later(s, rt_list_entry(at, struct ini_task, link), l->err);
+            ini_task_end_later(s, t, ini_io_piece(t) ? ini_lun_refuses(l) : l->err);
         } else {
             ini_queue_insert(&s->queue, rt_list_entry(at, struct ini_task, link));
         }
@@ -449,7 +451,7 @@ static void lun_end(struct ini_lun *l, int err)
     rt_timer_disarm(l->rt, &l->probe_timer);
     gate_shut(l);                           /* and stays shut: what is sent to it past us ends here too */
     gate_leave(l);
-    ini_io_fail_all(l, err);
+    ini_io_fail_all(l, ini_lun_refuses(l));
 }
 
 void ini_lun_gone(struct ini_lun *l, int err, enum ini_event ev)
@@ -484,6 +486,7 @@ void ini_lun_abandon(struct ini_lun *l, int err)
 {
     rt_assert_here(l->rt);
     assert(l->open && err < 0);
+    l->hand = false;                        /* whoever gives it up has no other way either */
     if (!l->err)
         lun_end(l, err);
     l->offline = false;                     /* nor does the session's return change that */
@@ -696,6 +699,8 @@ void ini_lun_down(struct ini_lun *l)
     if (!l->open)
         rt_timer_arm(l->rt, &l->probe_timer, OPEN_AWAY_NS);
     l->paused = l->open;
+    if (l->hand)
+        ini_hand_waiting(l);
     if (l->open && !was_paused && l->event)
         l->event(l->user, INI_LUN_PAUSED);
 }

@@ -264,6 +264,13 @@ void ini_sess_free(struct ini_sess *s)
     free(s);
 }
 
+void ini_sess_drop(struct ini_sess *s, const char *why)
+{
+    rt_assert_here(s->rt);
+    if (s->state == INI_UP)
+        ini_conn_lost(s, -ECONNRESET, "%s", why);
+}
+
 bool ini_sess_logged_out(const struct ini_sess *s)
 {
     return s->logged_out;

@@ -112,10 +112,11 @@ static struct rt_link *queue_of(struct ini_sess *s, const struct ini_task *t)
 static void requeue(struct ini_sess *s, struct ini_task *t)
 {
     struct rt_link *queue = queue_of(s, t);
+    const int err = ini_hand_err(s, t, t->again);
 
     t->state = TASK_QUEUED;
-    if (!queue) {
-        ini_task_end_later(s, t, -ENODEV);
+    if (err || !queue) {
+        ini_task_end_later(s, t, err ? err : -ENODEV);
         return;
     }
     s->queue_nr++;
@@ -396,6 +397,18 @@ void ini_tasks_hold(struct ini_sess *s)
             t->again = t->on_wire;
             task_settle(s, t);
         }
+    }
+    rt_list_for_safe(at, &s->flight) {      /* the oldest first: in this order they are told */
+        struct ini_task *t = rt_list_entry(at, struct ini_task, link);
+        const int err = ini_hand_err(s, t, t->on_wire);
+
+        if (!err)
+            continue;
+        rt_list_del(at);
+        s->flight_nr--;
+        slot_put(s, t);
+        t->dm_knows = t->ctl_out = false;
+        ini_task_end_later(s, t, err);
     }
     while (!rt_list_empty(&s->flight)) {
         struct ini_task *t = rt_list_entry(s->flight.prev, struct ini_task, link);
