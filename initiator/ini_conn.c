@@ -689,6 +689,9 @@ static void replacement_over(struct rt_timer *t)
 void ini_logged_in(struct ini_sess *s)
 {
     rt_timer_disarm(s->rt, &s->phase);
+    s->tpgt_told = s->login->tpgt >= 0;
+    if (s->tpgt_told)
+        s->tpgt = (uint16_t)s->login->tpgt;
     free(s->login);
     s->login = NULL;
     if (s->chap_md5_only) {

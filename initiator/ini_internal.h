@@ -10,6 +10,7 @@
  * ini_discover.c  SendTargets
  * ini_lun.c       a logical unit: probe, identity, unit attentions
  * ini_io.c        bytes in and out of a unit: pieces, retries, errors
+ * ini_fence.c     nothing is left at the target of what a broken session had sent
  * ini_hand.c      units whose requests are handed back when their session cannot carry them out
  */
 #ifndef CORELANE_INI_INTERNAL_H
@@ -133,6 +134,7 @@ struct ini_login {
     struct iscsi_text answer;               /* JOINING: what the next request says beside the outcome */
     bool chap_done;
     unsigned pdus;
+    int32_t tpgt;                           /* -1: not told */
     uint32_t itt;
     struct chap_initiator chap;
     struct iscsi_params offer;
@@ -214,6 +216,7 @@ struct ini_sess {
     struct ini_login *login;
     struct iscsi_params params;
     uint16_t tsih, tpgt;
+    bool tpgt_told;
     struct ini_ctl ctl[INI_TAGS];           /* by enum ini_tag */
     struct ini_note note[INI_NOTES_MAX];    /* a ring of those that wait */
     unsigned note_first, note_nr;
@@ -262,6 +265,10 @@ struct ini_sess {
     void (*stopped)(void *user);
     void *stopped_user;
     struct rt_op stop_op;
+
+    struct ini_fence *fence;                /* who waits for one; NULL: nobody */
+    unsigned fences_nr;                     /* sessions of fences that are not gone yet */
+    bool stop_held;                         /* the stop waits for them */
 
     /* Text, for discovery. */
     void (*text_done)(struct ini_sess *s, const struct iscsi_pdu *pdu, const uint8_t *data, int err);
@@ -371,6 +378,9 @@ void ini_tmf_rejected(struct ini_sess *s, bool later);
 /* Asks the target to end what ini_tasks_give_up() left with it. */
 void ini_ghosts_abort(struct ini_sess *s, uint16_t lun);
 void ini_nop_in(struct ini_sess *s, const struct iscsi_pdu *pdu);
+
+/* ini_fence.c */
+void ini_fence_end(struct ini_sess *s, int err);        /* who waits for one is told that */
 
 /* ini_discover.c */
 void ini_text_response(struct ini_sess *s, const struct iscsi_pdu *pdu, const uint8_t *data);

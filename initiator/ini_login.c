@@ -78,6 +78,7 @@ int ini_login_begin(struct ini_sess *s)
     l->stage = with_chap(s) ? LOGIN_AUTH_METHOD : LOGIN_SECURITY_END;
     l->chap_done = false;
     l->pdus = 0;
+    l->tpgt = -1;
     l->itt = 0;
     l->in_len = 0;
     l->loop = LOOP_NONE;
@@ -229,7 +230,7 @@ static bool told(struct ini_sess *s, const char *key, const char *value)
 
     if (!strcmp(key, "TargetPortalGroupTag")) {
         if (!iscsi_text_number(value, &v) && v <= 0xffff)
-            s->tpgt = (uint16_t)v;
+            s->login->tpgt = (int32_t)v;
         return true;
     }
     for (size_t i = 0; i < ARRAY_SIZE(heard); i++)

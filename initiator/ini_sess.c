@@ -26,6 +26,7 @@ static void act_login(struct ini_sess *s)
 
 static void sess_came_up(struct ini_sess *s)
 {
+    ini_fence_end(s, 0);
     rt_timer_disarm(s->rt, &s->replacement);
     s->attempts = 0;
     s->up_ns = rt_now(s->rt);
@@ -226,6 +227,10 @@ static void stop_later(struct rt_op *op, int res)
         rt_defer(s->rt, &s->stop_op);
         return;
     }
+    if (s->fences_nr) {
+        s->stop_held = true;
+        return;
+    }
     assert(!s->flight_nr && rt_list_empty(&s->queue) && rt_list_empty(&s->ending));
     s->stopped(s->stopped_user);            /* s may be gone */
 }
@@ -237,6 +242,7 @@ void ini_sess_stop(struct ini_sess *s, bool drain, void (*done)(void *user), voi
     s->stopping = true;
     s->stopped = done;
     s->stopped_user = user;
+    ini_fence_end(s, -ECANCELED);
     if (drain && s->state == INI_UP &&
         (s->flight_nr || !rt_list_empty(&s->queue) || !rt_list_empty(&s->ending))) {
         s->draining = true;
@@ -253,7 +259,7 @@ void ini_sess_free(struct ini_sess *s)
 {
     if (!s)
         return;
-    assert(s->state == INI_FREE && s->conn == CONN_NONE && rt_list_empty(&s->luns));
+    assert(s->state == INI_FREE && s->conn == CONN_NONE && rt_list_empty(&s->luns) && !s->fences_nr);
     if (s->lookup && s->lookup->busy)
         s->lookup->sess = NULL;
     else
