@@ -19,8 +19,12 @@ static void tick_arm(struct ini_sess *s, uint64_t ns)
 
 void ini_tick_soon(struct ini_sess *s)
 {
+    uint64_t ns = INI_TICK_NS;
+
+    if (s->watch_ns && s->watch_ns / 8 < ns)
+        ns = s->watch_ns / 8 > INI_TICK_MIN_NS ? s->watch_ns / 8 : INI_TICK_MIN_NS;
     s->tick_soon = true;
-    tick_arm(s, INI_TICK_NS);
+    tick_arm(s, ns);
 }
 
 /* A program that was stopped, or a library's caller who did not poll for a while, wakes with answers unread:
@@ -29,7 +33,7 @@ static bool was_asleep(struct ini_sess *s, uint64_t now)
 {
     const uint64_t gap = now - s->tick_due_ns;
 
-    if (now < s->tick_due_ns + STALL_NS)
+    if (now < s->tick_due_ns + (s->watch_ns ? min_u64(s->watch_ns / 2, STALL_NS) : STALL_NS))
         return false;
     rt_list_for(l, &s->flight)
         rt_list_entry(l, struct ini_task, link)->sent_ns += gap;
@@ -74,35 +78,74 @@ void ini_nop_in(struct ini_sess *s, const struct iscsi_pdu *pdu)
         (void)ini_note_send(s, &pong);
 }
 
+/* The last sign of life while a ping is under way. Anything that comes is one; so are bytes that leave while a long
+ * write keeps the ping waiting. */
+static uint64_t heard_of(const struct ini_sess *s, const struct dm_stats *st)
+{
+    const uint64_t heard = max_u64(st->rx_at_ns, s->ctl[INI_TAG_NOP].sent_ns);
+
+    return st->tx_waiting ? max_u64(heard, st->tx_at_ns) : heard;
+}
+
+/* Commands are under way, and whoever submitted them has other ways: nobody waits for as long as pings of an idle
+ * connection may take. Return: false when the connection was given up. */
+static bool silence_check(struct ini_sess *s, uint64_t now, const struct dm_stats *st)
+{
+    const struct ini_task *oldest;
+    uint64_t heard;
+
+    if (!s->watch_ns || rt_list_empty(&s->flight))
+        return true;
+    oldest = rt_list_entry(s->flight.next, struct ini_task, link);
+    heard = max_u64(st->rx_at_ns, oldest->sent_ns);
+    if (st->tx_waiting)
+        heard = max_u64(heard, st->tx_at_ns);
+    if (!s->ctl[INI_TAG_NOP].waits) {
+        if (now >= heard + s->watch_ns)
+            ping_send(s);
+        return true;
+    }
+    if (now < max_u64(heard, heard_of(s, st)) + s->watch_ns)
+        return true;
+    s->timeouts++;
+    s->silent = true;
+    ini_conn_lost(s, -ETIMEDOUT, "nothing came from the target for %u ms, nor did it answer a ping for as long",
+                  (unsigned)(s->watch_ns / RT_MS));
+    return false;
+}
+
 /* Return: false when the connection was given up. */
 static bool ping_check(struct ini_sess *s, uint64_t now)
 {
     const uint64_t interval = (uint64_t)s->conf.set.noop_interval_s * RT_S;
     const uint64_t timeout = (uint64_t)s->conf.set.noop_timeout_s * RT_S;
-    const struct ini_ctl *nop = &s->ctl[INI_TAG_NOP];
     struct dm_stats st;
-    uint64_t heard;
 
-    if (!interval)
+    if (!interval && !s->watch_ns)
         return true;
     dm_stats(s->dm, &st);
-    heard = st.rx_at_ns;
-    if (!nop->waits) {
-        if (now >= heard + interval)
+    if (!silence_check(s, now, &st))
+        return false;
+    if (!interval)
+        return true;
+    if (!s->ctl[INI_TAG_NOP].waits) {
+        if (now >= st.rx_at_ns + interval)
             ping_send(s);
         return true;
     }
-    /* Anything that comes is a sign of life; so are bytes that leave while a long write keeps the ping
-     * waiting. */
-    if (nop->sent_ns > heard)
-        heard = nop->sent_ns;
-    if (st.tx_waiting && st.tx_at_ns > heard)
-        heard = st.tx_at_ns;
-    if (!timeout || now < heard + timeout)
+    if (!timeout || now < heard_of(s, &st) + timeout)
         return true;
     s->timeouts++;
     ini_conn_lost(s, -ETIMEDOUT, "the target did not answer a ping for %d s", s->conf.set.noop_timeout_s);
     return false;
+}
+
+void ini_sess_watch(struct ini_sess *s, uint32_t silence_ms)
+{
+    rt_assert_here(s->rt);
+    s->watch_ns = silence_ms * RT_MS;
+    if (s->state == INI_UP && s->conn == CONN_FULL)
+        ini_tick_soon(s);                   /* one that is armed may be far off */
 }
 
 /* ---- task management ------------------------------------------------------------------------------------ */

@@ -23,6 +23,7 @@
 #include "reactor/rt_pool.h"
 
 #define INI_TICK_NS (200 * RT_MS)           /* how exact command timeouts and pings are */
+#define INI_TICK_MIN_NS (5 * RT_MS)         /* the same, of a session whose silence is watched */
 #define INI_HOPS_MAX 4u                     /* login redirections followed */
 #define INI_LOGIN_PDUS_MAX 64u              /* responses in one login: a target that never comes to an end */
 #define INI_TEXT_MAX (16u * 1024)           /* bytes of login text joined by C bits */
@@ -176,6 +177,8 @@ struct ini_sess {
     struct rt_timer tick;
     bool tick_soon;
     uint64_t tick_due_ns;
+    uint64_t watch_ns;                      /* see ini_sess_watch(); 0: pings are those of noop_out_interval alone */
+    bool silent;                            /* that is why the connection was dropped */
     unsigned attempts;                      /* failed ones in a row */
     unsigned vain;                          /* ones in a row that succeeded and led to nothing */
     uint64_t up_ns;                         /* when the last of those did */
@@ -505,6 +508,11 @@ static inline uint32_t min_u32(uint32_t a, uint32_t b)
 static inline uint64_t min_u64(uint64_t a, uint64_t b)
 {
     return a < b ? a : b;
+}
+
+static inline uint64_t max_u64(uint64_t a, uint64_t b)
+{
+    return a > b ? a : b;
 }
 
 #endif

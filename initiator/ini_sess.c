@@ -74,7 +74,8 @@ static void act_hold(struct ini_sess *s)
     s->sending = s->leaving = false;
     s->down_ns = rt_now(s->rt);
     /* One that lets us in and breaks at once, again and again, is waited for like one that lets nobody in. */
-    s->vain = s->useful || s->down_ns - s->up_ns >= INI_LASTED_NS ? 0 : s->vain + 1;
+    s->vain = s->useful || s->silent || s->down_ns - s->up_ns >= INI_LASTED_NS ? 0 : s->vain + 1;
+    s->silent = false;
     rt_timer_disarm(s->rt, &s->tick);
     if (hold_s > 0)
         rt_timer_arm(s->rt, &s->replacement, (uint64_t)hold_s * RT_S);

@@ -23,6 +23,7 @@ struct plan {
     const char *go;                         /* the target's last word; NULL: none */
     unsigned vanish;                        /* so many connections instead of that word */
     unsigned breaks;                        /* so many that have gone over, at once */
+    bool frozen;                            /* the first connection that has gone over, and takes nothing there */
     bool stale;                             /* the first command's answer has a number that was used before */
     char path[80];
     int listener;
@@ -247,7 +248,7 @@ static void ring_serve(struct fake_conn *c, int guest)
         struct loop_slot *s = &r->slot[p->taken % LOOP_SLOTS];
         struct iscsi_pdu pdu, bye = { .opcode = ISCSI_OP_LOGOUT_RESP };
 
-        if (atomic_load(&s->seq) != p->taken + 1) {
+        if ((p->frozen && p->rounds == 1) || atomic_load(&s->seq) != p->taken + 1) {
             usleep(1000);
             continue;
         }
@@ -887,6 +888,25 @@ static void test_a_spent_arena_that_cannot_be_replaced_means_tcp(void **state)
     end(&x, &p);
 }
 
+/* A process that has been stopped answers nothing, though its memory is there and its connections are. */
+static void test_the_silence_of_a_frozen_target_is_noticed(void **state)
+{
+    struct plan p = { GOES_OVER, .frozen = true };
+    struct scene x;
+
+    (void)state;
+    start(&x, &p, INI_TRANSPORT_AUTO);
+    scene_go(&x);
+    ini_sess_watch(x.r.s, 100);
+    cmd_write(&x.r, &x.c[0], 0, 1);
+    rig_until(&x.r, x.r.downs);
+    ini_sess_watch(x.r.s, 0);
+    command_comes_to(&x, IS_LOST);
+    assert_non_null(strstr(x.r.why, "nothing came"));
+    expect_over(&x, "shm", "");
+    end(&x, &p);
+}
+
 #define T(test) cmocka_unit_test_setup_teardown(test, setup, teardown)
 
 int main(void)
@@ -916,6 +936,7 @@ int main(void)
         T(test_a_worn_arena_is_replaced_at_the_next_login),
         T(test_worn_arenas_are_bounded),
         T(test_a_spent_arena_that_cannot_be_replaced_means_tcp),
+        T(test_the_silence_of_a_frozen_target_is_noticed),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
