@@ -7,7 +7,8 @@
 #include "scsi/cdb.h"
 #include "scsi/scsi.h"
 
-enum { EVPD = 0x01, FUA = 0x08, WS_UNMAP = 0x08, WS_NDOB = 0x01, SA_READ_CAPACITY_16 = 0x10 };
+enum { EVPD = 0x01, FUA = 0x08, WS_UNMAP = 0x08, WS_NDOB = 0x01, SA_READ_CAPACITY_16 = 0x10,
+       SA_TARGET_PORT_GROUPS = 0x0a };
 
 static void cdb_clear(uint8_t *cdb, uint8_t op)
 {
@@ -138,4 +139,28 @@ void scsi_unmap_param(uint8_t out[static 24], uint64_t lba, uint32_t blocks)
     store_be16(&out[2], 16);
     store_be64(&out[8], lba);
     store_be32(&out[16], blocks);
+}
+
+unsigned scsi_cdb_report_groups(uint8_t cdb[static 16], uint32_t alloc)
+{
+    cdb_clear(cdb, SCSI_MAINTENANCE_IN);
+    cdb[1] = SA_TARGET_PORT_GROUPS;
+    store_be32(&cdb[6], alloc);
+    return 12;
+}
+
+unsigned scsi_cdb_set_groups(uint8_t cdb[static 16], uint32_t param_len)
+{
+    cdb_clear(cdb, SCSI_MAINTENANCE_OUT);
+    cdb[1] = SA_TARGET_PORT_GROUPS;
+    store_be32(&cdb[6], param_len);
+    return 12;
+}
+
+/* SPC-4 r36, "SET TARGET PORT GROUPS command": a header of 4 bytes, all reserved, and one descriptor of 4. */
+void scsi_set_groups_param(uint8_t out[static 8], uint16_t group, uint8_t state)
+{
+    memset(out, 0, 8);
+    out[4] = state & 0x0f;
+    store_be16(&out[6], group);
 }

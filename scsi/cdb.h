@@ -27,6 +27,11 @@ unsigned scsi_cdb_write_same_16(uint8_t cdb[static 16], uint64_t lba, uint32_t b
 unsigned scsi_cdb_unmap(uint8_t cdb[static 16], uint16_t param_len);
 /* One descriptor; @out 24 bytes. */
 void scsi_unmap_param(uint8_t out[static 24], uint64_t lba, uint32_t blocks);
+/* REPORT and SET TARGET PORT GROUPS. */
+unsigned scsi_cdb_report_groups(uint8_t cdb[static 16], uint32_t alloc);
+unsigned scsi_cdb_set_groups(uint8_t cdb[static 16], uint32_t param_len);
+/* One descriptor: @group is to have the access state @state, as coded there. */
+void scsi_set_groups_param(uint8_t out[static 8], uint16_t group, uint8_t state);
 
 struct scsi_inquiry {                       /* SPC-4 r36, "Standard INQUIRY data"; texts trimmed, NUL-terminated */
     uint8_t qualifier, device_type, version;
@@ -53,6 +58,13 @@ int scsi_report_luns_parse(uint16_t *out, size_t max, const uint8_t *data, size_
  * "1" T10. Source: SPC-4 r36, "Device Identification VPD page". Return: 0, or -ENOENT, or -EPROTO. */
 #define SCSI_WWID_MAX 256
 int scsi_vpd_83_parse(char wwid[static SCSI_WWID_MAX], const uint8_t *data, size_t len);
+/* Through which port the page was asked for: the relative target port and target port group designators, of association
+ * "target port". Return: 0, -ENOENT where it tells neither, -EPROTO. */
+struct scsi_port {
+    bool has_group, has_port;
+    uint16_t group, port;
+};
+int scsi_vpd_83_port(struct scsi_port *out, const uint8_t *data, size_t len);
 int scsi_vpd_80_parse(char serial[static SCSI_WWID_MAX], const uint8_t *data, size_t len);
 
 struct scsi_limits {                        /* VPD B0, B2, B1; 0: not reported */
@@ -70,6 +82,16 @@ int scsi_vpd_b1_parse(struct scsi_limits *out, const uint8_t *data, size_t len);
 int scsi_vpd_b2_parse(struct scsi_limits *out, const uint8_t *data, size_t len);
 /* VPD 00: whether @page is there. */
 bool scsi_vpd_00_has(const uint8_t *data, size_t len, uint8_t page);
+
+/* The target port group that @at is in: by its number; where that is not known, one that lists the port; where neither is,
+ * the only one there is. Source: SPC-4 r36, "REPORT TARGET PORT GROUPS command", length only header.
+ * Return: 0; -ENOENT: it is not there; -EPROTO: a state that there is not, or no answer at all. */
+struct scsi_group {
+    uint8_t state;                          /* 0..4, 14, 15: asymmetric access state as coded there */
+    bool preferred;
+    uint16_t group;
+};
+int scsi_groups_parse(struct scsi_group *out, const struct scsi_port *at, const uint8_t *data, size_t len);
 
 struct scsi_mode {                          /* MODE SENSE (6) or (10) with the caching page, as far as present */
     bool write_protect, dpofua, has_caching, wce, rcd;

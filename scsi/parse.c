@@ -127,7 +127,8 @@ static size_t vpd_len(const uint8_t *data, size_t len, uint8_t page)
     return min_len(len, 4u + load_be16(&data[2]));
 }
 
-enum { DESIG_VENDOR = 0, DESIG_T10 = 1, DESIG_EUI64 = 2, DESIG_NAA = 3, DESIG_NAME = 8 };
+enum { DESIG_VENDOR = 0, DESIG_T10 = 1, DESIG_EUI64 = 2, DESIG_NAA = 3, DESIG_PORT = 4, DESIG_GROUP = 5, DESIG_NAME = 8 };
+enum { OF_PORT = 0x10 };                    /* association, as it stands beside the type */
 enum { CODE_BINARY = 1 };
 
 /* One designator: its code set, type and bytes. */
@@ -222,6 +223,35 @@ int scsi_vpd_83_parse(char wwid[static SCSI_WWID_MAX], const uint8_t *data, size
     return best ? 0 : -ENOENT;
 }
 
+int scsi_vpd_83_port(struct scsi_port *out, const uint8_t *data, size_t len)
+{
+    struct scsi_port p = { 0 };
+
+    len = vpd_len(data, len, 0x83);
+    if (!len)
+        return -EPROTO;
+    for (size_t at = 4; at + 4 <= len; at += 4u + data[at + 3]) {
+        const unsigned type = data[at + 1] & 0x0f;
+
+        if (data[at + 3] > len - at - 4)
+            break;
+        /* Both are two bytes behind two that are reserved; of two that differ the first counts. */
+        if ((data[at + 1] & 0x30) != OF_PORT || data[at + 3] < 4)
+            continue;
+        if (type == DESIG_PORT && !p.has_port) {
+            p.has_port = true;
+            p.port = load_be16(&data[at + 6]);
+        } else if (type == DESIG_GROUP && !p.has_group) {
+            p.has_group = true;
+            p.group = load_be16(&data[at + 6]);
+        }
+    }
+    if (!p.has_group && !p.has_port)
+        return -ENOENT;
+    *out = p;
+    return 0;
+}
+
 int scsi_vpd_80_parse(char serial[static SCSI_WWID_MAX], const uint8_t *data, size_t len)
 {
     char text[SCSI_WWID_MAX];
@@ -282,6 +312,50 @@ bool scsi_vpd_00_has(const uint8_t *data, size_t len, uint8_t page)
         if (data[at] == page)
             return true;
     return false;
+}
+
+/* ---- target port groups ---------------------------------------------------------------------------------- */
+
+static bool access_state_ok(uint8_t state)
+{
+    return state <= 4 || state == 14 || state == 15;
+}
+
+/* Of the group at @d, of which @room bytes are there. */
+static bool group_lists(const uint8_t *d, size_t room, uint16_t port)
+{
+    for (size_t i = 0; i < d[7] && 8 + 4 * i + 4 <= room; i++)
+        if (load_be16(&d[8 + 4 * i + 2]) == port)
+            return true;
+    return false;
+}
+
+int scsi_groups_parse(struct scsi_group *out, const struct scsi_port *at, const uint8_t *data, size_t len)
+{
+    const uint8_t *found = NULL;
+    size_t nr = 0, pos;
+
+    if (len < 4)
+        return -EPROTO;
+    len = min_len(len, 4 + (size_t)load_be32(data));
+    for (pos = 4; pos + 8 <= len && !found; pos += 8 + 4u * data[pos + 7], nr++) {
+        const uint8_t *d = &data[pos];
+
+        if (at->has_group ? load_be16(&d[2]) == at->group : at->has_port && group_lists(d, len - pos, at->port))
+            found = d;
+    }
+    if (!at->has_group && !at->has_port && nr == 1)
+        found = &data[4];
+    if (!found)
+        return -ENOENT;
+    if (!access_state_ok(found[0] & 0x0f))
+        return -EPROTO;
+    *out = (struct scsi_group){
+        .state = found[0] & 0x0f,
+        .preferred = found[0] & 0x80,
+        .group = load_be16(&found[2]),
+    };
+    return 0;
 }
 
 /* ---- mode pages ------------------------------------------------------------------------------------------ */

@@ -1,5 +1,6 @@
 /*
- * fuzz_answers.c - what an initiator reads: INQUIRY, VPD and mode pages, capacities, lists of LUNs, sense data
+ * fuzz_answers.c - what an initiator reads: INQUIRY, VPD and mode pages, capacities, lists of LUNs and of target port
+ * groups, sense data
  *
  * Input: which parser, how much it may write, and what the target answered. Texts are printable and end; numbers
  * are such that later arithmetic with them cannot wrap; nothing is written on a refusal.
@@ -93,6 +94,37 @@ static int vpd_80(char *out, const uint8_t *data, size_t len)
     return scsi_vpd_80_parse(out, data, len);
 }
 
+static void port_try(const uint8_t *data, size_t len)
+{
+    struct scsi_port p;
+
+    memset(&p, 0xa5, sizeof(p));
+    if (scsi_vpd_83_port(&p, data, len))
+        fuzz_check(UNTOUCHED(p));
+    else
+        fuzz_check(p.has_group || p.has_port);
+}
+
+/* Looked for by group, by port, and by neither. */
+static void groups_try(const uint8_t *data, size_t len, uint8_t which)
+{
+    const struct scsi_port ports[] = {
+        { .has_group = true, .group = which }, { .has_port = true, .port = which }, { .has_group = false }
+    };
+
+    for (unsigned i = 0; i < 3; i++) {
+        struct scsi_group g;
+
+        memset(&g, 0xa5, sizeof(g));
+        if (scsi_groups_parse(&g, &ports[i], data, len)) {
+            fuzz_check(UNTOUCHED(g));
+            continue;
+        }
+        fuzz_check(g.state <= 4 || g.state == 14 || g.state == 15);
+        fuzz_check(len >= 12 && (i || g.group == which));
+    }
+}
+
 static void limits_try(const uint8_t *data, size_t len, uint8_t page)
 {
     struct scsi_limits l;
@@ -174,8 +206,14 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     case 0:  inquiry_try(answer, len); break;
     case 1:  capacity_try(answer, len, false); break;
     case 2:  capacity_try(answer, len, true); break;
-    case 3:  luns_try(answer, len, max); break;
-    case 4:  id_try(answer, len, vpd_83, true); break;
+    case 3:
+        luns_try(answer, len, max);
+        groups_try(answer, len, max);
+        break;
+    case 4:
+        id_try(answer, len, vpd_83, true);
+        port_try(answer, len);
+        break;
     case 5:  id_try(answer, len, vpd_80, false); break;
     case 6:  limits_try(answer, len, max); break;
     case 7:  mode_try(answer, len, false); break;
