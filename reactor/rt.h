@@ -128,6 +128,10 @@ void rt_timer_arm(struct rt *rt, struct rt_timer *t, uint64_t after_ns);
 /* Not armed is fine. After it returns fn will not be called. */
 void rt_timer_disarm(struct rt *rt, struct rt_timer *t);
 bool rt_timer_armed(const struct rt_timer *t);
+/* Takes a timer off its reactor, armed or not, for rt_timer_enter() on another of the same host, where it is due when it
+ * would have been; in between it is not armed, and nobody's. Each on its reactor's core. */
+void rt_timer_leave(struct rt *rt, struct rt_timer *t);
+void rt_timer_enter(struct rt *rt, struct rt_timer *t);
 
 /* Unpredictable bytes (getrandom(2)); aborts the program if the kernel has none. */
 void rt_random(struct rt *rt, void *buf, size_t len);

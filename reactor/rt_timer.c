@@ -117,6 +117,24 @@ void rt_timer_disarm(struct rt *rt, struct rt_timer *t)
         heap_del(rt_common(rt), t);
 }
 
+void rt_timer_leave(struct rt *rt, struct rt_timer *t)
+{
+    assert(rt_owned(rt));
+    if (t->slot)
+        heap_del(rt_common(rt), t);             /* at stays */
+    else
+        t->at = 0;                              /* no armed timer has that: see rt_timer_arm() */
+}
+
+void rt_timer_enter(struct rt *rt, struct rt_timer *t)
+{
+    const uint64_t now = rt_clock(rt);
+
+    assert(!t->slot);
+    if (t->at)
+        rt_timer_arm(rt, t, t->at > now ? t->at - now : 0);
+}
+
 unsigned rt_timers_run(struct rt *rt)
 {
     struct rt_common *c = rt_common(rt);

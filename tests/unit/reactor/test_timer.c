@@ -155,6 +155,39 @@ static void test_turn_waits_no_longer_than_asked(void **state)
     }
 }
 
+/* What is left of its time it waits on the other reactor; one that is not armed is not there either. */
+static void test_timer_goes_on_on_another_reactor(void **state)
+{
+    struct rt_host *h = host_make(2, RT_MODE_INTERRUPT);
+    struct shot late = { .id = 2, .t.fn = shot_fn }, soon = { .id = 1, .t.fn = shot_fn }, idle = { .t.fn = shot_fn };
+    struct rt *old = rt_host_at(h, 0);
+    uint64_t t0;
+
+    the_rt = rt_host_at(h, 1);
+    fired_nr = 0;
+    last_at = 0;
+    t0 = rt_clock(old);
+    rt_timer_arm(old, &late.t, 30 * RT_MS);
+    rt_timer_arm(old, &soon.t, 0);
+    rt_timer_arm(old, &idle.t, 1);
+    rt_timer_disarm(old, &idle.t);
+    rt_timer_leave(old, &late.t);
+    rt_timer_leave(old, &soon.t);
+    rt_timer_leave(old, &idle.t);
+    assert_false(rt_timer_armed(&late.t) || rt_timer_armed(&soon.t));
+    assert_int_equal(rt_turn(old, 2 * RT_MS), 0);
+    rt_timer_enter(the_rt, &late.t);
+    rt_timer_enter(the_rt, &soon.t);
+    rt_timer_enter(the_rt, &idle.t);
+    assert_false(rt_timer_armed(&idle.t));
+    turn_until(the_rt, &fired_nr, 2);
+    assert_int_equal(fired[0], 1);
+    assert_int_equal(fired[1], 2);
+    assert_true(late.seen - t0 >= 30 * RT_MS);
+    assert_int_equal(rt_turn(the_rt, 0), 0);
+    rt_host_free(h);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -164,6 +197,7 @@ int main(void)
         cmocka_unit_test(test_disarmed_in_the_same_turn_does_not_fire),
         cmocka_unit_test(test_rearming_for_now_does_not_hold_the_turn),
         cmocka_unit_test(test_turn_waits_no_longer_than_asked),
+        cmocka_unit_test(test_timer_goes_on_on_another_reactor),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
