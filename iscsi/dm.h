@@ -12,8 +12,12 @@
  * What it leaves to the iSCSI layer: login, CmdSN, StatSN (stamped in the PDUs that are sent, in the order in
  * which they are sent: the implementation never reorders what it is given), task state, and every decision.
  *
- * All of it belongs to one core: the reactor that the connection was made on. Events are never delivered
- * from inside a call to an operation, except from dm_free(), which delivers none.
+ * All of it belongs to one core: the reactor that the connection was made on, or was moved to. Events are never
+ * delivered from inside a call to an operation, except from dm_free(), which delivers none.
+ *
+ * An addition to RFC 5047: a connection can go on on another core (dm_rest(), dm_move(), dm_go_on()). First it comes to
+ * rest: nothing of it is outstanding at the reactor, which only the implementation can bring about; only then can it be
+ * handed over, in one step that cannot fail and with nobody on either core to meet it half way.
  */
 #ifndef CORELANE_ISCSI_DM_H
 #define CORELANE_ISCSI_DM_H
@@ -150,6 +154,9 @@ struct dm_events {
      * match (-EBADMSG), or framing is lost (-EPROTO). No more notifies but closed(). Delivered at most once,
      * and not after dm_terminate(). */
     void (*terminate_notify)(void *user, int err);
+    /* Answer to dm_rest(), once, from the reactor and as the last that is done with the connection on this core:
+     * nothing is outstanding there. What had come by then has been told. */
+    void (*at_rest)(void *user);
     /* Nothing reads or writes anybody's memory any more: every task is forgotten, every dm_ctl was given
      * back by sent(). The iSCSI layer may dm_free() from here on. Always comes, once, after dm_terminate(). */
     void (*closed)(void *user);
@@ -175,6 +182,9 @@ struct dm_ops {
     void (*stats)(const struct dm *dm, struct dm_stats *out);
     const uint8_t *(*header)(const struct dm *dm);
     void *(*place)(const struct dm *dm);    /* NULL: there never is one */
+    void (*rest)(struct dm *dm);
+    void (*move)(struct dm *dm, struct rt *to);
+    void (*go_on)(struct dm *dm);
     void (*free)(struct dm *dm);
 };
 
@@ -263,6 +273,28 @@ static inline const uint8_t *dm_header(const struct dm *dm)
 static inline void *dm_place(const struct dm *dm)
 {
     return dm->ops->place ? dm->ops->place(dm) : NULL;
+}
+
+/* Ends what is outstanding at the reactor, and begins nothing new but what it is given to send; at_rest() follows once
+ * all of that is out, and neither a send nor a release is under way. What the peer says meanwhile waits where it is. Not
+ * for a connection whose tasks wait for the peer: those would wait for ever. It may fail or be terminated all the same, and
+ * then at_rest() does not come. */
+static inline void dm_rest(struct dm *dm)
+{
+    dm->ops->rest(dm);
+}
+
+/* From at_rest(), with no task known: it belongs to @to from now on, where dm_go_on() is the next that is called. On the
+ * old core, which must not touch it any more; the caller's message to @to is what orders the two. */
+static inline void dm_move(struct dm *dm, struct rt *to)
+{
+    dm->ops->move(dm, to);
+}
+
+/* It receives again. Also where it was, before at_rest(), which then does not come any more, or after it. */
+static inline void dm_go_on(struct dm *dm)
+{
+    dm->ops->go_on(dm);
 }
 
 /* Deallocate_Connection_Resources: after closed(). */

@@ -121,7 +121,7 @@ static void conn_try_close(struct dm_tcp *c)
 {
     if (c->state != DM_CLOSING || c->close_busy)
         return;
-    if (c->rx.busy || c->tx.busy || c->tx.armed || c->defer_busy)
+    if (c->rx.busy || c->tx.busy || c->tx.armed || c->defer_busy || c->rest_busy)
         return;
     c->close_busy = true;
     rt_defer(c->rt, &c->close);
@@ -155,6 +155,7 @@ static void conn_terminate(struct dm *dm, bool drain)
      * lose what is being drained. */
     c->state = DM_DRAINING;
     rt_timer_arm(c->rt, &c->drain, DM_DRAIN_NS);
+    dm_tcp_rx_go_on(c);                     /* if it was at rest */
 }
 
 void dm_tcp_fail(struct dm_tcp *c, int err)
@@ -164,6 +165,33 @@ void dm_tcp_fail(struct dm_tcp *c, int err)
     c->state = DM_FAILED;
     rt_sock_shutdown(c->sock);
     c->dm.events->terminate_notify(c->dm.user, err);
+}
+
+static bool conn_is_quiet(const struct dm_tcp *c)
+{
+    return c->resting && dm_tcp_is_open(c) && !c->rx.busy && !c->tx.armed && dm_tcp_tx_idle(c) && !c->defer_busy &&
+           rt_list_empty(&c->released);
+}
+
+/* Told from an operation of its own, so that nothing of this connection is left on the stack. */
+static void conn_try_rest(struct dm_tcp *c)
+{
+    if (c->rest_busy || !conn_is_quiet(c))
+        return;
+    c->rest_busy = true;
+    rt_defer(c->rt, &c->rest);
+}
+
+static void rest_done(struct rt_op *op, int res)
+{
+    struct dm_tcp *c = container_of(op, struct dm_tcp, rest);
+
+    (void)res;
+    c->rest_busy = false;
+    if (conn_is_quiet(c))
+        c->dm.events->at_rest(c->dm.user);  /* c may be another core's */
+    else
+        conn_try_close(c);                  /* or something came in between, and the end of that comes here again */
 }
 
 void dm_tcp_event_begin(struct dm_tcp *c)
@@ -179,6 +207,7 @@ void dm_tcp_event_end(struct dm_tcp *c)
     if (c->state == DM_DRAINING && dm_tcp_tx_idle(c))
         conn_close(c);
     conn_try_close(c);
+    conn_try_rest(c);
 }
 
 static void defer_done(struct rt_op *op, int res)
@@ -223,6 +252,40 @@ static const uint8_t *conn_header(const struct dm *dm)
     return dm_tcp_of(dm)->rx.bhs;
 }
 
+static void conn_rest(struct dm *dm)
+{
+    struct dm_tcp *c = dm_tcp_of(dm);
+
+    rt_assert_here(c->rt);
+    assert(!c->resting);
+    if (!dm_tcp_is_open(c))
+        return;
+    c->resting = true;
+    dm_tcp_rx_recall(c);
+    conn_try_rest(c);
+}
+
+static void conn_move(struct dm *dm, struct rt *to)
+{
+    struct dm_tcp *c = dm_tcp_of(dm);
+
+    rt_assert_here(c->rt);
+    assert(conn_is_quiet(c) && !c->rest_busy);
+    assert(rt_list_empty(&c->tasks));
+    assert(!rt_timer_armed(&c->drain));
+    rt_sock_move(c->sock, to);
+    c->rt = to;
+}
+
+static void conn_go_on(struct dm *dm)
+{
+    struct dm_tcp *c = dm_tcp_of(dm);
+
+    rt_assert_here(c->rt);
+    c->resting = false;
+    dm_tcp_rx_go_on(c);
+}
+
 static void conn_free(struct dm *dm)
 {
     struct dm_tcp *c = dm_tcp_of(dm);
@@ -243,6 +306,9 @@ static const struct dm_ops dm_tcp_ops = {
     .terminate = conn_terminate,
     .stats = conn_stats,
     .header = conn_header,
+    .rest = conn_rest,
+    .move = conn_move,
+    .go_on = conn_go_on,
     .free = conn_free,
 };
 
@@ -263,6 +329,7 @@ int dm_tcp_new(struct dm **out, struct rt *rt, struct rt_sock *sock, enum iscsi_
     c->r2t_max = 1;
     c->defer.done = defer_done;
     c->close.done = close_done;
+    c->rest.done = rest_done;
     c->drain.fn = conn_drain_over;
     rt_list_init(&c->tasks);
     rt_list_init(&c->released);

@@ -51,6 +51,8 @@ enum dm_sink { DM_SINK_DISCARD, DM_SINK_TASK, DM_SINK_CTL };
 struct dm_rx {
     struct rt_op op;
     bool busy, direct;                      /* an operation is under way; into a task's memory */
+    bool recalled;                          /* it was cancelled for a rest, not for a task */
+    bool taking;                            /* what came is being taken: the next is armed after it */
     bool bulk;                              /* the last PDU was received in place: its like may follow */
     bool ddigest;                           /* of this PDU */
     bool reject;                            /* this PDU means nothing: it was rejected */
@@ -96,12 +98,13 @@ struct dm_tcp {
     bool enabled;
     bool in_command;                        /* in command_notify(), which may already put data */
     bool in_event;                          /* in a completion, which delivers releases when it ends */
-    bool defer_busy, close_busy;
+    bool defer_busy, close_busy, rest_busy;
+    bool resting;                           /* receives nothing: see dm_rest() */
     struct iscsi_params params;             /* defaults until noticed */
     bool header_digest, data_digest;        /* from dm_enable() on */
     uint32_t next_ttt;
     uint32_t r2t_max;
-    struct rt_op defer, close;
+    struct rt_op defer, close, rest;
     struct rt_timer drain;
     struct rt_link tasks;                   /* all that are known */
     struct rt_link released;                /* tasks whose task_released() is due */
@@ -140,6 +143,8 @@ void dm_tcp_rx_arm(struct dm_tcp *c);       /* the next receive, if the state as
 void dm_tcp_rx_done(struct rt_op *op, int res);
 /* The task is being released. Return: true when a receive still refers to its memory. */
 bool dm_tcp_rx_drop(struct dm_tcp *c, struct dm_task *task);
+void dm_tcp_rx_recall(struct dm_tcp *c);    /* ends the receive under way: what it has still comes */
+void dm_tcp_rx_go_on(struct dm_tcp *c);     /* there need not be one under way, and shall be */
 void dm_tcp_rx_free(struct dm_tcp *c);
 
 /* ---- dm_tcp_pdu.c: called once the header is in and again once the PDU is complete ---- */

@@ -295,7 +295,7 @@ void dm_tcp_rx_arm(struct dm_tcp *c)
     struct dm_rx *rx = &c->rx;
 
     assert(!rx->busy);
-    if (c->state != DM_OPEN && c->state != DM_DRAINING)
+    if ((c->state != DM_OPEN && c->state != DM_DRAINING) || (c->resting && dm_tcp_is_open(c)))
         return;
     rx->busy = true;
     rx->direct = false;
@@ -335,9 +335,11 @@ void dm_tcp_rx_done(struct rt_op *op, int res)
     struct dm_tcp *c = container_of(op, struct dm_tcp, rx.op);
     struct dm_rx *rx = &c->rx;
     struct dm_task *held = rx->held, *task = held ? held : rx->task;
+    const bool ours = res == -ECANCELED && (held || rx->recalled);      /* cancelled by ourselves */
 
     dm_tcp_event_begin(c);
-    rx->busy = false;
+    rx->busy = rx->recalled = false;
+    rx->taking = true;
     if (res > 0) {
         c->stats.rx_bytes += (uint32_t)res;
         c->stats.rx_at_ns = rt_now(c->rt);
@@ -347,11 +349,12 @@ void dm_tcp_rx_done(struct rt_op *op, int res)
             direct_took(c, task, (uint32_t)res);
         else if (res > 0)
             rx_consume(c, op->buf, (uint32_t)res);
-        else if (!(res == -ECANCELED && held))              /* cancelled by ourselves */
+        else if (!ours)
             dm_tcp_fail(c, res ? res : -ECONNRESET);
-    } else if (c->state == DM_DRAINING && res <= 0 && !(res == -ECANCELED && held)) {
+    } else if (c->state == DM_DRAINING && res <= 0 && !ours) {
         /* The peer wants no more: sending tells whether it still takes what is queued. */
         rx->held = NULL;
+        rx->taking = false;
         dm_tcp_event_end(c);
         return;
     }
@@ -360,6 +363,7 @@ void dm_tcp_rx_done(struct rt_op *op, int res)
         if (!held->own.inflight)
             dm_tcp_task_let_go(c, held);
     }
+    rx->taking = false;
     dm_tcp_rx_arm(c);
     dm_tcp_event_end(c);
 }
@@ -377,6 +381,20 @@ bool dm_tcp_rx_drop(struct dm_tcp *c, struct dm_task *task)
     rx->held = task;
     rt_cancel(&rx->op);
     return true;
+}
+
+void dm_tcp_rx_recall(struct dm_tcp *c)
+{
+    if (!c->rx.busy)
+        return;
+    c->rx.recalled = true;
+    rt_cancel(&c->rx.op);
+}
+
+void dm_tcp_rx_go_on(struct dm_tcp *c)
+{
+    if (!c->rx.busy && !c->rx.taking)
+        dm_tcp_rx_arm(c);
 }
 
 void dm_tcp_rx_free(struct dm_tcp *c)

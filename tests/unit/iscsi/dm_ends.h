@@ -44,7 +44,7 @@ struct end {
     struct xtask *task;                     /* TASKS, by ITT */
     uint32_t piece;                         /* bytes of an iovec; 0: one for all */
     uint32_t stat_sn, cmd_sn;
-    unsigned controls, commands, rejects, terminated, closed, sent, cancelled, released;
+    unsigned controls, commands, rejects, terminated, closed, sent, cancelled, released, rests;
     enum iscsi_reject reject;
     int err;
     struct iscsi_pdu last;                  /* control_notify's */
@@ -279,6 +279,13 @@ static void end_terminated(void *user, int err)
     e->err = err;
 }
 
+static void end_at_rest(void *user)
+{
+    struct end *e = user;
+
+    e->rests++;
+}
+
 static void end_closed(void *user)
 {
     struct end *e = user;
@@ -293,6 +300,7 @@ static const struct dm_events end_events = {
     .task_released = end_released,
     .reject_notify = end_reject,
     .terminate_notify = end_terminated,
+    .at_rest = end_at_rest,
     .closed = end_closed,
 };
 
@@ -349,10 +357,11 @@ static inline struct iscsi_params params_usual(void)
     return p;
 }
 
-static inline void ends_start(struct ends *b)
+/* On the first of @cores_nr reactors. */
+static inline void ends_start_of(struct ends *b, unsigned cores_nr)
 {
-    static const int core = -1;
-    const struct rt_conf conf = { .cores = &core, .cores_nr = 1, .mode = RT_MODE_INTERRUPT };
+    static const int cores[] = { -1, -1 };
+    const struct rt_conf conf = { .cores = cores, .cores_nr = cores_nr, .mode = RT_MODE_INTERRUPT };
 
     memset(b, 0, sizeof(*b));
     b->fd = -1;
@@ -368,6 +377,11 @@ static inline void ends_start(struct ends *b)
         e->data = malloc(MEM_MAX);
     }
     rt_turn(b->rt, 0);                      /* this thread is the reactor's from now on */
+}
+
+static inline void ends_start(struct ends *b)
+{
+    ends_start_of(b, 1);
 }
 
 /* Turns until *what reaches at_least, or two seconds have gone without. */
