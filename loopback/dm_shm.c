@@ -148,12 +148,13 @@ static void turn_done(struct rt_op *op, int res)
     (void)res;
     c->turn_busy = false;
     if (c->state <= SHM_DRAINING) {
-        /* Pairs with the fence in shm_rest(): either it sees our slots, or we see that it sleeps. */
+        /* Pairs with the fence in sleeps(): either it sees our slots, or we see that it sleeps. */
         atomic_thread_fence(memory_order_seq_cst);
         if (atomic_load_explicit(asleep, memory_order_relaxed)) {
             atomic_store_explicit(asleep, 0, memory_order_relaxed); /* one byte wakes it */
             wake_send(c);
         }
+        shm_try_rest(c);
         return;
     }
     shm_event_begin(c);
@@ -353,7 +354,7 @@ static bool shm_poll(struct rt_poller *p)
     return any;
 }
 
-static bool shm_rest(struct rt_poller *p, bool asleep)
+static bool sleeps(struct rt_poller *p, bool asleep)
 {
     struct dm_shm *c = container_of(p, struct dm_shm, poller);
     _Atomic uint32_t *flag = &c->rx.ring->asleep;
@@ -369,14 +370,21 @@ static bool shm_rest(struct rt_poller *p, bool asleep)
     return false;
 }
 
-/* ---- the end --------------------------------------------------------------------------------------------- */
+void shm_poller_start(struct dm_shm *c)
+{
+    if (!c->polled)
+        rt_poller_add(c->rt, &c->poller);
+    c->polled = true;
+}
 
-static void poller_stop(struct dm_shm *c)
+void shm_poller_stop(struct dm_shm *c)
 {
     if (c->polled)
         rt_poller_del(c->rt, &c->poller);
     c->polled = false;
 }
+
+/* ---- the end --------------------------------------------------------------------------------------------- */
 
 static void tasks_forget(struct dm_shm *c)
 {
@@ -430,11 +438,11 @@ static void close_done(struct rt_op *op, int res)
     c->dm.events->closed(c->dm.user); /* c may be gone */
 }
 
-static void try_close(struct dm_shm *c)
+void shm_try_close(struct dm_shm *c)
 {
     if (c->state != SHM_CLOSING || c->close_busy)
         return;
-    if (c->tcp || c->recv_busy || c->wake_busy || c->turn_busy || c->defer_busy)
+    if (c->tcp || c->recv_busy || c->wake_busy || c->turn_busy || c->defer_busy || c->rest_busy)
         return;
     c->close_busy = true;
     rt_defer(c->rt, &c->close);
@@ -446,11 +454,11 @@ static void conn_close(struct dm_shm *c)
     rt_timer_disarm(c->rt, &c->tick);
     rt_timer_disarm(c->rt, &c->drain);
     rt_timer_disarm(c->rt, &c->retry);
-    poller_stop(c);
+    shm_poller_stop(c);
     rt_sock_shutdown(c->sock);
     if (c->tcp)
         dm_terminate(c->tcp, false);
-    try_close(c);
+    shm_try_close(c);
 }
 
 /* Everything is in the ring, where the peer finds it though we have gone: remote_end(). */
@@ -523,7 +531,7 @@ void shm_event_end(struct dm_shm *c)
     if (c->end_err && c->state == SHM_OPEN) {
         c->state = SHM_FAILED;
         rt_timer_disarm(c->rt, &c->tick);
-        poller_stop(c);
+        shm_poller_stop(c);
         c->dm.events->terminate_notify(c->dm.user, c->end_err);
     }
     if (c->state == SHM_DRAINING && (c->end_err || drained(c)))
@@ -531,7 +539,8 @@ void shm_event_end(struct dm_shm *c)
     c->in_event = false;
     if (!rt_list_empty(&c->due))
         defer_arm(c);
-    try_close(c);
+    shm_try_close(c);
+    shm_try_rest(c);
 }
 
 static void defer_done(struct rt_op *op, int res)
@@ -553,7 +562,7 @@ static void remote_end(struct dm_shm *c, int err)
     shm_event_end(c);
 }
 
-static void recv_arm(struct dm_shm *c)
+void shm_recv_arm(struct dm_shm *c)
 {
     c->recv_busy = true;
     rt_recv(c->sock, &c->recv, &c->recv_iov, 1, 0);
@@ -563,12 +572,15 @@ static void recv_arm(struct dm_shm *c)
 static void recv_done(struct rt_op *op, int res)
 {
     struct dm_shm *c = container_of(op, struct dm_shm, recv);
+    const bool ours = res == -ECANCELED && c->recalled;
 
-    c->recv_busy = false;
-    if (res > 0 && c->state <= SHM_DRAINING)
-        recv_arm(c);
-    else
+    c->recv_busy = c->recalled = false;
+    if ((res <= 0 && !ours) || c->state > SHM_DRAINING)
         remote_end(c, res < 0 ? res : -ECONNRESET);
+    else if (c->resting && c->state == SHM_OPEN)
+        shm_try_rest(c);
+    else
+        shm_recv_arm(c);
 }
 
 /* ---- the TCP connection ---------------------------------------------------------------------------------- */
@@ -602,7 +614,15 @@ static void tcp_closed(void *user)
 
     dm_free(c->tcp);
     c->tcp = NULL;
-    try_close(c);
+    shm_try_close(c);
+}
+
+static void tcp_at_rest(void *user)
+{
+    struct dm_shm *c = user;
+
+    c->tcp_rests = true;
+    shm_try_rest(c);
 }
 
 static const struct dm_events tcp_events = {
@@ -610,6 +630,7 @@ static const struct dm_events tcp_events = {
     .command_notify = tcp_command,
     .reject_notify = tcp_reject,
     .terminate_notify = tcp_ended,
+    .at_rest = tcp_at_rest,
     .closed = tcp_closed,
 };
 
@@ -678,6 +699,9 @@ static const struct dm_ops dm_shm_ops = {
     .stats = stats,
     .header = header,
     .place = shm_place,
+    .rest = shm_rest,
+    .move = shm_move,
+    .go_on = shm_go_on,
     .free = shm_free,
 };
 
@@ -707,6 +731,7 @@ void shm_start(struct dm_shm *c, struct dm *tcp, const struct loop_handed *h, en
     c->close.done = close_done;
     c->recv.done = recv_done;
     c->wake.done = wake_done;
+    c->rest.done = shm_rest_done;
     c->recv_iov = (struct iovec){ c->recv_buf, sizeof(c->recv_buf) };
     c->wake_iov = (struct iovec){ &c->wake_byte, 1 };
     c->tick.fn = tick_over;
@@ -714,11 +739,10 @@ void shm_start(struct dm_shm *c, struct dm *tcp, const struct loop_handed *h, en
     c->retry.fn = retry_over;
     c->stats.rx_at_ns = c->mark_ns = rt_now(c->rt);
     c->poller.poll = shm_poll;
-    c->poller.rest = shm_rest;
+    c->poller.rest = sleeps;
     c->tcp = tcp;
     tcp->events = &tcp_events;
     tcp->user = c;
-    rt_poller_add(c->rt, &c->poller);
-    c->polled = true;
-    recv_arm(c);
+    shm_poller_start(c);
+    shm_recv_arm(c);
 }

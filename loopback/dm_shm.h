@@ -2,6 +2,7 @@
  * dm_shm.h - what the files of the shared-memory datamover share; nobody else includes it
  *
  * dm_shm.c      rings, wake-ups, the queue of what has no room yet, tasks, and the end of a connection
+ * dm_shm_move.c a connection that comes to rest, and goes on on another core
  * dm_shm_ini.c  initiator: commands and their memory, Data-In and answers
  * dm_shm_tgt.c  target: commands, Put_Data and Get_Data
  * shm_ring.h    one end of a ring
@@ -48,7 +49,10 @@ struct dm_shm {
     uint8_t role;       /* enum iscsi_role */
     bool in_event;      /* what is due is told when it ends */
     bool polled;        /* the poller is the reactor's */
-    bool defer_busy, turn_busy, close_busy, recv_busy, wake_busy;
+    bool defer_busy, turn_busy, close_busy, recv_busy, wake_busy, rest_busy;
+    bool resting;         /* receives nothing: see dm_rest() */
+    bool recalled;        /* the receive was cancelled for that */
+    bool tcp_rests;
     bool wake_again;
     int end_err;          /* why it ends, to be told; 0: it does not */
     struct rt_link queue; /* dm_tx: what has no room yet, in order */
@@ -77,7 +81,7 @@ struct dm_shm {
     struct dm *tcp;   /* of the login; NULL once it is closed */
     struct rt_sock *sock;
     struct rt_shm *rings; /* NULL: they are the guest's, and so is sock */
-    struct rt_op defer, turn, close, recv, wake;
+    struct rt_op defer, turn, close, recv, wake, rest;
     struct rt_timer tick, drain, retry;
     struct iovec recv_iov, wake_iov;
     uint8_t recv_buf[64], wake_byte;
@@ -128,6 +132,19 @@ void shm_take_control(struct dm_shm *c, struct loop_slot *s);
 struct dm_shm *shm_alloc(void);
 void shm_start(struct dm_shm *c, struct dm *tcp, const struct loop_handed *h, enum iscsi_role role,
                const struct dm_events *events, void *user);
+
+void shm_poller_start(struct dm_shm *c);
+void shm_poller_stop(struct dm_shm *c);
+void shm_recv_arm(struct dm_shm *c);
+void shm_try_close(struct dm_shm *c); /* an operation ended, which may have been the last that is waited for */
+
+/* ---- dm_shm_move.c ---- */
+
+void shm_try_rest(struct dm_shm *c);  /* likewise */
+void shm_rest_done(struct rt_op *op, int res);
+void shm_rest(struct dm *dm);
+void shm_move(struct dm *dm, struct rt *to);
+void shm_go_on(struct dm *dm);
 
 /* ---- dm_shm_ini.c ---- */
 

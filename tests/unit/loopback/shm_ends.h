@@ -111,6 +111,13 @@ static inline void shm_connect(struct shm_ends *b, bool raw_ini, bool raw_tgt,
     }
 }
 
+static inline void shm_start_of(struct shm_ends *b, unsigned cores_nr, bool raw_tgt)
+{
+    memset(b, 0, sizeof(*b));
+    ends_start_of(&b->e, cores_nr);
+    shm_connect(b, false, raw_tgt, NULL, NULL);
+}
+
 static inline void shm_start_with(struct shm_ends *b, bool raw_ini, bool raw_tgt,
                                   const struct dm_events *target)
 {
