@@ -362,6 +362,11 @@ static void on_terminate(void *user, int err)
     ini_conn_lost(s, err, "%s", lost_words(err));
 }
 
+static void on_at_rest(void *user)
+{
+    ini_move_at_rest(user);
+}
+
 static void on_closed(void *user)
 {
     struct ini_sess *s = user;
@@ -376,6 +381,7 @@ const struct dm_events ini_dm_events = {
     .task_released = on_released,
     .reject_notify = on_reject,
     .terminate_notify = on_terminate,
+    .at_rest = on_at_rest,
     .closed = on_closed,
 };
 
@@ -388,6 +394,7 @@ void ini_conn_end(struct ini_sess *s)
     rt_timer_disarm(s->rt, &s->phase);
     if (conn == CONN_NONE || conn == CONN_CLOSING)
         return;
+    ini_move_off(s, -EAGAIN, "its connection broke");
     s->conn = CONN_CLOSING;
     switch (conn) {
     case CONN_RESOLVING:

@@ -238,6 +238,7 @@ void ini_tmf_response(struct ini_sess *s, const struct iscsi_pdu *pdu)
 {
     if (ini_ctl_answered(s, INI_TAG_TMF, pdu->itt))
         tmf_ended(s, pdu->tmf.response);
+    ini_move_check(s);
 }
 
 void ini_tmf_rejected(struct ini_sess *s, bool later)
@@ -246,6 +247,7 @@ void ini_tmf_rejected(struct ini_sess *s, bool later)
         s->eh.step = EH_IDLE;               /* the next tick finds the command late still, and asks again */
     else
         tmf_ended(s, ISCSI_TMF_REJECTED);
+    ini_move_check(s);
 }
 
 void ini_lun_reset(struct ini_sess *s, uint16_t lun, void (*done)(void *user, int resp, int err), void *user)
@@ -337,6 +339,7 @@ void ini_tick(struct rt_timer *timer)
     s->tick_soon = false;
     if (s->conn != CONN_FULL || s->state != INI_UP || was_asleep(s, now) || !ping_check(s, now))
         return;
+    ini_move_check(s);                      /* whatever else it waits for */
     if (s->leaving && now >= s->leave_ns && !s->stopping) {
         ini_logout_send(s);
         return;

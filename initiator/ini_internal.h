@@ -6,6 +6,7 @@
  * ini_login.c     the login phase: stages, CHAP, keys, redirection, what a refusal means
  * ini_loop.c      shared memory with a target on this host: the offer, arenas, buffers
  * ini_task.c      commands: window, numbering, answers, replay
+ * ini_move.c      the session goes on on another core
  * ini_err.c       keep-alive, command timeouts and their escalation, task management
  * ini_discover.c  SendTargets
  * ini_lun.c       a logical unit: probe, identity, unit attentions
@@ -148,6 +149,28 @@ struct ini_login {
 /* How the escalation of a command that does not come back stands. */
 enum ini_eh { EH_IDLE, EH_ABORT, EH_LUN_RESET, EH_CALLER, EH_GHOSTS };
 
+enum ini_move_step {
+    MOVE_NONE,
+    MOVE_DRAIN,                             /* what is under way is answered; nothing new is sent */
+    MOVE_REST,                              /* the datamover comes to rest */
+    MOVE_AWAY,                              /* the message is on its way to the new core */
+    MOVE_OVER,                              /* to be told */
+};
+
+struct ini_move {
+    uint8_t step;                           /* enum ini_move_step */
+    bool armed;                             /* op is under way */
+    struct rt *to;
+    uint64_t began_ns, limit_ns, pause_ns;
+    struct rt_timer limit;
+    struct rt_op op;
+    struct rt_msg msg;
+    int err;
+    char why[96];
+    void (*done)(void *user, int err, const char *why, uint64_t pause_ns);
+    void *user;
+};
+
 struct ini_sess {
     struct rt *rt;
     struct ini_conf conf;
@@ -260,7 +283,8 @@ struct ini_sess {
 
     struct rt_link luns;
     unsigned gates;                         /* units that hold back what goes to them */
-    unsigned cmds_waiting;                  /* struct ini_cmd that a timer sends again */
+    struct rt_link cmds;                    /* struct ini_cmd that a timer sends again */
+    struct ini_move move;
 
     /* Stop. */
     bool stopping, drain, draining;
@@ -385,6 +409,19 @@ void ini_nop_in(struct ini_sess *s, const struct iscsi_pdu *pdu);
 /* ini_fence.c */
 void ini_fence_end(struct ini_sess *s, int err);        /* who waits for one is told that */
 
+/* ini_move.c */
+void ini_move_init(struct ini_sess *s);
+/* While this says so, commands stay in the queue. */
+static inline bool ini_move_holds(const struct ini_sess *s)
+{
+    return s->move.step >= MOVE_DRAIN && s->move.step <= MOVE_AWAY;
+}
+/* Something ended that a move may wait for. */
+void ini_move_check(struct ini_sess *s);
+/* Ends a move, if there is one, where the session is; told in a coming turn. */
+void ini_move_off(struct ini_sess *s, int err, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
+void ini_move_at_rest(struct ini_sess *s);  /* the datamover is */
+
 /* ini_discover.c */
 void ini_text_response(struct ini_sess *s, const struct iscsi_pdu *pdu, const uint8_t *data);
 
@@ -397,6 +434,7 @@ struct ini_cmd {
     uint8_t *buf;
     uint32_t buf_len;
     unsigned tries, attentions;
+    struct rt_link waits;                   /* in sess->cmds while timer is armed */
     struct rt_timer timer;
     void (*done)(struct ini_cmd *c);        /* task.err, task.status, task.sense, task.in_len */
 };

@@ -107,6 +107,7 @@ static void arena_done(struct rt_work *w)
         loop_arena_drop(s->loop.made);
     }
     s->loop.made = NULL;
+    ini_move_check(s);
     if (s->conn == CONN_LOGIN && s->login && s->login->loop == LOOP_JOINING)
         join_begin(s);
 }

@@ -39,7 +39,7 @@ static void cmd_later(struct rt_timer *t)
 {
     struct ini_cmd *c = container_of(t, struct ini_cmd, timer);
 
-    c->sess->cmds_waiting--;
+    rt_list_del(&c->waits);
     cmd_submit(c);
 }
 
@@ -49,7 +49,7 @@ static bool cmd_cancel(struct ini_cmd *c)
     if (!rt_timer_armed(&c->timer))
         return false;
     rt_timer_disarm(c->sess->rt, &c->timer);
-    c->sess->cmds_waiting--;
+    rt_list_del(&c->waits);
     return true;
 }
 
@@ -75,7 +75,7 @@ static void cmd_done(struct ini_task *t)
     }
     if (wait && c->tries++ < INI_LUN_TRIES_MAX) {
         rt_timer_arm(c->sess->rt, &c->timer, wait);
-        c->sess->cmds_waiting++;
+        rt_list_push(&c->sess->cmds, &c->waits);
         return;
     }
     c->done(c);

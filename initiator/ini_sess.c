@@ -196,6 +196,7 @@ void ini_logout_send(struct ini_sess *s)
         .logout.reason = ISCSI_LOGOUT_SESSION,
     };
 
+    ini_move_off(s, -EAGAIN, "the session is being logged out");
     s->conn = CONN_LOGOUT;
     s->sending = false;
     /* Commands were given up: by one who found the target dead, and does not want to wait for it. */
@@ -224,7 +225,7 @@ static void stop_later(struct rt_op *op, int res)
         ini_sess_step(s, EV_STOPPED);
         return;
     }
-    if (s->end_armed || !rt_list_empty(&s->ended) || s->cmds_waiting || s->loop.making) {
+    if (s->end_armed || !rt_list_empty(&s->ended) || !rt_list_empty(&s->cmds) || s->move.step || s->loop.making) {
         rt_defer(s->rt, &s->stop_op);
         return;
     }
@@ -241,6 +242,7 @@ void ini_sess_stop(struct ini_sess *s, bool drain, void (*done)(void *user), voi
     rt_assert_here(s->rt);
     assert(!s->stopping);
     s->stopping = true;
+    ini_move_off(s, -EAGAIN, "the session is being stopped");
     s->stopped = done;
     s->stopped_user = user;
     ini_fence_end(s, -ECANCELED);
@@ -315,7 +317,9 @@ int ini_sess_new(struct ini_sess **out, struct rt *rt, const struct ini_conf *co
     ini_loop_init(s);
     s->tick.fn = ini_tick;
     s->stop_op.done = stop_later;
+    ini_move_init(s);
     rt_list_init(&s->luns);
+    rt_list_init(&s->cmds);
     if (ini_tasks_init(s)) {
         ini_sess_free(s);
         return -ENOMEM;

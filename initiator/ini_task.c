@@ -143,6 +143,8 @@ static void task_settle(struct ini_sess *s, struct ini_task *t)
     }
     if (s->leaving || s->draining)
         ini_drain_check(s);
+    if (s->move.step)
+        ini_move_check(s);
 }
 
 static void task_sent(struct dm_ctl *ctl, int err)
@@ -240,7 +242,7 @@ static void task_send(struct ini_sess *s, struct ini_task *t)
 
 void ini_tasks_pump(struct ini_sess *s)
 {
-    if (rt_list_empty(&s->queue) || !s->sending)
+    if (rt_list_empty(&s->queue) || !s->sending || ini_move_holds(s))
         return;
     if (!s->tick_soon)
         ini_tick_soon(s);
