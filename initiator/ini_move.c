@@ -114,7 +114,7 @@ static void limit_over(struct rt_timer *t)
     struct ini_sess *s = container_of(t, struct ini_sess, move.limit);
 
     if (s->flight_nr)
-        ini_move_off(s, -ETIMEDOUT, "%u commands were not answered within %llu ms", s->flight_nr,
+        ini_move_off(s, -ETIMEDOUT, "%u of its commands got no answer within %llu ms", s->flight_nr,
                      (unsigned long long)(s->move.limit_ns / RT_MS));
     else
         ini_move_off(s, -ETIMEDOUT, "what is under way to the target did not end within %llu ms",

@@ -352,7 +352,7 @@ static void test_what_takes_too_long_calls_it_off(void **state)
     assert_int_equal(x.r.s->flight_nr, 1);  /* the second waits */
     both_until(&x.r, t.nr);
     assert_int_equal(t.err, -ETIMEDOUT);
-    assert_string_equal(t.why, "1 commands were not answered within 20 ms");
+    assert_string_equal(t.why, "1 of its commands got no answer within 20 ms");
     assert_true(t.pause_ns >= 20 * RT_MS);
     assert_ptr_equal(t.on, at(&x.r, 0));
     assert_int_equal(x.r.s->flight_nr, 2);
