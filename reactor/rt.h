@@ -143,6 +143,11 @@ void rt_mem_free(void *mem, size_t len);
 /* Gives whole pages of it back; they read as zeroes from now on. Any thread. False, and nothing changed, where
  * memory is locked. */
 bool rt_mem_drop(void *mem, size_t len);
+/* Has the pages of it moved to the NUMA node of that reactor's core, and new ones taken from there, as far as the system
+ * can and lets us: same address, same bytes, whoever else has it. Begins on a page boundary. Blocks while they are copied,
+ * a fraction of a millisecond for a MiB. On the reactor. Return: false: there is nothing to be had by it, one node as a
+ * rule. */
+bool rt_mem_move(void *mem, size_t len, struct rt *rt);
 uint64_t rt_mem_total(void);                /* bytes that the machine has, in use or not */
 /* This process and its effective user. */
 int32_t rt_pid(void);

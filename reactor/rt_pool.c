@@ -98,6 +98,12 @@ void rt_pool_put(struct rt_pool *p, void *obj)
     p->left++;
 }
 
+void rt_pool_move(struct rt_pool *p, struct rt *rt)
+{
+    if (p)
+        (void)rt_mem_move(p->mem, p->mem_len, rt);
+}
+
 uint32_t rt_pool_left(const struct rt_pool *p)
 {
     return p->left;

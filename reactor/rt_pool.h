@@ -9,6 +9,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+struct rt;
 struct rt_pool;
 
 /* @size, @align: bytes (align a power of two); @count: objects. Memory is reserved now and touched as it is
@@ -21,6 +22,8 @@ void rt_pool_free(struct rt_pool *p);
  * AddressSanitizer, junk. */
 void *rt_pool_get(struct rt_pool *p);
 void rt_pool_put(struct rt_pool *p, void *obj);
+/* It is that core's from now on: rt_mem_move(). Accepts NULL. */
+void rt_pool_move(struct rt_pool *p, struct rt *rt);
 uint32_t rt_pool_left(const struct rt_pool *p);
 uint32_t rt_pool_count(const struct rt_pool *p);
 

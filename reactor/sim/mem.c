@@ -391,6 +391,11 @@ bool rt_mem_drop(void *mem, size_t len)
     return !madvise(mem, len, MADV_DONTNEED);
 }
 
+bool rt_mem_move(void *mem, size_t len, struct rt *rt)
+{
+    return false;                           /* all memory is equally near */
+}
+
 /* ---- the end of a program ----------------------------------------------------------------------------- */
 
 void sim_mem_release(struct sim_prog *p)

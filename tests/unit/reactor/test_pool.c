@@ -1,4 +1,6 @@
 /* test_pool.c - pools and large memory */
+#include <sched.h>
+
 #include "rt_test.h"
 
 #include "reactor/rt_pool.h"
@@ -80,6 +82,48 @@ static void test_memory_is_zeroed_and_page_aligned(void **state)
     assert_null(rt_mem_alloc(SIZE_MAX / 2));
 }
 
+/* Where there is another node or not: the bytes are what and where they were. A reactor that is pinned nowhere has none. */
+static void test_memory_that_moves_stays_what_it_is(void **state)
+{
+    const size_t len = 3 << 20;
+    struct rt_pool *p = NULL;
+    struct rt_host *h = host_make(1, RT_MODE_INTERRUPT);
+    struct rt *rt = rt_host_at(h, 0);
+    uint8_t *mem = rt_mem_alloc(len), *obj;
+    cpu_set_t may, one;
+    int core = 0;
+
+    assert_int_equal(rt_turn(rt, 0), 0);
+    memset(mem, 0x5a, len / 2);
+    assert_false(rt_mem_move(mem, len, rt));
+    rt_host_free(h);
+    assert_int_equal(sched_getaffinity(0, sizeof(may), &may), 0);
+    while (!CPU_ISSET(core, &may))
+        core++;
+    h = NULL;
+    assert_int_equal(rt_host_new(&h, &(struct rt_conf){ .cores = &core, .cores_nr = 1 }), 0);
+    rt = rt_host_at(h, 0);
+    assert_true(rt_turn(rt, 0) >= 0);
+    CPU_ZERO(&one);
+    CPU_SET(core, &one);
+    assert_int_equal(sched_setaffinity(0, sizeof(one), &one), 0);
+    (void)rt_mem_move(mem, len, rt);
+    (void)rt_mem_move(mem + 4096, 100, rt);
+    assert_int_equal(sched_setaffinity(0, sizeof(may), &may), 0);
+    for (size_t i = 0; i < len; i++)
+        assert_int_equal(mem[i], i < len / 2 ? 0x5a : 0);
+    assert_int_equal(rt_pool_new(&p, 40, 64, 100), 0);
+    obj = rt_pool_get(p);
+    memset(obj, 7, 40);
+    rt_pool_move(p, rt);
+    rt_pool_move(NULL, rt);
+    assert_int_equal(obj[39], 7);
+    rt_pool_put(p, obj);
+    rt_pool_free(p);
+    rt_mem_free(mem, len);
+    rt_host_free(h);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -87,6 +131,7 @@ int main(void)
         cmocka_unit_test(test_pool_gives_back_the_warmest),
         cmocka_unit_test(test_pool_refuses_more_than_there_can_be),
         cmocka_unit_test(test_memory_is_zeroed_and_page_aligned),
+        cmocka_unit_test(test_memory_that_moves_stays_what_it_is),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
