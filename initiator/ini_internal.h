@@ -236,6 +236,9 @@ struct ini_sess {
         struct rt_work work;
         struct loop_arena *made;
         int made_err;
+        bool settling;                      /* the arena follows its session to another node */
+        size_t settled;                     /* bytes of it that have */
+        struct rt_op settle;
         char why[160];                      /* why the transport is the one it is */
     } loop;
 
@@ -369,6 +372,7 @@ void ini_loop_unanswered(struct ini_sess *s, unsigned weight);
 /* The datamover ran out of stand-ins. */
 void ini_loop_spent(struct ini_sess *s);
 void ini_loop_gone(struct ini_sess *s);     /* the connection is */
+void ini_loop_settle(struct ini_sess *s);   /* the session has come to this core: so should its memory */
 
 /* ini_task.c */
 int ini_tasks_init(struct ini_sess *s);

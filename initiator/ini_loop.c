@@ -15,6 +15,8 @@
 #include "initiator/ini_internal.h"
 #include "reactor/rt_log.h"
 
+#define SETTLE_LEN (512ul << 10)             /* bytes of an arena that are moved between nodes in a turn */
+
 static bool required(const struct ini_sess *s)
 {
     return s->conf.set.transport == INI_TRANSPORT_SHM;
@@ -101,6 +103,7 @@ static void arena_done(struct rt_work *w)
         a->mem = s->loop.made;
         arena_retire(s);
         s->loop.arena = a;
+        s->loop.settled = 0;
         s->loop.full = s->loop.spent = false;
     } else if (!s->loop.made_err) {
         s->loop.made_err = -ENOMEM;
@@ -297,8 +300,33 @@ void ini_loop_spent(struct ini_sess *s)
     s->loop.spent |= s->loop.on;
 }
 
+/* A step a turn: others' sessions live on this core. A move that comes meanwhile begins it anew. */
+static void settle_step(struct rt_op *op, int res)
+{
+    struct ini_sess *s = container_of(op, struct ini_sess, loop.settle);
+    struct rt_shm *shm = s->loop.arena ? loop_arena_shm(s->loop.arena->mem) : NULL;
+    const size_t left = shm ? rt_shm_len(shm) - s->loop.settled : 0, len = left < SETTLE_LEN ? left : SETTLE_LEN;
+
+    (void)res;
+    s->loop.settling = false;
+    if (!len || s->move.step || s->stopping || !rt_mem_move((uint8_t *)rt_shm_mem(shm) + s->loop.settled, len, s->rt))
+        return;
+    s->loop.settled += len;
+    s->loop.settling = true;
+    rt_defer(s->rt, &s->loop.settle);
+}
+
+void ini_loop_settle(struct ini_sess *s)
+{
+    assert(!s->loop.settling);
+    s->loop.settled = 0;
+    s->loop.settling = true;
+    rt_defer(s->rt, &s->loop.settle);
+}
+
 void ini_loop_init(struct ini_sess *s)
 {
+    s->loop.settle.done = settle_step;
     rt_list_init(&s->loop.old);
 }
 

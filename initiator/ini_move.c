@@ -61,7 +61,7 @@ void ini_move_off(struct ini_sess *s, int err, const char *fmt, ...)
 /* What ends by itself in a turn or two. */
 static bool about_to_tell(const struct ini_sess *s)
 {
-    if (s->end_armed || !rt_list_empty(&s->ended))
+    if (s->end_armed || !rt_list_empty(&s->ended) || s->loop.settling)
         return true;
     rt_list_for(l, &s->luns) {
         if (rt_list_entry(l, struct ini_lun, link)->end_armed)
@@ -157,6 +157,9 @@ static void arrived(struct rt_msg *m)
     dm_go_on(s->dm);
     move_over(s, 0);
     ini_tasks_pump(s);
+    rt_list_for(l, &s->luns)
+        rt_pool_move(rt_list_entry(l, struct ini_lun, link)->pieces, s->rt);
+    ini_loop_settle(s);
     move_tell(s);
 }
 

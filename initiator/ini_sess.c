@@ -225,7 +225,8 @@ static void stop_later(struct rt_op *op, int res)
         ini_sess_step(s, EV_STOPPED);
         return;
     }
-    if (s->end_armed || !rt_list_empty(&s->ended) || !rt_list_empty(&s->cmds) || s->move.step || s->loop.making) {
+    if (s->end_armed || !rt_list_empty(&s->ended) || !rt_list_empty(&s->cmds) || s->move.step || s->loop.making ||
+        s->loop.settling) {
         rt_defer(s->rt, &s->stop_op);
         return;
     }

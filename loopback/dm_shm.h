@@ -53,6 +53,7 @@ struct dm_shm {
     bool resting;         /* receives nothing: see dm_rest() */
     bool recalled;        /* the receive was cancelled for that */
     bool tcp_rests;
+    bool arrived;         /* on another core, where it has not gone on yet */
     bool wake_again;
     int end_err;          /* why it ends, to be told; 0: it does not */
     struct rt_link queue; /* dm_tx: what has no room yet, in order */

@@ -64,6 +64,7 @@ void shm_move(struct dm *dm, struct rt *to)
     dm_move(c->tcp, to);
     rt_sock_move(c->sock, to);
     c->rt = to;
+    c->arrived = true;
 }
 
 /* A reactor that has the poller looks into the ring before it sleeps: who wrote there meanwhile saw nobody asleep, and sent
@@ -73,7 +74,9 @@ void shm_go_on(struct dm *dm)
     struct dm_shm *c = dm_shm_of(dm);
 
     rt_assert_here(c->rt);
-    c->resting = false;
+    if (c->arrived && c->rings) /* else they are the guest's */
+        (void)rt_mem_move(rt_shm_mem(c->rings), rt_shm_len(c->rings), c->rt);
+    c->resting = c->arrived = false;
     if (!shm_is_open(c))
         return;
     shm_poller_start(c);
