@@ -456,7 +456,8 @@ int sess_start(struct tgt_core *core, const struct tgt_arrival *a)
         return -ENOMEM;
     }
     *s = (struct sess){
-        .core = core, .rt = core->rt, .peer = a->peer, .local = a->local, .penalty_ms = a->penalty_ms,
+        .core = core, .rt = core->rt, .peer = a->peer, .local = a->local, .group = a->group,
+        .portal = a->portal, .penalty_ms = a->penalty_ms,
         .stat_sn = 1, .auth = "None",
         .turn.done = on_turn, .timer.fn = on_timer,
         .reg.sess = s,
@@ -567,10 +568,10 @@ json_t *sess_json(struct sess *s)
     for (unsigned i = 0; i < sizeof(s->isid); i++)
         snprintf(isid + 2 * i, 3, "%02x", s->isid[i]);
     return json_pack(
-        "{s:I, s:i, s:s, s:s, s:s, s:s, s:s, s:i, s:s, s:s, s:s, s:s,"
+        "{s:I, s:i, s:i, s:s, s:s, s:s, s:s, s:s, s:i, s:s, s:s, s:s, s:s,"
         " s:s, s:s, s:s, s:b, s:b, s:i, s:i, s:i, s:i, s:i, s:i, s:i, s:i, s:i,"
         " s:I, s:I, s:I, s:i, s:I, s:I}",
-        "id", (json_int_t)s->id, "tsih", (int)s->tsih, "initiator", s->initiator, "isid", isid, "target",
+        "id", (json_int_t)s->id, "tsih", (int)s->tsih, "tpgt", (int)s->group, "initiator", s->initiator, "isid", isid, "target",
         s->discovery ? "discovery" : s->target, "portal", local, "peer", s->peer_text, "core", rt_core(s->rt),
         "state", state_name(s), "transport", s->dm ? s->dm->ops->transport : "", "transport_why",
         s->loop.why, "why", s->why_core, "auth", s->auth,

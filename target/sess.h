@@ -128,6 +128,8 @@ struct sess {
     bool discovery, joined, asking, auth_failed, logged_out, leaving;
     struct rt_addr peer, local;
     char peer_text[RT_ADDR_STR_MAX];
+    uint16_t group;                         /* tag of the portal group it came in by */
+    uint32_t portal;                        /* tgt_portal.id */
     uint32_t penalty_ms;
     char why_core[BAL_TEXT_MAX];            /* why this core */
     uint64_t id;

@@ -655,7 +655,7 @@ static void login_advance(struct sess *s)
         return;
     }
     if (!s->discovery && !l->tpgt_sent) {
-        iscsi_text_addf(&l->out, "TargetPortalGroupTag", "%u", TGT_TPGT);   /* 13.9: in the first answer */
+        iscsi_text_addf(&l->out, "TargetPortalGroupTag", "%u", s->group);   /* 13.9: in the first answer */
         l->tpgt_sent = true;
     }
     if (l->stage == ISCSI_STAGE_OPERATIONAL)

@@ -81,8 +81,7 @@ static void nexus_init(struct sess *s)
     memcpy(s->nexus.initiator, s->initiator, sizeof(s->nexus.initiator));
     memcpy(s->nexus.target, s->target, sizeof(s->nexus.target));
     memcpy(s->nexus.isid, s->isid, sizeof(s->nexus.isid));
-    s->nexus.tpgt = TGT_TPGT;
-    s->nexus.rel_port = 1;
+    s->nexus.tpgt = s->nexus.rel_port = s->group;   /* the groups of one target are its ports */
     s->nexus.session = s;
 }
 

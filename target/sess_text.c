@@ -95,7 +95,7 @@ struct sess_text {
     char asked[SESS_TEXT_LEN];
 };
 
-static bool addr_is_wildcard_of(const struct tgt_portal *p, const struct rt_addr *local, struct rt_addr *out)
+static bool addr_is_wildcard_of(const struct snap_portal *p, const struct rt_addr *local, struct rt_addr *out)
 {
     if (p->addr.sa.sa_family != local->sa.sa_family)
         return false;
@@ -110,11 +110,11 @@ static bool addr_is_wildcard_of(const struct tgt_portal *p, const struct rt_addr
 /* One target: its name and the portals by which this peer may reach it. */
 static void record_make(const struct sess *s, const struct snap_target *t, struct iscsi_text *out)
 {
-    const struct tgt *tgt = s->core->tgt;
+    const struct snap *snap = s->core->snap;
 
     iscsi_text_add(out, "TargetName", t->iqn);
-    for (unsigned i = 0; i < tgt->portals_nr; i++) {
-        const struct tgt_portal *p = &tgt->portals[i];
+    for (unsigned i = 0; i < snap->portals_nr; i++) {
+        const struct snap_portal *p = &snap->portals[i];
         struct rt_addr addr = p->addr;
         char text[RT_ADDR_STR_MAX];
 
@@ -122,7 +122,7 @@ static void record_make(const struct sess *s, const struct snap_target *t, struc
         if (addr.sa.sa_family == AF_UNIX || (p->wildcard && !addr_is_wildcard_of(p, &s->local, &addr)))
             continue;
         rt_addr_format(&addr, text);
-        iscsi_text_addf(out, "TargetAddress", "%s,%u", text, TGT_TPGT);
+        iscsi_text_addf(out, "TargetAddress", "%s,%u", text, p->group);
     }
 }
 

@@ -44,7 +44,6 @@ static int core_open(struct tgt *t, unsigned i)
     c->tgt = t;
     c->rt = rt_host_at(t->host, i);
     c->index = i;
-    c->snap = t->snap;
     rt_list_init(&c->sessions);
     rt_list_init(&c->waiting);
     if (!(c->sink = rt_mem_alloc(BUF_LARGE_LEN)))
@@ -113,24 +112,26 @@ static int portals_open(struct tgt *t, const struct tgt_conf *conf)
 {
     static const char *const any[] = { "0.0.0.0", "[::]" };
     json_t *list = json_object_get(t->doc, "portals"), *v;
+    struct tgt_portal *p;
     struct rt_addr addr;
+    uint16_t group;
     size_t k;
     int err = 0;
 
     for (unsigned i = 0; i < conf->portals_nr && !err; i++)
-        err = portal_listen(t, &conf->portals[i], false);
+        err = portal_listen(t, &conf->portals[i], conf->groups ? conf->groups[i] : TGT_GROUP_DEFAULT, false, &p);
     if (conf->portals_nr)
         return err;
     json_array_foreach(list, k, v) {
-        if ((err = rt_addr_parse(&addr, json_string_value(v), ISCSI_PORT)) ||
-            (err = portal_listen(t, &addr, false)))
+        if ((err = tgt_portal_parse(json_string_value(v), &addr, &group)) ||
+            (err = portal_listen(t, &addr, group, false, &p)))
             return err;
     }
     if (json_array_size(list))
         return 0;
     for (unsigned i = 0; i < ARRAY_SIZE(any); i++) {
         if (!rt_addr_parse(&addr, any[i], ISCSI_PORT))
-            err = portal_listen(t, &addr, i > 0);   /* a host without IPv6 is none without portals */
+            err = portal_listen(t, &addr, TGT_GROUP_DEFAULT, i > 0, &p);   /* a host without IPv6 is none without portals */
         if (err && !i)
             return err;
     }
@@ -206,7 +207,7 @@ static int tgt_open(struct tgt *t, const struct tgt_conf *conf)
             return err;
         }
     }
-    if ((err = portals_open(t, conf)))
+    if ((err = portals_open(t, conf)) || (err = model_start(t)))
         return err;
     door_open(t, conf->loop_path);
     return 0;

@@ -230,11 +230,12 @@ static int check_algs(struct conf_at *at, json_t *v)
 static int check_portal(struct conf_at *at, json_t *v)
 {
     struct rt_addr addr;
+    uint16_t group;
 
-    if (!json_is_string(v) || rt_addr_parse(&addr, json_string_value(v), ISCSI_PORT) ||
-        addr.sa.sa_family == AF_UNIX)
-        return refuse(at, "portal \"%.100s\" must be an address with an optional port: 192.0.2.1:3260 or "
-                      "[2001:db8::1]:3260", json_is_string(v) ? json_string_value(v) : "?");
+    if (!json_is_string(v) || tgt_portal_parse(json_string_value(v), &addr, &group))
+        return refuse(at, "portal \"%.100s\" must be an address with an optional port and portal group (1 to "
+                      "65535): 192.0.2.1:3260 or [2001:db8::1]:3260,2",
+                      json_is_string(v) ? json_string_value(v) : "?");
     return 0;
 }
 
@@ -568,6 +569,28 @@ json_t *conf_parse(const char *text, size_t len, char why[static CONF_WHY_MAX])
 char *conf_text(json_t *doc)
 {
     return rpc_json_text(doc, JSON_INDENT(2));
+}
+
+int tgt_portal_parse(const char *text, struct rt_addr *addr, uint16_t *group)
+{
+    const char *comma = strrchr(text, ',');
+    char host[RT_ADDR_STR_MAX];
+    unsigned long tag = TGT_GROUP_DEFAULT;
+
+    if (comma) {
+        const char *digits = comma + 1;
+
+        if (strspn(digits, "0123456789") != strlen(digits) || !*digits || strlen(digits) > 5)
+            return -EINVAL;
+        tag = strtoul(digits, NULL, 10);
+    }
+    if (!tag || tag > UINT16_MAX ||
+        snprintf(host, sizeof(host), "%.*s", comma ? (int)(comma - text) : (int)sizeof(host), text) >=
+            (int)sizeof(host) ||
+        rt_addr_parse(addr, host, ISCSI_PORT) || addr->sa.sa_family == AF_UNIX)
+        return -EINVAL;
+    *group = (uint16_t)tag;
+    return 0;
 }
 
 /* ---- looking things up ----------------------------------------------------------------------------------- */

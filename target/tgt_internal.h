@@ -31,7 +31,6 @@
 #include "target/tgt.h"
 #include "target/tgt_buf.h"
 
-#define TGT_TPGT 1u                         /* one portal group: every portal reaches every target */
 #define TGT_PORTALS_MAX 64u                 /* a target's answer to SendTargets stays below 8 KiB */
 #define TGT_LOGINS_MAX 256u                 /* connections that are not logged in, in all */
 #define TGT_LOGINS_PEER_MAX 64u             /* and from one address */
@@ -83,9 +82,16 @@ struct snap_target {
     unsigned acls_nr;
     struct snap_auth auth;
 };
+struct snap_portal {
+    struct rt_addr addr;
+    bool wildcard;
+    uint16_t group;
+};
 struct snap {
     struct snap_target *targets;            /* by name */
     unsigned targets_nr;
+    struct snap_portal portals[TGT_PORTALS_MAX];
+    unsigned portals_nr;
     struct snap_auth discovery;
 };
 const struct snap_target *snap_find(const struct snap *snap, const char *iqn);   /* NULL: no such target */
@@ -129,9 +135,11 @@ void tgt_round_start(struct tgt *t, struct tgt_round *r);   /* any core of the t
 
 struct tgt_portal {
     struct tgt *tgt;
-    struct rt_addr addr;                    /* as bound; does not change once the target is up */
+    struct rt_addr addr;                    /* as bound */
     bool wildcard;
-    struct rt_sock *listener;
+    uint16_t group;                         /* portal group tag, and the relative port identifier of its ports */
+    uint32_t id;                            /* never used twice */
+    struct rt_sock *listener;               /* NULL: closed; the place is free once nothing is outstanding */
     struct rt_op op;
     struct rt_timer retry;                  /* accepting pauses when descriptors ran out */
     bool accepting;                         /* op is outstanding */
@@ -145,12 +153,17 @@ struct tgt_arrival {
     struct tgt_core *core;
     struct rt_sock *sock;
     struct rt_addr peer, local;
+    uint16_t group;
+    uint32_t portal;
     uint32_t penalty_ms;                    /* how long a failed authentication is to wait for its answer */
     char why_core[BAL_TEXT_MAX];            /* why it got that core */
     int err;                                /* on the way back: of sess_start() */
 };
 
-int portal_listen(struct tgt *t, const struct rt_addr *at, bool quiet); /* 0 or -errno; @quiet: logs nothing */
+/* Any port for 0. @quiet: logs nothing. Return: 0 with *out, or -errno. */
+int portal_listen(struct tgt *t, const struct rt_addr *at, uint16_t group, bool quiet, struct tgt_portal **out);
+void portal_accept(struct tgt_portal *p);   /* first core: from now on */
+void portal_close(struct tgt_portal *p);
 void portal_start(struct tgt *t);           /* on the first core: accept from now on */
 void portal_stop(struct tgt *t);
 void portal_sample(struct tgt *t);          /* once a second: load of the cores */
@@ -229,6 +242,8 @@ void unit_free(struct unit *u);             /* blocks; in no list; accepts NULL 
 
 /* Opens the units of the document; those that cannot be opened are logged and stay offline. Set-up. */
 int model_open(struct tgt *t);
+/* The first snapshot, once the portals are open. Set-up. */
+int model_start(struct tgt *t);
 void model_close(struct tgt *t);
 bool model_is_idle(const struct tgt *t);    /* nothing is under way on a unit; once the host has stopped */
 /* Builds a snapshot of a document and the units. NULL: no memory. */
@@ -296,7 +311,8 @@ struct tgt {
     uint64_t id_last;
 
     struct tgt_portal portals[TGT_PORTALS_MAX];
-    unsigned portals_nr;
+    unsigned portals_nr;                    /* places that are or were used */
+    uint32_t portal_ids;
     struct loop_door *door;                 /* NULL: none, or closed */
     char loop_path[LOOP_PATH_LEN_MAX + 1];  /* its socket; empty: none. Does not change once the target is up */
     const char *loop_off;                   /* why there is none; static text */

@@ -190,6 +190,12 @@ struct snap *model_snap(struct tgt *tgt, json_t *doc)
             goto fail;
     }
     qsort(snap->targets, snap->targets_nr, sizeof(*snap->targets), by_iqn);
+    for (unsigned k = 0; k < tgt->portals_nr; k++) {
+        const struct tgt_portal *p = &tgt->portals[k];
+
+        if (p->listener)
+            snap->portals[snap->portals_nr++] = (struct snap_portal){ p->addr, p->wildcard, p->group };
+    }
     return snap;
 fail:
     snap_free(snap);
@@ -365,9 +371,16 @@ int model_open(struct tgt *t)
             unit_note(u, lun);
         }
     }
-    if (rpc_json_losses() != losses)        /* an identity that is not saved would be another next time */
+    return rpc_json_losses() != losses ? -ENOMEM : 0;   /* an identity that is not saved would be another next time */
+}
+
+int model_start(struct tgt *t)
+{
+    if (!(t->snap = model_snap(t, t->doc)))
         return -ENOMEM;
-    return (t->snap = model_snap(t, t->doc)) ? 0 : -ENOMEM;
+    for (unsigned i = 0; i < t->cores_nr; i++)
+        t->cores[i].snap = t->snap;
+    return 0;
 }
 
 void unit_free(struct unit *u)

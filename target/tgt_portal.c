@@ -178,6 +178,8 @@ static void arrival_take(struct tgt_portal *p)
     core_choose(t, a);
     a->sock = p->conn;
     a->peer = p->peer;
+    a->group = p->group;
+    a->portal = p->id;
     a->penalty_ms = peer->failures * PENALTY_MS;
     portal_placed(a->core, 1);
     rt_sock_move(a->sock, a->core->rt);
@@ -226,19 +228,30 @@ static bool addr_is_any(const struct rt_addr *a)
     return a->sa.sa_family == AF_INET6 && !memcmp(&a->in6.sin6_addr, &in6addr_any, sizeof(in6addr_any));
 }
 
-int portal_listen(struct tgt *t, const struct rt_addr *at, bool quiet)
+/* NULL: all are taken. */
+static struct tgt_portal *place_find(struct tgt *t)
 {
-    struct tgt_portal *p = &t->portals[t->portals_nr];
+    for (unsigned i = 0; i < t->portals_nr; i++) {
+        if (!t->portals[i].listener && !t->portals[i].accepting)
+            return &t->portals[i];
+    }
+    return t->portals_nr < TGT_PORTALS_MAX ? &t->portals[t->portals_nr] : NULL;
+}
+
+int portal_listen(struct tgt *t, const struct rt_addr *at, uint16_t group, bool quiet, struct tgt_portal **out)
+{
+    struct tgt_portal *p = place_find(t);
     char text[RT_ADDR_STR_MAX];
     int err;
 
     rt_addr_format(at, text);
-    if (t->portals_nr == TGT_PORTALS_MAX) {
-        rt_log(RT_ERR, "portal %s: there are %u already, which is the most", text, TGT_PORTALS_MAX);
+    if (!p) {
+        if (!quiet)
+            rt_log(RT_ERR, "portal %s: there are %u already, which is the most", text, TGT_PORTALS_MAX);
         return -E2BIG;
     }
-    *p = (struct tgt_portal){ .tgt = t, .addr = *at, .wildcard = addr_is_any(at),
-                              .op.done = accept_done, .retry.fn = accept_again };
+    *p = (struct tgt_portal){ .tgt = t, .addr = *at, .wildcard = addr_is_any(at), .group = group,
+                              .id = ++t->portal_ids, .op.done = accept_done, .retry.fn = accept_again };
     err = rt_listen(t->rt, at, &p->listener);
     if (!err)
         err = rt_sock_addr(p->listener, &p->addr);
@@ -253,29 +266,38 @@ int portal_listen(struct tgt *t, const struct rt_addr *at, bool quiet)
         p->listener = NULL;
         return err;
     }
-    t->portals_nr++;
+    if (p == &t->portals[t->portals_nr])
+        t->portals_nr++;
+    *out = p;
     return 0;
+}
+
+void portal_accept(struct tgt_portal *p)
+{
+    char text[RT_ADDR_STR_MAX];
+
+    rt_addr_format(&p->addr, text);
+    rt_log(RT_INFO, "portal %s of group %u is open", text, p->group);
+    accept_arm(p);
 }
 
 void portal_start(struct tgt *t)
 {
-    for (unsigned i = 0; i < t->portals_nr; i++) {
-        char text[RT_ADDR_STR_MAX];
+    for (unsigned i = 0; i < t->portals_nr; i++)
+        portal_accept(&t->portals[i]);
+}
 
-        rt_addr_format(&t->portals[i].addr, text);
-        rt_log(RT_INFO, "portal %s is open", text);
-        accept_arm(&t->portals[i]);
-    }
+void portal_close(struct tgt_portal *p)
+{
+    struct rt_sock *listener = p->listener;
+
+    p->listener = NULL;
+    rt_timer_disarm(p->tgt->rt, &p->retry);
+    rt_sock_close(listener);
 }
 
 void portal_stop(struct tgt *t)
 {
-    for (unsigned i = 0; i < t->portals_nr; i++) {
-        struct tgt_portal *p = &t->portals[i];
-        struct rt_sock *listener = p->listener;
-
-        p->listener = NULL;
-        rt_timer_disarm(t->rt, &p->retry);
-        rt_sock_close(listener);
-    }
+    for (unsigned i = 0; i < t->portals_nr; i++)
+        portal_close(&t->portals[i]);
 }

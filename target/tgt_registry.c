@@ -25,7 +25,8 @@ struct reg_entry {
     struct sess *sess;                      /* for its core; here only to be posted along */
     struct tgt_core *core;
     uint64_t id;
-    uint16_t tsih, cid;
+    uint16_t tsih, cid, group;
+    uint32_t portal;
     bool discovery, gone;
     char initiator[ISCSI_NAME_LEN_MAX + 1], target[ISCSI_NAME_LEN_MAX + 1];
     uint8_t isid[6];
@@ -139,13 +140,14 @@ static void tsih_free(struct tgt *t, uint16_t tsih)
     t->tsih_used[tsih / 64] &= ~(1ull << tsih % 64);
 }
 
-/* The session whose place this one takes. Discovery sessions hold nothing and live side by side. */
+/* The session whose place this one takes: of the same SCSI ports, and a portal group is one. Discovery sessions hold
+ * nothing and live side by side. */
 static struct reg_entry *entry_same(struct tgt *t, const struct sess *s)
 {
     rt_list_for(l, &t->entries) {
         struct reg_entry *e = rt_list_entry(l, struct reg_entry, link);
 
-        if (!e->discovery && !s->discovery && !memcmp(e->isid, s->isid, sizeof(e->isid)) &&
+        if (!e->discovery && !s->discovery && e->group == s->group && !memcmp(e->isid, s->isid, sizeof(e->isid)) &&
             !strcmp(e->initiator, s->initiator) && !strcmp(e->target, s->target))
             return e;
     }
@@ -167,6 +169,8 @@ static void call_admit(struct tgt *t, struct reg_call *c)
     e->id = c->id = ++t->id_last;
     e->tsih = c->tsih = tsih_new(t);
     e->cid = s->cid;
+    e->group = s->group;
+    e->portal = s->portal;
     e->discovery = s->discovery;
     memcpy(e->initiator, s->initiator, sizeof(e->initiator));
     memcpy(e->target, s->target, sizeof(e->target));

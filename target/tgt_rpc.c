@@ -120,10 +120,10 @@ static json_t *portal_texts(const struct tgt *t)
 {
     json_t *list = json_array();
 
-    for (unsigned i = 0; i < t->portals_nr; i++) {
+    for (unsigned i = 0; i < t->snap->portals_nr; i++) {
         char text[RT_ADDR_STR_MAX];
 
-        rt_addr_format(&t->portals[i].addr, text);
+        rt_addr_format(&t->snap->portals[i].addr, text);
         json_array_append_new(list, json_string(text));
     }
     return list;
@@ -188,11 +188,12 @@ static void m_portal_list(void *user, struct rpc_call *call, json_t *params)
     json_t *list = json_array();
 
     (void)params;
-    for (unsigned i = 0; i < t->portals_nr; i++) {
+    for (unsigned i = 0; i < t->snap->portals_nr; i++) {
+        const struct snap_portal *p = &t->snap->portals[i];
         char text[RT_ADDR_STR_MAX];
 
-        rt_addr_format(&t->portals[i].addr, text);
-        json_array_append_new(list, json_pack("{s:s, s:i}", "addr", text, "tpgt", (int)TGT_TPGT));
+        rt_addr_format(&p->addr, text);
+        json_array_append_new(list, json_pack("{s:s, s:i}", "addr", text, "tpgt", (int)p->group));
     }
     rpc_reply_whole(call, list, losses);
 }
@@ -329,7 +330,7 @@ static void m_status(void *user, struct rpc_call *call, json_t *params)
                         mode_name(rt_mode(t->rt)), "cores", cores, "targets",
                         (json_int_t)json_array_size(json_object_get(t->doc, "targets")), "luns",
                         (json_int_t)luns, "luns_offline", (int)offline, "sessions", (int)reg_count(t, NULL),
-                        "logins", (int)t->logins_nr, "portals", (int)t->portals_nr), losses);
+                        "logins", (int)t->logins_nr, "portals", (int)t->snap->portals_nr), losses);
 }
 
 static void m_session_logout(void *user, struct rpc_call *call, json_t *params)

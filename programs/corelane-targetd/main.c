@@ -13,13 +13,13 @@
 #include "target/tgt.h"
 
 #define PORTALS_MAX        64u
-#define ISCSI_PORT_DEFAULT 3260
 
 struct targetd {
     struct service service;
     struct tgt *tgt;
     struct rpc_server *rpc;
     struct rt_addr portals[PORTALS_MAX];
+    uint16_t groups[PORTALS_MAX];
     unsigned portals_nr;
     char config[PATH_LEN_MAX], state[PATH_LEN_MAX];
     char loop[RUNDIR_PATH_MAX];
@@ -28,8 +28,9 @@ struct targetd {
 
 static const struct opt targetd_opts[] = {
     { "config", 0, OPT_TEXT, .arg = "FILE", .help = "where the configuration is kept (see below)" },
-    { "portal", 0, OPT_TEXT, .many = true, .arg = "ADDR:PORT",
-      .help = "where to listen (default: what the configuration says, else port 3260 of every address)" },
+    { "portal", 0, OPT_TEXT, .many = true, .arg = "ADDR[:PORT][,GROUP]",
+      .help = "where to listen, and the portal group of it (default: what the configuration says, else port "
+              "3260 of every address)" },
     { "loopback", 0, OPT_WORD, .arg = "yes|no",
       .help = "shared memory instead of TCP for initiators of this host that know it (default: yes)" },
     { 0 },
@@ -48,7 +49,7 @@ static const struct cmd targetd_cmd = {
     .sets = { service_opts, targetd_opts, opt_common },
 };
 
-/* The portals' addresses. Return: -1, or the exit status. */
+/* The portals. Return: -1, or the exit status. */
 static int portals_parse(struct targetd *d, const struct opts *o)
 {
     for (unsigned i = 0; i < o->given_nr; i++) {
@@ -58,10 +59,10 @@ static int portals_parse(struct targetd *d, const struct opts *o)
             continue;
         if (d->portals_nr == PORTALS_MAX)
             return opt_usage(o->prog, o->cmd, "more than %u portals", PORTALS_MAX);
-        if (*text == '/' || rt_addr_parse(&d->portals[d->portals_nr], text, ISCSI_PORT_DEFAULT))
+        if (tgt_portal_parse(text, &d->portals[d->portals_nr], &d->groups[d->portals_nr]))
             return opt_usage(o->prog, o->cmd,
-                             "--portal %s: not an address: give a number and a port, like "
-                             "192.0.2.1:3260 or [::]:3260",
+                             "--portal %s: not an address: give a number and a port, and a portal group from 1 to "
+                             "65535 if you like, as in 192.0.2.1:3260 or [::]:3260,2",
                              text);
         d->portals_nr++;
     }
@@ -117,6 +118,7 @@ static int serve(struct targetd *d)
         .config_path = d->config,
         .state_dir = d->state,
         .portals = d->portals,
+        .groups = d->groups,
         .portals_nr = d->portals_nr,
         .loop_path = d->loopback ? d->loop : NULL,
         .topo = d->service.topo,

@@ -39,6 +39,12 @@ static const struct {
     { "{\"version\":1,\"portals\":[\"192.0.2.1:65536\"]}", "portal" },
     { "{\"version\":1,\"portals\":[\"/tmp/x.sock\"]}", "portal" },
     { "{\"version\":1,\"portals\":[7]}", "portal" },
+    { "{\"version\":1,\"portals\":[\"192.0.2.1:3260,0\"]}", "portal group (1 to 65535)" },
+    { "{\"version\":1,\"portals\":[\"192.0.2.1:3260,65536\"]}", "portal" },
+    { "{\"version\":1,\"portals\":[\"192.0.2.1:3260,+1\"]}", "portal" },
+    { "{\"version\":1,\"portals\":[\"192.0.2.1:3260,\"]}", "portal" },
+    { "{\"version\":1,\"portals\":[\"192.0.2.1:3260,1,2\"]}", "portal" },
+    { "{\"version\":1,\"portals\":[\",2\"]}", "portal" },
     { "{\"version\":1,\"limits\":[]}", "\"limits\" must be an object" },
     { "{\"version\":1,\"limits\":{\"stall\":1}}", "\"stall\" is not known" },
     { "{\"version\":1,\"limits\":{\"stall_s\":0}}", "\"stall_s\" must be a whole number from 1 to 3600" },
@@ -124,6 +130,29 @@ static void test_every_truncation_is_refused(void **state)
     json_decref(doc);
 }
 
+static void test_a_portal_is_an_address_with_a_port_and_a_group(void **state)
+{
+    static const struct {
+        const char *text, *addr;
+        uint16_t group;
+    } rows[] = {
+        { "192.0.2.1", "192.0.2.1:3260", 1 },        { "192.0.2.1:7,65535", "192.0.2.1:7", 65535 },
+        { "[2001:db8::1]:9,2", "[2001:db8::1]:9", 2 }, { "[::],3", "[::]:3260", 3 },
+    };
+
+    (void)state;
+    for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
+        char text[RT_ADDR_STR_MAX];
+        struct rt_addr addr;
+        uint16_t group;
+
+        assert_int_equal(tgt_portal_parse(rows[i].text, &addr, &group), 0);
+        rt_addr_format(&addr, text);
+        assert_string_equal(text, rows[i].addr);
+        assert_int_equal(group, rows[i].group);
+    }
+}
+
 static void test_names_are_put_in_lower_case(void **state)
 {
     const char *text = "{\"version\":1,\"targets\":[{\"iqn\":\"IQN.2026-01.Test:A\"}]}";
@@ -190,6 +219,7 @@ int main(void)
         cmocka_unit_test(test_documents_that_are_refused),
         cmocka_unit_test(test_every_truncation_is_refused),
         cmocka_unit_test(test_limits_are_taken_and_the_others_keep_their_default),
+        cmocka_unit_test(test_a_portal_is_an_address_with_a_port_and_a_group),
         cmocka_unit_test(test_names_are_put_in_lower_case),
         cmocka_unit_test(test_what_is_written_is_read_back),
     };
