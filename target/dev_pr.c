@@ -247,8 +247,11 @@ static enum pr_result pr_move(struct pr_call *c)
     to.key = c->sa_key;
     to.any_port = false;
     to.rel_port = load_be16(&c->p[18]);
-    if (!to.rel_port || load_be32(&c->p[20]) != c->len - PR_PARAM_LEN)
-        return refuse(c, to.rel_port ? 20 : 18, -1);
+    to.tpgt = to.rel_port;                  /* a group is a port */
+    if (!view_group(c->v, to.tpgt))
+        return refuse(c, 18, -1);
+    if (load_be32(&c->p[20]) != c->len - PR_PARAM_LEN)
+        return refuse(c, 20, -1);
     if (pr_tid_decode(&to, &c->p[PR_PARAM_LEN], c->len - PR_PARAM_LEN) != c->len - PR_PARAM_LEN)
         return refuse(c, PR_PARAM_LEN, -1);
     if (regs_meet(&to, &c->v->regs[c->me]))

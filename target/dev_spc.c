@@ -1,5 +1,5 @@
 /*
- * dev_spc.c - primary commands that are answered from what is known: INQUIRY, REPORT LUNS, sense, port groups
+ * dev_spc.c - primary commands that are answered from what is known: INQUIRY, REPORT LUNS, sense
  *
  * Some of them are answered for a LUN that is not there too: t->absent, and t->itl is NULL.
  */
@@ -10,7 +10,7 @@
 
 /* ---- INQUIRY --------------------------------------------------------------------------------------------- */
 
-enum { INQ_LEN = 96, TYPE_DISK = 0x00, TYPE_WELL_KNOWN = 0x1e, NOT_CONNECTED = 0x3f, NOT_CAPABLE = 0x7f };
+enum { INQ_LEN = 96, TYPE_DISK = 0x00, TYPE_WELL_KNOWN = 0x1e, NO_ACCESS = 0x20, NOT_CONNECTED = 0x3f, NOT_CAPABLE = 0x7f };
 
 enum lun_next dev_inquiry_check(struct scsi_task *t)
 {
@@ -25,10 +25,11 @@ enum lun_next dev_inquiry_check(struct scsi_task *t)
 
 /* LUN 0 is asked first by everybody who looks for LUNs: it stays capable of being connected, so REPORT LUNS
  * follows. */
-static uint8_t peripheral(const struct scsi_task *t)
+uint8_t dev_peripheral(const struct scsi_task *t)
 {
-    if (!t->absent)
-        return TYPE_DISK;
+    if (!t->absent)                         /* SPC-4 r36, "Unavailable state", "Offline state" */
+        return t->itl->port_state == LUN_PORT_UNAVAILABLE || t->itl->port_state == LUN_PORT_OFFLINE
+                   ? NO_ACCESS | TYPE_DISK : TYPE_DISK;
     if (t->number == SCSI_LUN_WELL_KNOWN)
         return TYPE_WELL_KNOWN;
     return t->number == 0 ? NOT_CONNECTED : NOT_CAPABLE;
@@ -39,11 +40,11 @@ void dev_inquiry(struct scsi_task *t)
 {
     static const uint16_t versions[] = { 0x00a0, 0x0460, 0x04c0, 0x0960 };   /* SAM-5, SPC-4, SBC-3, iSCSI */
     uint8_t data[INQ_LEN] = {
-        [0] = peripheral(t),
+        [0] = dev_peripheral(t),
         [2] = 0x06,                         /* SPC-4 */
         [3] = 0x12,                         /* HISUP; response data format 2 */
         [4] = INQ_LEN - 5,
-        [5] = 0x10,                         /* TPGS: implicit */
+        [5] = 0x30,                         /* TPGS: implicit and explicit */
         [6] = 0x10,                         /* MULTIP */
         [7] = 0x02,                         /* CMDQUE */
     };
@@ -123,24 +124,6 @@ void dev_request_sense(struct scsi_task *t)
 }
 
 /* ---- MAINTENANCE IN -------------------------------------------------------------------------------------- */
-
-/* One group, the one the nexus came in by, active/optimized. Source: SPC-4 r36, "REPORT TARGET PORT GROUPS
- * command". */
-void dev_report_groups(struct scsi_task *t)
-{
-    const bool extended = t->cdb[1] & 0x20;
-    const uint32_t at = extended ? 8 : 4;
-    uint8_t data[8 + 12] = { 0 };
-
-    store_be32(&data[0], at + 12 - 4);
-    if (extended)
-        data[4] = 0x10;
-    data[at + 1] = 0x01;                    /* AO_SUP */
-    store_be16(&data[at + 2], t->nexus->tpgt);
-    data[at + 7] = 1;                       /* ports */
-    store_be16(&data[at + 10], t->nexus->rel_port);
-    resp_send(t, data, at + 12);
-}
 
 void dev_report_tmfs(struct scsi_task *t)
 {

@@ -28,35 +28,38 @@
 
 /* Rows without service actions stand at their operation code. One with F_SA says that rows of that code are
  * in sa_cmds. "need" follows SPC-4 r36 and SBC-3 r36, "Commands allowed in the presence of various
- * reservations". */
+ * reservations"; F_STANDBY and F_NO_ACCESS follow SPC-4 r36, "Standby state", "Unavailable state" and
+ * "Transitions between target port asymmetric access states". In standby the capacity may be read, too: who
+ * looks a path over in that state can tell what it leads to. */
 static const struct lun_cmd cmds[256] = {
     [0x00] = { "TEST UNIT READY", 0x00, 0, 6, .need = ACC_TOUCH, .run = dev_good, .usage = { 0x00 } },
-    [0x03] = { "REQUEST SENSE", 0x03, 0, 6, .count = { 4, 1 }, .flags = F_IN_ALLOC | F_NO_UA | F_ABSENT,
-               .param_max = 32, .run = dev_request_sense, .usage = { 0x03, 0x01, 0, 0, 0xff } },
+    [0x03] = { "REQUEST SENSE", 0x03, 0, 6, .count = { 4, 1 }, .param_max = 32,
+               .flags = F_IN_ALLOC | F_NO_UA | F_ABSENT | F_ANY_PORT, .run = dev_request_sense,
+               .usage = { 0x03, 0x01, 0, 0, 0xff } },
     [0x08] = { "READ (6)", 0x08, 0, 6, { 1, 3 }, { 4, 1 }, READS | F_SIX, ACC_READ, 0, dev_rw_check, dev_read,
                { 0x08, 0x1f, 0xff, 0xff, 0xff } },
     [0x0a] = { "WRITE (6)", 0x0a, 0, 6, { 1, 3 }, { 4, 1 }, PLAIN_WRITES | F_SIX, ACC_WRITE, 0, dev_rw_check,
                dev_write, { 0x0a, 0x1f, 0xff, 0xff, 0xff } },
-    [0x12] = { "INQUIRY", 0x12, 0, 6, .count = { 3, 2 }, .flags = F_IN_ALLOC | F_NO_UA | F_ABSENT,
-               .param_max = 4096,
+    [0x12] = { "INQUIRY", 0x12, 0, 6, .count = { 3, 2 }, .param_max = 4096,
+               .flags = F_IN_ALLOC | F_NO_UA | F_ABSENT | F_ANY_PORT,
                .check = dev_inquiry_check, .run = dev_inquiry, .usage = { 0x12, 0x01, 0xff, 0xff, 0xff } },
-    [0x15] = { "MODE SELECT (6)", 0x15, 0, 6, .count = { 4, 1 }, .flags = F_OUT_PARAM | F_OWNER,
+    [0x15] = { "MODE SELECT (6)", 0x15, 0, 6, .count = { 4, 1 }, .flags = F_OUT_PARAM | F_OWNER | F_STANDBY,
                .need = ACC_WRITE,
                .param_max = LUN_MODE_PARAM_MAX, .check = dev_mode_select_check, .run = dev_mode_select,
                .usage = { 0x15, 0x11, 0, 0, 0xff } },
     [0x16] = { "RESERVE (6)", 0x16, 0, 6, .flags = F_OWNER, .run = dev_reserve, .usage = { 0x16 } },
     [0x17] = { "RELEASE (6)", 0x17, 0, 6, .flags = F_OWNER, .run = dev_release, .usage = { 0x17 } },
-    [0x1a] = { "MODE SENSE (6)", 0x1a, 0, 6, .count = { 4, 1 }, .flags = F_IN_ALLOC, .need = ACC_READ,
-               .param_max = 256, .check = dev_mode_sense_check, .run = dev_mode_sense,
+    [0x1a] = { "MODE SENSE (6)", 0x1a, 0, 6, .count = { 4, 1 }, .flags = F_IN_ALLOC | F_STANDBY,
+               .need = ACC_READ, .param_max = 256, .check = dev_mode_sense_check, .run = dev_mode_sense,
                .usage = { 0x1a, 0x08, 0xff, 0xff, 0xff } },
     [0x1b] = { "START STOP UNIT", 0x1b, 0, 6, .need = ACC_TOUCH, .check = dev_start_stop_check, .run = dev_sync,
                .usage = { 0x1b, 0x01, 0, 0x0f, 0xf7 } },
-    [0x1d] = { "SEND DIAGNOSTIC", 0x1d, 0, 6, .need = ACC_WRITE, .check = dev_diagnostic_check, .run = dev_good,
-               .usage = { 0x1d, 0xf7, 0, 0xff, 0xff } },
+    [0x1d] = { "SEND DIAGNOSTIC", 0x1d, 0, 6, .flags = F_STANDBY, .need = ACC_WRITE,
+               .check = dev_diagnostic_check, .run = dev_good, .usage = { 0x1d, 0xf7, 0, 0xff, 0xff } },
     [0x1e] = { "PREVENT ALLOW MEDIUM REMOVAL", 0x1e, 0, 6, .check = dev_prevent_check, .run = dev_prevent,
                .usage = { 0x1e, 0, 0, 0, 0x03 } },
-    [0x25] = { "READ CAPACITY (10)", 0x25, 0, 10, .flags = F_IN_ALLOC, .need = ACC_TOUCH, .param_max = 8,
-               .check = dev_capacity_10_check, .run = dev_read_capacity_10, .usage = { 0x25 } },
+    [0x25] = { "READ CAPACITY (10)", 0x25, 0, 10, .flags = F_IN_ALLOC | F_STANDBY, .need = ACC_TOUCH,
+               .param_max = 8, .check = dev_capacity_10_check, .run = dev_read_capacity_10, .usage = { 0x25 } },
     [0x28] = { "READ (10)", 0x28, 0, 10, BLOCKS_10, READS, ACC_READ, 0, dev_rw_check, dev_read,
                USE_10(0x28, DPO_FUA) },
     [0x2a] = { "WRITE (10)", 0x2a, 0, 10, BLOCKS_10, PLAIN_WRITES, ACC_WRITE, 0, dev_rw_check, dev_write,
@@ -76,17 +79,17 @@ static const struct lun_cmd cmds[256] = {
     [0x42] = { "UNMAP", 0x42, 0, 10, .count = { 7, 2 }, .flags = F_OUT_PARAM | F_ALL | F_WRITE | F_THIN,
                .need = ACC_WRITE, .param_max = 8 + 16 * LUN_UNMAP_DESCS_MAX, .check = dev_unmap_check,
                .run = dev_unmap, .usage = { 0x42, 0, 0, 0, 0, 0, GROUP, 0xff, 0xff } },
-    [0x4d] = { "LOG SENSE", 0x4d, 0, 10, .count = { 7, 2 }, .flags = F_IN_ALLOC, .param_max = 16,
+    [0x4d] = { "LOG SENSE", 0x4d, 0, 10, .count = { 7, 2 }, .flags = F_IN_ALLOC | F_STANDBY, .param_max = 16,
                .check = dev_log_sense_check, .run = dev_log_sense,
                .usage = { 0x4d, 0, 0xff, 0xff, 0, 0xff, 0xff, 0xff, 0xff } },
-    [0x55] = { "MODE SELECT (10)", 0x55, 0, 10, .count = { 7, 2 }, .flags = F_OUT_PARAM | F_OWNER,
+    [0x55] = { "MODE SELECT (10)", 0x55, 0, 10, .count = { 7, 2 }, .flags = F_OUT_PARAM | F_OWNER | F_STANDBY,
                .need = ACC_WRITE,
                .param_max = LUN_MODE_PARAM_MAX, .check = dev_mode_select_check, .run = dev_mode_select,
                .usage = { 0x55, 0x11, 0, 0, 0, 0, 0, 0xff, 0xff } },
     [0x56] = { "RESERVE (10)", 0x56, 0, 10, .flags = F_OWNER, .run = dev_reserve, .usage = { 0x56 } },
     [0x57] = { "RELEASE (10)", 0x57, 0, 10, .flags = F_OWNER, .run = dev_release, .usage = { 0x57 } },
-    [0x5a] = { "MODE SENSE (10)", 0x5a, 0, 10, .count = { 7, 2 }, .flags = F_IN_ALLOC, .need = ACC_READ,
-               .param_max = 256, .check = dev_mode_sense_check, .run = dev_mode_sense,
+    [0x5a] = { "MODE SENSE (10)", 0x5a, 0, 10, .count = { 7, 2 }, .flags = F_IN_ALLOC | F_STANDBY,
+               .need = ACC_READ, .param_max = 256, .check = dev_mode_sense_check, .run = dev_mode_sense,
                .usage = { 0x5a, 0x18, 0xff, 0xff, 0, 0, 0, 0xff, 0xff } },
     [0x5e] = { "PERSISTENT RESERVE IN", 0x5e, .len = 10, .flags = F_SA },
     [0x5f] = { "PERSISTENT RESERVE OUT", 0x5f, .len = 10, .flags = F_SA },
@@ -112,10 +115,12 @@ static const struct lun_cmd cmds[256] = {
     [0x9c] = { "WRITE ATOMIC (16)", 0x9c, 0, 16, { 2, 8 }, { 12, 2 }, WRITES | F_GUARD | F_ATOMIC, ACC_WRITE, 0,
                dev_whole_check, dev_write, { 0x9c, DPO_FUA, LBA8, 0, 0, 0xff, 0xff, GROUP } },
     [0x9e] = { "SERVICE ACTION IN (16)", 0x9e, .len = 16, .flags = F_SA },
-    [0xa0] = { "REPORT LUNS", 0xa0, 0, 12, .count = { 6, 4 }, .flags = F_IN_ALLOC | F_NO_UA | F_ABSENT,
-               .param_max = 8 + 8 * (SCSI_LUN_MAX + 2), .check = dev_report_luns_check, .run = dev_report_luns,
+    [0xa0] = { "REPORT LUNS", 0xa0, 0, 12, .count = { 6, 4 },
+               .flags = F_IN_ALLOC | F_NO_UA | F_ABSENT | F_ANY_PORT, .param_max = 8 + 8 * (SCSI_LUN_MAX + 2),
+               .check = dev_report_luns_check, .run = dev_report_luns,
                .usage = { 0xa0, 0, 0xff, 0, 0, 0, LBA4 } },
     [0xa3] = { "MAINTENANCE IN", 0xa3, .len = 12, .flags = F_SA },
+    [0xa4] = { "MAINTENANCE OUT", 0xa4, .len = 12, .flags = F_SA },
     [0xa8] = { "READ (12)", 0xa8, 0, 12, BLOCKS_12, READS, ACC_READ, 0, dev_rw_check, dev_read,
                USE_12(0xa8, DPO_FUA) },
     [0xaa] = { "WRITE (12)", 0xaa, 0, 12, BLOCKS_12, PLAIN_WRITES, ACC_WRITE, 0, dev_rw_check, dev_write,
@@ -129,10 +134,11 @@ static const struct lun_cmd cmds[256] = {
 };
 
 #define PR_IN(text, sa)                                                                                        \
-    { text, 0x5e, sa, 10, .count = { 7, 2 }, .flags = F_IN_ALLOC, .need = ACC_TOUCH, .param_max = 65535,       \
+    { text, 0x5e, sa, 10, .count = { 7, 2 }, .flags = F_IN_ALLOC | F_STANDBY, .need = ACC_TOUCH,               \
+      .param_max = 65535,                                                                                      \
       .run = dev_pr_in, .usage = { 0x5e, sa, 0, 0, 0, 0, 0, 0xff, 0xff } }
 #define PR_OUT(text, sa, b2)                                                                                   \
-    { text, 0x5f, sa, 10, .count = { 5, 4 }, .flags = F_OUT_PARAM | F_OWNER, .need = ACC_TOUCH,                \
+    { text, 0x5f, sa, 10, .count = { 5, 4 }, .flags = F_OUT_PARAM | F_OWNER | F_STANDBY, .need = ACC_TOUCH,    \
       .param_max = LUN_PR_PARAM_MAX, .check = dev_pr_out_check, .run = dev_pr_out,                             \
       .usage = { 0x5f, sa, b2, 0, 0, 0xff, 0xff, 0xff, 0xff } }
 
@@ -149,18 +155,24 @@ static const struct lun_cmd sa_cmds[] = {
     PR_OUT("PERSISTENT RESERVE OUT, PREEMPT AND ABORT", 0x05, 0xff),
     PR_OUT("PERSISTENT RESERVE OUT, REGISTER AND IGNORE EXISTING KEY", 0x06, 0xff),
     PR_OUT("PERSISTENT RESERVE OUT, REGISTER AND MOVE", 0x07, 0xff),
-    { "READ CAPACITY (16)", 0x9e, 0x10, 16, .count = { 10, 4 }, .flags = F_IN_ALLOC, .need = ACC_TOUCH,
-      .param_max = 32, .run = dev_read_capacity_16, .usage = { 0x9e, 0x10, 0, 0, 0, 0, 0, 0, 0, 0, LBA4 } },
+    { "READ CAPACITY (16)", 0x9e, 0x10, 16, .count = { 10, 4 }, .flags = F_IN_ALLOC | F_STANDBY,
+      .need = ACC_TOUCH, .param_max = 32, .run = dev_read_capacity_16,
+      .usage = { 0x9e, 0x10, 0, 0, 0, 0, 0, 0, 0, 0, LBA4 } },
     { "GET LBA STATUS", 0x9e, 0x12, 16, { 2, 8 }, { 10, 4 }, .flags = F_IN_ALLOC, .need = ACC_READ,
       .param_max = 24,
       .check = dev_lba_status_check, .run = dev_lba_status, .usage = { 0x9e, 0x12, LBA8, LBA4 } },
-    { "REPORT TARGET PORT GROUPS", 0xa3, 0x0a, 12, .count = { 6, 4 }, .flags = F_IN_ALLOC, .need = ACC_TOUCH,
-      .param_max = 64, .run = dev_report_groups, .usage = { 0xa3, 0x2a, 0, 0, 0, 0, LBA4 } },
-    { "REPORT SUPPORTED OPERATION CODES", 0xa3, 0x0c, 12, .count = { 6, 4 }, .flags = F_IN_ALLOC,
+    { "REPORT TARGET PORT GROUPS", 0xa3, 0x0a, 12, .count = { 6, 4 }, .flags = F_IN_ALLOC | F_ANY_PORT,
+      .need = ACC_TOUCH,
+      .param_max = 1024, .run = dev_report_groups, .usage = { 0xa3, 0x2a, 0, 0, 0, 0, LBA4 } },
+    { "REPORT SUPPORTED OPERATION CODES", 0xa3, 0x0c, 12, .count = { 6, 4 }, .flags = F_IN_ALLOC | F_STANDBY,
       .need = ACC_READ,
       .param_max = 4096, .run = dev_report_opcodes, .usage = { 0xa3, 0x0c, 0x87, 0xff, 0xff, 0xff, LBA4 } },
-    { "REPORT SUPPORTED TASK MANAGEMENT FUNCTIONS", 0xa3, 0x0d, 12, .count = { 6, 4 }, .flags = F_IN_ALLOC,
-      .need = ACC_READ, .param_max = 16, .run = dev_report_tmfs, .usage = { 0xa3, 0x0d, 0x80, 0, 0, 0, LBA4 } },
+    { "REPORT SUPPORTED TASK MANAGEMENT FUNCTIONS", 0xa3, 0x0d, 12, .count = { 6, 4 },
+      .flags = F_IN_ALLOC | F_STANDBY, .need = ACC_READ, .param_max = 16, .run = dev_report_tmfs,
+      .usage = { 0xa3, 0x0d, 0x80, 0, 0, 0, LBA4 } },
+    { "SET TARGET PORT GROUPS", 0xa4, 0x0a, 12, .count = { 6, 4 }, .flags = F_OUT_PARAM | F_OWNER | F_ANY_PORT,
+      .need = ACC_WRITE, .param_max = UINT32_MAX, .check = dev_set_groups_check, .run = dev_set_groups,
+      .usage = { 0xa4, 0x0a, 0, 0, 0, 0, LBA4 } },
 };
 
 static const struct lun_cmd *sa_find(uint8_t op, unsigned sa)

@@ -165,6 +165,7 @@ void dev_vpd(struct scsi_task *t)
         if (pages[i].page != t->cdb[2])
             continue;
         page_more(&p, 4);
+        p.data[0] = dev_peripheral(t);
         p.data[1] = t->cdb[2];
         pages[i].put(&p, t);
         store_be16(&p.data[2], (uint16_t)(p.len - 4));

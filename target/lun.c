@@ -47,6 +47,8 @@ static void be_learn(struct lun *lun, const struct lun_conf *conf)
     lun->views[0]->blocks = info.size >> lun->block_shift;
     lun->views[0]->wce = lun->cached;
     lun->views[0]->pr_holder = -1;
+    lun->views[0]->groups[0].tag = LUN_GROUP_DEFAULT;
+    lun->views[0]->groups_nr = 1;
 }
 
 static void kick_done(struct rt_op *op, int res)
@@ -174,7 +176,7 @@ void lun_free(struct lun *lun)
 
 /* ---- what others may know -------------------------------------------------------------------------------- */
 
-static const struct lun_view *view_here(const struct lun *lun)
+const struct lun_view *lun_view_here(const struct lun *lun)
 {
     const struct rt *rt = rt_self();
 
@@ -186,7 +188,7 @@ static const struct lun_view *view_here(const struct lun *lun)
 void lun_info(const struct lun *lun, struct lun_info *out)
 {
     *out = (struct lun_info){
-        .blocks = view_here(lun)->blocks, .block_len = lun->block_len, .readonly = lun->readonly,
+        .blocks = lun_view_here(lun)->blocks, .block_len = lun->block_len, .readonly = lun->readonly,
     };
     memcpy(out->naa, lun->naa, sizeof(out->naa));
     memcpy(out->serial, lun->serial, sizeof(out->serial));
@@ -275,7 +277,7 @@ static struct lun *request_begin(struct rt_msg *m)
     return r->lun;
 }
 
-static void request_send(struct lun *lun, struct lun_request *r, void (*arrive)(struct rt_msg *m))
+void request_send(struct lun *lun, struct lun_request *r, void (*arrive)(struct rt_msg *m))
 {
     assert(rt_self());
     r->lun = lun;

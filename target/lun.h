@@ -54,6 +54,40 @@ struct lun_info {
 };
 void lun_info(const struct lun *lun, struct lun_info *out);   /* any core: what was last published there */
 
+/* Target port groups and their asymmetric access states, coded as in SPC-4 r36, "REPORT TARGET PORT GROUPS command". */
+enum lun_port_state {
+    LUN_PORT_OPTIMIZED = 0x0,
+    LUN_PORT_NON_OPTIMIZED = 0x1,
+    LUN_PORT_STANDBY = 0x2,
+    LUN_PORT_UNAVAILABLE = 0x3,
+    LUN_PORT_OFFLINE = 0xe,
+    LUN_PORT_TRANSITIONING = 0xf,
+    /* What a request may ask for besides. */
+    LUN_PORT_KEEP = 0x10,                   /* as it is; of a new group: optimized */
+    LUN_PORT_BACK = 0x11,                   /* what it was before the transition */
+};
+enum lun_group_why {                        /* status code */
+    LUN_GROUP_NEW = 0,
+    LUN_GROUP_EXPLICIT = 1,                 /* by SET TARGET PORT GROUPS */
+    LUN_GROUP_IMPLICIT = 2,                 /* by us */
+};
+#define LUN_GROUPS_MAX 64u
+#define LUN_GROUP_DEFAULT 1u
+#define LUN_TRANSITION_MAX_S 60u            /* initiators are told how long a transition may take */
+struct lun_group {
+    uint16_t tag;                           /* portal group tag; the relative identifier of its port as well */
+    uint8_t state;                          /* enum lun_port_state */
+    bool preferred;
+    uint8_t why;                            /* enum lun_group_why */
+    uint8_t was;                            /* state before the transition; else the same as state */
+};
+const char *lun_port_state_name(uint8_t state);        /* as commands have it; "?" for none */
+int lun_port_state_parse(const char *name);            /* of those that may be set. -1: no such name */
+/* As they are on this core. Return: how many. */
+unsigned lun_groups(const struct lun *lun, struct lun_group out[static LUN_GROUPS_MAX]);
+/* Before any nexus knows the unit. Without it there is LUN_GROUP_DEFAULT alone. @groups: by ascending tag. */
+void lun_init_groups(struct lun *lun, const struct lun_group *groups, unsigned nr);
+
 /* Answers arrive as fn(arg, err) on the core that asked. */
 struct lun_request {
     void (*fn)(struct lun_request *r, int err);
@@ -64,8 +98,9 @@ struct lun_request {
     struct lun *lun;
     struct rt *asker;
     uint64_t arg;
-    uint8_t reset;
-    unsigned left;
+    uint8_t reset, told;
+    const struct lun_group *groups;
+    unsigned left, groups_nr;
 };
 /* New size (0: read the backend's anew) on every core, and unit attention 2A/09 on every ITL. A unit grows first in its
  * backend and shrinks first in its view, so nobody reaches beyond it. */
@@ -82,6 +117,16 @@ void lun_reset(struct lun *lun, struct lun_request *r, struct itl *by, enum lun_
 /* Takes the unit away: tasks there are aborted, those to come are answered as for a LUN that is not there (25/00).
  * Answers when none is left on any core. */
 void lun_quiesce(struct lun *lun, struct lun_request *r);
+
+/* The groups there are from now on, and their states: @groups, kept until the answer, by ascending tag. Answers when no
+ * core goes by the old ones; if something has changed, a unit attention on every ITL says what was @told. */
+enum lun_groups_told {
+    LUN_GROUPS_NOT_TOLD = 0,                /* a transition begins */
+    LUN_GROUPS_CHANGED = 0x06,              /* 2A/06, ASYMMETRIC ACCESS STATE CHANGED */
+    LUN_GROUPS_FAILED = 0x07,               /* 2A/07, IMPLICIT ASYMMETRIC ACCESS STATE TRANSITION FAILED */
+};
+void lun_set_groups(struct lun *lun, struct lun_request *r, const struct lun_group *groups, unsigned nr,
+                    enum lun_groups_told told);
 
 /* Sums over the cores; any core, a snapshot. */
 struct lun_stats {
@@ -128,6 +173,7 @@ struct itl {                                /* made by the session, filled by it
     uint64_t id;                            /* never used twice in the unit's life */
     uint32_t access;                        /* what the published reservations allow: enum lun_access */
     int reg;                                /* place among the published registrations, -1: none */
+    uint8_t port_state;                     /* enum lun_port_state of the nexus's group */
 };
 /* Joins: unit attention 29/00 (power on, reset) for a new nexus is set here. */
 void itl_attach(struct itl *itl, struct nexus *nexus, struct lun *lun, uint16_t number, bool readonly);

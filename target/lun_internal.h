@@ -60,8 +60,11 @@ enum lun_flag {
     F_ATOMIC = 1u << 17,                    /* there only where a power loss cannot tear a write */
     F_ABSENT = 1u << 18,                    /* answered for a LUN that is not there too */
     F_DIRECT = 1u << 19,                    /* moves its data once, and nobody looks at them on the way */
+    F_STANDBY = 1u << 20,                   /* by a port in standby too */
+    F_NO_ACCESS = 1u << 21,                 /* by one that is unavailable, offline or in transition too */
 };
 #define F_MEDIUM (F_RANGE | F_ALL)
+#define F_ANY_PORT (F_STANDBY | F_NO_ACCESS)
 
 struct lun_field {
     uint8_t off, len;                       /* bytes in the CDB; len 0: not there */
@@ -122,6 +125,8 @@ struct lun_view {
     uint8_t pr_type;                        /* enum pr_type */
     bool aptpl;
     int pr_holder;                          /* place in regs; -1: none, or all of them */
+    unsigned groups_nr;
+    struct lun_group groups[LUN_GROUPS_MAX];   /* by ascending tag */
     struct lun_event events[3];
     unsigned events_nr;
     uint64_t doomed[LUN_REGS_MAX / 64];     /* registrants of the view before whose tasks are to be aborted */
@@ -245,6 +250,24 @@ static inline const struct lun_view *task_view(const struct scsi_task *t)
     return t->itl->part->view;
 }
 
+/* ---- lun.c ------------------------------------------------------------------------------------------------ */
+
+const struct lun_view *lun_view_here(const struct lun *lun);
+void request_send(struct lun *lun, struct lun_request *r, void (*arrive)(struct rt_msg *m));
+
+/* ---- lun_alua.c ------------------------------------------------------------------------------------------- */
+
+const struct lun_group *view_group(const struct lun_view *v, uint16_t tag);   /* NULL: none */
+uint8_t view_port_state(const struct lun_view *v, uint16_t tag);
+bool view_in_transition(const struct lun_view *v);
+enum lun_next task_no_access(struct scsi_task *t);
+
+static inline bool port_admits(uint8_t state, const struct lun_cmd *cmd)
+{
+    return state <= LUN_PORT_NON_OPTIMIZED ||
+           (cmd->flags & (state == LUN_PORT_STANDBY ? F_STANDBY : F_NO_ACCESS));
+}
+
 /* ---- lun_task.c: the core's side ------------------------------------------------------------------------- */
 
 /* CHECK CONDITION; the caller ends the task or returns LUN_DONE. */
@@ -344,11 +367,11 @@ void dev_read_defect(struct scsi_task *t);
 /* dev_spc.c, dev_vpd.c */
 enum lun_next dev_inquiry_check(struct scsi_task *t);
 void dev_inquiry(struct scsi_task *t);
+uint8_t dev_peripheral(const struct scsi_task *t);      /* qualifier and device type */
 void dev_vpd(struct scsi_task *t);
 enum lun_next dev_report_luns_check(struct scsi_task *t);
 void dev_report_luns(struct scsi_task *t);
 void dev_request_sense(struct scsi_task *t);
-void dev_report_groups(struct scsi_task *t);
 enum lun_next dev_start_stop_check(struct scsi_task *t);
 enum lun_next dev_prevent_check(struct scsi_task *t);
 void dev_prevent(struct scsi_task *t);
@@ -357,6 +380,10 @@ enum lun_next dev_log_sense_check(struct scsi_task *t);
 void dev_log_sense(struct scsi_task *t);
 void dev_report_tmfs(struct scsi_task *t);
 void dev_report_opcodes(struct scsi_task *t);           /* dev_table.c */
+/* dev_alua.c */
+void dev_report_groups(struct scsi_task *t);
+enum lun_next dev_set_groups_check(struct scsi_task *t);
+void dev_set_groups(struct scsi_task *t);
 /* dev_mode.c */
 enum lun_next dev_mode_sense_check(struct scsi_task *t);
 void dev_mode_sense(struct scsi_task *t);

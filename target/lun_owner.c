@@ -1,8 +1,8 @@
 /*
  * lun_owner.c - the owner core: one change of shared state at a time, and its way to every core and back
  *
- * A change is a command (MODE SELECT, PERSISTENT RESERVE OUT, RESERVE, RELEASE) or a request (resize,
- * reset, quiesce). It drafts a view, publishes it in a round of messages, and is answered when every core
+ * A change is a command (MODE SELECT, PERSISTENT RESERVE OUT, SET TARGET PORT GROUPS, RESERVE, RELEASE) or a
+ * request (resize, port groups, reset, quiesce). It drafts a view, publishes it in a round of messages, and is answered when every core
  * has acknowledged: after that no core acts on the old state. A core acknowledges once the I/O it has in
  * the backend that the new view forbids has ended, so a fenced host's late write does not land after the
  * fence was reported.
@@ -191,7 +191,7 @@ struct lun_event *view_event(struct lun_view *v, uint8_t asc, uint8_t ascq, uint
     return e;
 }
 
-/* What the reservations of a view leave to a nexus. Source: SPC-4 r36, "Persistent reservations model";
+/* What the reservations and port groups of a view leave to a nexus. Source: SPC-4 r36, "Persistent reservations model";
  * SPC-2 r20, "RESERVE (6) command", for the older kind. */
 void part_access(struct itl *itl, const struct lun_view *v)
 {
@@ -212,6 +212,7 @@ void part_access(struct itl *itl, const struct lun_view *v)
     }
     itl->reg = reg;
     itl->access = access;
+    itl->port_state = view_port_state(v, itl->nexus->tpgt);
 }
 
 static void itl_install(struct itl *itl, const struct lun_view *v)
@@ -231,7 +232,7 @@ static bool overtaken(const struct scsi_task *t, const struct lun_view *v)
 {
     if (!t->running)
         return false;
-    if (t->cmd->need & ~t->itl->access)
+    if ((t->cmd->need & ~t->itl->access) || !port_admits(t->itl->port_state, t->cmd))
         return true;
     if (t->cmd->flags & F_ALL)              /* its ranges were judged by the size of then */
         return v->blocks < owner_view(task_lun(t))->blocks;

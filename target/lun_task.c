@@ -311,6 +311,8 @@ static enum lun_next present_start(struct scsi_task *t, const struct lun_cmd *cm
         return LUN_DONE;
     if (!cmd || !lun_cmd_there(itl->lun, cmd))
         return unknown(t, cmd);
+    if (!port_admits(itl->port_state, cmd))
+        return task_no_access(t);
     if (cmd->need & ~itl->access) {
         lun_count(&itl->part->n.conflicts, 1);
         t->status = SCSI_RESERVATION_CONFLICT;
@@ -445,6 +447,10 @@ static bool still_ok(struct scsi_task *t)
 {
     if (t->aborted) {
         t->status = SCSI_TASK_ABORTED;
+        return false;
+    }
+    if (!port_admits(t->itl->port_state, t->cmd)) {
+        task_no_access(t);
         return false;
     }
     if (t->cmd->need & ~t->itl->access) {

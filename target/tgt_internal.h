@@ -38,6 +38,8 @@
 #define TGT_SESSIONS_MAX 32768u             /* TSIHs are found quickly in a space half empty */
 #define TGT_CTLS_PER_CORE 8192u
 
+static_assert(LUN_GROUP_DEFAULT == TGT_GROUP_DEFAULT && LUN_GROUPS_MAX >= TGT_PORTALS_MAX, "every group is in a unit");
+
 struct sess;
 struct tgt_core;
 

@@ -22,7 +22,7 @@ static void test_inquiry(void **state)
     assert_string_equal(inq.vendor, "CORELANE");
     assert_string_equal(inq.product, "VIRTUAL-DISK");
     assert_int_equal(inq.version, 6);
-    assert_true(inq.tpgs_implicit && !inq.tpgs_explicit && !inq.removable);
+    assert_true(inq.tpgs_implicit && inq.tpgs_explicit && !inq.removable);
     cmd_free(c);
     c = inquiry(&w, 0, 0, 5);
     assert_int_equal(c->t.in_done, 5);
