@@ -51,8 +51,10 @@ enum lun_next dev_set_groups_check(struct scsi_task *t)
     if (!t->blocks)
         return LUN_DONE; /* asks for nothing */
     if (t->blocks < SET_HEAD_LEN + SET_DESC_LEN || t->blocks % SET_DESC_LEN ||
-        t->blocks > SET_HEAD_LEN + LUN_GROUPS_MAX * SET_DESC_LEN)
+        t->blocks > SET_HEAD_LEN + LUN_GROUPS_MAX * SET_DESC_LEN) {
+        t->out_len = 0;                     /* nothing is asked for, however much was announced */
         return task_bad_cdb(t, 6, -1);
+    }
     return LUN_RUN;
 }
 

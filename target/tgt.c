@@ -118,16 +118,19 @@ static int portals_open(struct tgt *t, const struct tgt_conf *conf)
     size_t k;
     int err = 0;
 
-    for (unsigned i = 0; i < conf->portals_nr && !err; i++)
-        err = portal_listen(t, &conf->portals[i], conf->groups ? conf->groups[i] : TGT_GROUP_DEFAULT, false, &p);
-    if (conf->portals_nr)
-        return err;
+    for (unsigned i = 0; i < conf->portals_nr; i++) {
+        group = conf->groups ? conf->groups[i] : TGT_GROUP_DEFAULT;
+        if ((err = portal_listen(t, &conf->portals[i], group, false, &p)))
+            return err;
+        p->given = true;
+    }
     json_array_foreach(list, k, v) {
-        if ((err = tgt_portal_parse(json_string_value(v), &addr, &group)) ||
-            (err = portal_listen(t, &addr, group, false, &p)))
+        if ((err = tgt_portal_parse(json_string_value(v), &addr, &group)))
+            return err;
+        if (!portal_find(t, &addr) && (err = portal_listen(t, &addr, group, false, &p)))
             return err;
     }
-    if (json_array_size(list))
+    if (conf->portals_nr || json_array_size(list))
         return 0;
     for (unsigned i = 0; i < ARRAY_SIZE(any); i++) {
         if (!rt_addr_parse(&addr, any[i], ISCSI_PORT))
@@ -343,6 +346,7 @@ void tgt_stop(struct tgt *t, void (*done)(void *arg), void *arg)
     t->stop_timer.fn = on_stop_timer;
     portal_stop(t);
     door_close(t);
+    change_hurry(t);
     t->stop_round = (struct tgt_round){ .each = stop_each, .over = stop_asked, .home = t->rt };
     tgt_round_start(t, &t->stop_round);
 }

@@ -23,7 +23,8 @@ int tgt_portal_parse(const char *text, struct rt_addr *addr, uint16_t *group);
 struct tgt_conf {
     const char *config_path;                /* borrowed; JSON, saved atomically with mode 0600; NULL: keep nothing */
     const char *state_dir;                  /* borrowed; for APTPL; NULL: none */
-    const struct rt_addr *portals;          /* borrowed; none: 0.0.0.0:3260 and [::]:3260, or what the config says */
+    const struct rt_addr *portals;          /* borrowed; opened besides those of the configuration; none there
+                                             * either: 0.0.0.0:3260 and [::]:3260 */
     const uint16_t *groups;                 /* borrowed; the portal group tag of each; NULL: TGT_GROUP_DEFAULT */
     unsigned portals_nr;
     const char *loop_path;                  /* borrowed; unix socket where initiators of this host hand their memory

@@ -2,8 +2,8 @@
  * tgt_change.c - the methods that change the configuration
  *
  * One at a time: a copy of the document is edited and checked; what must be opened or resized is; the snapshot
- * for the cores is made; the copy is saved; it takes the document's place and cores get the snapshot; what is no
- * longer in it is closed; then the caller is told. A step that fails leaves everything as it was, and after saving
+ * for the cores is made; the copy is saved; it takes the document's place and cores get the snapshot; units get
+ * their port groups; what is no longer in it is closed; then the caller is told. A step that fails leaves everything as it was, and after saving
  * none can: a change that was refused must not be there after the next start.
  */
 #include <errno.h>
@@ -13,35 +13,7 @@
 #include "iscsi/name.h"
 #include "rpc/json.h"
 #include "target/sess.h"
-#include "target/tgt_change.h"
-
-enum edit_next {
-    EDIT_REFUSED = -1,                      /* c->why says it */
-    EDIT_SAVE,                              /* the document is ready */
-    EDIT_WAIT,                              /* change_save() or change_fail() follows */
-};
-
-struct change {
-    struct rt_link link;
-    struct tgt *tgt;
-    struct rpc_call *call;
-    json_t *params;
-    enum edit_next (*edit)(struct change *c);
-    json_t *doc;                            /* the edited copy */
-    uint64_t losses;                        /* of JSON, before it was made */
-    json_t *entry;                          /* borrowed of it: the LUN that is made or resized */
-    json_t *result;
-    struct unit *unit;                      /* made, not yet in t->units; or being resized */
-    bool made, resized;
-    struct rt_link leaving;                 /* units to be taken out of service */
-    unsigned left;
-    char *text;
-    int err;
-    struct rt_work work;
-    struct lun_request req;
-    struct model_publish publish;
-    char why[CONF_WHY_MAX];
-};
+#include "target/tgt_edit.h"
 
 static const char *member(const json_t *obj, const char *key)
 {
@@ -85,14 +57,14 @@ static void undo_done(struct rt_work *w)
 }
 
 /* c->why says it. Closes what was opened for it. */
-static void change_fail(struct change *c)
+void change_fail(struct change *c)
 {
     struct rt_link *l;
 
     while ((l = rt_list_pop(&c->leaving)))  /* they stay in service */
         rt_list_push(&c->tgt->units, l);
     if (!c->made) {
-        fail_now(c);
+        group_undo(c, fail_now);
         return;
     }
     rt_list_del(&c->unit->link);
@@ -100,8 +72,7 @@ static void change_fail(struct change *c)
     rt_work(c->tgt->rt, &c->work);
 }
 
-static enum edit_next refuse(struct change *c, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
-static enum edit_next refuse(struct change *c, const char *fmt, ...)
+enum edit_next change_refuse(struct change *c, const char *fmt, ...)
 {
     va_list ap;
 
@@ -139,13 +110,10 @@ static void one_retired(void *arg)
         change_over(c);
 }
 
-/* Every core has the new snapshot. */
-static void published(struct model_publish *p)
+static void settled(struct change *c)
 {
-    struct change *c = container_of(p, struct change, publish);
     struct rt_link *l;
 
-    p->snap = NULL;                         /* the cores' */
     c->left = 1;
     while ((l = rt_list_pop(&c->leaving))) {
         struct unit *u = rt_list_entry(l, struct unit, link);
@@ -154,6 +122,13 @@ static void published(struct model_publish *p)
         unit_retire(c->tgt, u, one_retired, c);
     }
     one_retired(c);
+}
+
+/* Every core has the new snapshot. */
+static void published(struct model_publish *p)
+{
+    p->snap = NULL;                         /* the cores' */
+    group_settle(container_of(p, struct change, publish), settled);
 }
 
 static void change_publish(struct change *c)
@@ -181,7 +156,7 @@ static void save_done(struct rt_work *w)
     explicit_bzero(c->text, strlen(c->text));   /* secrets are in it */
     free(c->text);
     if (c->err) {
-        refuse(c, "%s cannot be written: %s; %s", c->tgt->config_path, strerror(-c->err), outcome(c));
+        change_refuse(c, "%s cannot be written: %s; %s", c->tgt->config_path, strerror(-c->err), outcome(c));
         change_fail(c);
         return;
     }
@@ -189,12 +164,12 @@ static void save_done(struct rt_work *w)
 }
 
 /* Everything that takes memory has it from here on. */
-static void change_save(struct change *c)
+void change_save(struct change *c)
 {
     if (c->made)
         rt_list_push(&c->tgt->units, &c->unit->link);
     if (lost(c) || !(c->publish.snap = model_snap(c->tgt, c->doc))) {
-        refuse(c, "not enough memory for a change; %s", outcome(c));
+        change_refuse(c, "not enough memory for a change; %s", outcome(c));
         change_fail(c);
         return;
     }
@@ -203,7 +178,7 @@ static void change_save(struct change *c)
         return;
     }
     if (!(c->text = conf_text(c->doc))) {
-        refuse(c, "not enough memory to save the configuration; %s", outcome(c));
+        change_refuse(c, "not enough memory to save the configuration; %s", outcome(c));
         change_fail(c);
         return;
     }
@@ -220,7 +195,7 @@ static void change_next(struct tgt *t)
     t->change = rt_list_entry(l, struct change, link);
     t->change->losses = rpc_json_losses();
     if (!(t->change->doc = json_deep_copy(t->doc))) {
-        refuse(t->change, "not enough memory for a change");
+        change_refuse(t->change, "not enough memory for a change");
         change_fail(t->change);
         return;
     }
@@ -252,20 +227,20 @@ static void change_queue(struct tgt *t, struct rpc_call *call, json_t *params,
 /* ---- helpers of the edits -------------------------------------------------------------------------------- */
 
 /* What iqn of the parameters names, in the copy. NULL: c->why. */
-static json_t *target_of(struct change *c, const char *iqn)
+json_t *change_target(struct change *c, const char *iqn)
 {
     char norm[ISCSI_NAME_LEN_MAX + 1];
     json_t *target;
 
     if (iscsi_name_refusal(iqn, norm) || !(target = conf_target(c->doc, norm))) {
-        refuse(c, "there is no target %.223s; `corelane target list` shows those there are", iqn);
+        change_refuse(c, "there is no target %.223s; `corelane target list` shows those there are", iqn);
         return NULL;
     }
     return target;
 }
 
 /* A list of the object, made if it is not there. */
-static json_t *list_of(json_t *obj, const char *key)
+json_t *change_list(json_t *obj, const char *key)
 {
     json_t *list = json_object_get(obj, key);
 
@@ -276,10 +251,10 @@ static json_t *list_of(json_t *obj, const char *key)
     return list;
 }
 
-static enum edit_next edited(struct change *c)
+enum edit_next change_edited(struct change *c)
 {
     if (lost(c))
-        return refuse(c, "not enough memory for a change; nothing was changed");
+        return change_refuse(c, "not enough memory for a change; nothing was changed");
     return conf_check(c->doc, c->why) ? EDIT_REFUSED : EDIT_SAVE;
 }
 
@@ -292,7 +267,7 @@ static void set_optional(json_t *to, const char *key, json_t *from)
 }
 
 /* Refuses parameters that the method does not know. @known: NULL-terminated. */
-static bool params_known(struct change *c, const char *const *known)
+bool change_params_known(struct change *c, const char *const *known)
 {
     const char *name;
     json_t *v;
@@ -303,7 +278,7 @@ static bool params_known(struct change *c, const char *const *known)
         while (*k && strcmp(*k, name))
             k++;
         if (!*k) {
-            refuse(c, "parameters: \"%.64s\" is not known", name);
+            change_refuse(c, "parameters: \"%.64s\" is not known", name);
             return false;
         }
     }
@@ -311,12 +286,12 @@ static bool params_known(struct change *c, const char *const *known)
 }
 
 /* A string parameter that must be there. NULL: c->why. */
-static const char *param_text(struct change *c, const char *key)
+const char *change_text(struct change *c, const char *key)
 {
     const char *s = json_string_value(json_object_get(c->params, key));
 
     if (!s)
-        refuse(c, "parameters: \"%s\" is missing, or no string", key);
+        change_refuse(c, "parameters: \"%s\" is missing, or no string", key);
     return s;
 }
 
@@ -328,13 +303,13 @@ static enum edit_next edit_target_create(struct change *c)
     const char *iqn;
     json_t *target;
 
-    if (!params_known(c, known) || !(iqn = param_text(c, "iqn")))
+    if (!change_params_known(c, known) || !(iqn = change_text(c, "iqn")))
         return EDIT_REFUSED;
     target = json_pack("{s:s}", "iqn", iqn);
     if (!target && !lost(c))
-        return refuse(c, "the name is no text");
-    json_array_append_new(list_of(c->doc, "targets"), target);
-    if (edited(c) != EDIT_SAVE)
+        return change_refuse(c, "the name is no text");
+    json_array_append_new(change_list(c->doc, "targets"), target);
+    if (change_edited(c) != EDIT_SAVE)
         return EDIT_REFUSED;
     c->result = json_pack("{s:s}", "iqn", member(target, "iqn"));
     return EDIT_SAVE;
@@ -361,11 +336,11 @@ static enum edit_next edit_target_delete(struct change *c)
     unsigned n;
     size_t i;
 
-    if (!params_known(c, known) || !(iqn = param_text(c, "iqn")) || !(target = target_of(c, iqn)))
+    if (!change_params_known(c, known) || !(iqn = change_text(c, "iqn")) || !(target = change_target(c, iqn)))
         return EDIT_REFUSED;
     n = reg_count(c->tgt, member(target, "iqn"));
     if (n && !force)
-        return refuse(c, "target %s has %u session%s; log the initiators out first, or force it",
+        return change_refuse(c, "target %s has %u session%s; log the initiators out first, or force it",
                       member(target, "iqn"), n, n == 1 ? "" : "s");
     units_leave(c, member(target, "iqn"), -1);
     json_array_foreach(list, i, t) {
@@ -401,7 +376,7 @@ static void lun_open_done(struct rt_work *w)
     struct change *c = container_of(w, struct change, work);
 
     if (c->err) {
-        refuse(c, "%s", c->req.why);
+        change_refuse(c, "%s", c->req.why);
         change_fail(c);
         return;
     }
@@ -410,6 +385,7 @@ static void lun_open_done(struct rt_work *w)
         change_fail(c);
         return;
     }
+    unit_groups(c->unit, c->doc);
     c->result = lun_result(c->unit->iqn, c->entry);
     change_save(c);
 }
@@ -432,21 +408,21 @@ static enum edit_next edit_lun_create(struct change *c)
     const char *iqn;
     json_t *target;
 
-    if (!params_known(c, known) || !(iqn = param_text(c, "iqn")) || !(target = target_of(c, iqn)))
+    if (!change_params_known(c, known) || !(iqn = change_text(c, "iqn")) || !(target = change_target(c, iqn)))
         return EDIT_REFUSED;
     number = lowest_free(target);
     c->entry = json_object();
-    json_array_append_new(list_of(target, "luns"), c->entry);
+    json_array_append_new(change_list(target, "luns"), c->entry);
     for (const char *const *k = known + 1; *k; k++)
         set_optional(c->entry, *k, c->params);
     if (!json_object_get(c->entry, "lun"))
         json_object_set_new(c->entry, "lun", json_integer(number));
-    if (edited(c) != EDIT_SAVE)
+    if (change_edited(c) != EDIT_SAVE)
         return EDIT_REFUSED;
     c->unit =
         unit_new(c->tgt, member(target, "iqn"), (uint16_t)json_integer_value(json_object_get(c->entry, "lun")));
     if (!c->unit)
-        return refuse(c, "not enough memory for a LUN");
+        return change_refuse(c, "not enough memory for a LUN");
     c->made = true;
     c->work = (struct rt_work){ .run = lun_open_run, .done = lun_open_done };
     rt_work(c->tgt->rt, &c->work);
@@ -454,21 +430,21 @@ static enum edit_next edit_lun_create(struct change *c)
 }
 
 /* The unit and the entry that iqn and lun of the parameters name. False: c->why. */
-static bool lun_of(struct change *c, json_t **target)
+bool change_lun(struct change *c, json_t **target)
 {
     json_t *number = json_object_get(c->params, "lun");
-    const char *iqn = param_text(c, "iqn");
+    const char *iqn = change_text(c, "iqn");
 
-    if (!iqn || !(*target = target_of(c, iqn)))
+    if (!iqn || !(*target = change_target(c, iqn)))
         return false;
     if (!json_is_integer(number)) {
-        refuse(c, "parameters: \"lun\" is missing, or no whole number");
+        change_refuse(c, "parameters: \"lun\" is missing, or no whole number");
         return false;
     }
     c->entry = json_integer_value(number) < 0 || json_integer_value(number) > SCSI_LUN_MAX
                    ? NULL : conf_lun(*target, (uint16_t)json_integer_value(number));
     if (!c->entry) {
-        refuse(c, "target %s has no LUN %lld; `corelane lun list` shows those there are",
+        change_refuse(c, "target %s has no LUN %lld; `corelane lun list` shows those there are",
                member(*target, "iqn"), (long long)json_integer_value(number));
         return false;
     }
@@ -481,7 +457,7 @@ static void lun_resized(struct lun_request *req, int err)
     struct change *c = container_of(req, struct change, req);
 
     if (err) {
-        refuse(c, "%s", *req->why ? req->why : strerror(-err));
+        change_refuse(c, "%s", *req->why ? req->why : strerror(-err));
         change_fail(c);
         return;
     }
@@ -496,15 +472,15 @@ static enum edit_next edit_lun_resize(struct change *c)
     static const char *const known[] = { "iqn", "lun", "size", NULL };
     json_t *target, *size = json_object_get(c->params, "size");
 
-    if (!params_known(c, known) || !lun_of(c, &target))
+    if (!change_params_known(c, known) || !change_lun(c, &target))
         return EDIT_REFUSED;
     if (!c->unit || !c->unit->lun)
-        return refuse(c, "the LUN is offline: %s", c->unit ? c->unit->offline : "it is being closed");
+        return change_refuse(c, "the LUN is offline: %s", c->unit ? c->unit->offline : "it is being closed");
     if (!json_is_integer(size))
-        return refuse(c, "parameters: \"size\" is missing, or no whole number of bytes");
+        return change_refuse(c, "parameters: \"size\" is missing, or no whole number of bytes");
     if (json_integer_value(size) || strcmp(member(c->entry, "kind"), "block")) {   /* 0: as the device says */
         json_object_set(c->entry, "size", size);
-        if (edited(c) != EDIT_SAVE)
+        if (change_edited(c) != EDIT_SAVE)
             return EDIT_REFUSED;
     }
     c->req.fn = lun_resized;
@@ -518,7 +494,7 @@ static enum edit_next edit_lun_delete(struct change *c)
     json_t *target, *list, *l;
     size_t i;
 
-    if (!params_known(c, known) || !lun_of(c, &target))
+    if (!change_params_known(c, known) || !change_lun(c, &target))
         return EDIT_REFUSED;
     units_leave(c, member(target, "iqn"), (int)json_integer_value(json_object_get(c->params, "lun")));
     list = json_object_get(target, "luns");
@@ -539,13 +515,13 @@ static enum edit_next edit_acl_add(struct change *c)
     const char *iqn;
     json_t *target, *acl;
 
-    if (!params_known(c, known) || !(iqn = param_text(c, "iqn")) || !(target = target_of(c, iqn)))
+    if (!change_params_known(c, known) || !(iqn = change_text(c, "iqn")) || !(target = change_target(c, iqn)))
         return EDIT_REFUSED;
     acl = json_object();
-    json_array_append_new(list_of(target, "acls"), acl);
+    json_array_append_new(change_list(target, "acls"), acl);
     for (const char *const *k = known + 1; *k; k++)
         set_optional(acl, *k, c->params);
-    return edited(c);
+    return change_edited(c);
 }
 
 static enum edit_next edit_acl_remove(struct change *c)
@@ -556,8 +532,8 @@ static enum edit_next edit_acl_remove(struct change *c)
     json_t *target, *list, *a;
     size_t i;
 
-    if (!params_known(c, known) || !(iqn = param_text(c, "iqn")) || !(initiator = param_text(c, "initiator")) ||
-        !(target = target_of(c, iqn)))
+    if (!change_params_known(c, known) || !(iqn = change_text(c, "iqn")) || !(initiator = change_text(c, "initiator")) ||
+        !(target = change_target(c, iqn)))
         return EDIT_REFUSED;
     if (strcmp(initiator, "*") && !iscsi_name_refusal(initiator, norm))
         initiator = norm;
@@ -571,7 +547,7 @@ static enum edit_next edit_acl_remove(struct change *c)
         json_array_remove(list, i);
         return EDIT_SAVE;
     }
-    return refuse(c, "initiator %.223s is not in the access list of %s", initiator, member(target, "iqn"));
+    return change_refuse(c, "initiator %.223s is not in the access list of %s", initiator, member(target, "iqn"));
 }
 
 /* ---- CHAP ------------------------------------------------------------------------------------------------ */
@@ -584,13 +560,13 @@ static json_t *chap_list(struct change *c)
     json_t *target;
 
     if (discovery == (iqn != NULL)) {
-        refuse(c, "parameters: give either \"iqn\" or \"discovery\": true");
+        change_refuse(c, "parameters: give either \"iqn\" or \"discovery\": true");
         return NULL;
     }
     if (discovery)
-        return list_of(c->doc, "discovery_chap");
-    target = target_of(c, iqn);
-    return target ? list_of(target, "chap") : NULL;
+        return change_list(c->doc, "discovery_chap");
+    target = change_target(c, iqn);
+    return target ? change_list(target, "chap") : NULL;
 }
 
 static enum edit_next edit_chap_set(struct change *c)
@@ -601,7 +577,7 @@ static enum edit_next edit_chap_set(struct change *c)
     json_t *list, *entry, *e;
     size_t i;
 
-    if (!params_known(c, known) || !(list = chap_list(c)))
+    if (!change_params_known(c, known) || !(list = chap_list(c)))
         return EDIT_REFUSED;
     entry = json_object();
     for (unsigned k = 0; k < 5; k++)
@@ -615,7 +591,7 @@ static enum edit_next edit_chap_set(struct change *c)
         }
     }
     json_array_append_new(list, entry);
-    return edited(c);
+    return change_edited(c);
 }
 
 static enum edit_next edit_chap_clear(struct change *c)
@@ -625,7 +601,7 @@ static enum edit_next edit_chap_clear(struct change *c)
     json_t *list;
     size_t before;
 
-    if (!params_known(c, known) || !(direction = param_text(c, "direction")) || !(list = chap_list(c)))
+    if (!change_params_known(c, known) || !(direction = change_text(c, "direction")) || !(list = chap_list(c)))
         return EDIT_REFUSED;
     before = json_array_size(list);
     for (size_t i = before; i-- > 0;) {
@@ -635,8 +611,8 @@ static enum edit_next edit_chap_clear(struct change *c)
             json_array_remove(list, i);
     }
     if (json_array_size(list) == before)
-        return refuse(c, "there is nothing to clear; `corelane chap list` shows what there is");
-    return edited(c);
+        return change_refuse(c, "there is nothing to clear; `corelane chap list` shows what there is");
+    return change_edited(c);
 }
 
 /* ---- the methods ----------------------------------------------------------------------------------------- */

@@ -16,7 +16,10 @@
     X("acl.add",       m_acl_add,       edit_acl_add)                                                        \
     X("acl.remove",    m_acl_remove,    edit_acl_remove)                                                     \
     X("chap.set",      m_chap_set,      edit_chap_set)                                                       \
-    X("chap.clear",    m_chap_clear,    edit_chap_clear)
+    X("chap.clear",    m_chap_clear,    edit_chap_clear)                                                     \
+    X("portal.add",    m_portal_add,    edit_portal_add)                                                     \
+    X("portal.remove", m_portal_remove, edit_portal_remove)                                                  \
+    X("alua.set",      m_alua_set,      edit_alua_set)
 
 #define X(name, fn, edit) void fn(void *user, struct rpc_call *call, json_t *params);
 TGT_CHANGES(X)

@@ -114,6 +114,21 @@ static int check_number(struct conf_at *at, json_t *v)
     return 0;
 }
 
+static int check_tag(struct conf_at *at, json_t *v)
+{
+    const json_int_t n = json_integer_value(v);
+
+    return n >= 1 && n <= UINT16_MAX ? 0 : refuse(at, "portal group %lld; it may be 1 to 65535", (long long)n);
+}
+
+static int check_state(struct conf_at *at, json_t *v)
+{
+    if (lun_port_state_parse(json_string_value(v)) < 0)
+        return refuse(at, "state \"%.32s\" is not known; it may be optimized, non-optimized, standby, unavailable "
+                      "or offline", json_string_value(v));
+    return 0;
+}
+
 static const char *const kinds[] = { "file", "block", "ram", "null" };
 
 static int check_kind(struct conf_at *at, json_t *v)
@@ -276,6 +291,35 @@ static const char *member(const json_t *obj, const char *key)
     return s ? s : "";
 }
 
+static int check_alua(struct conf_at *at, json_t *v)
+{
+    static const struct conf_key keys[] = {
+        { "group",     JSON_INTEGER, true,  check_tag },
+        { "state",     JSON_STRING,  true,  check_state },
+        { "preferred", JSON_TRUE,    false, NULL },
+    };
+
+    return object_check(at, v, keys, ARRAY_SIZE(keys));
+}
+
+/* The access states of an object: each group once. */
+static int check_states(struct conf_at *at, json_t *obj)
+{
+    json_t *list = json_object_get(obj, "alua"), *a, *b;
+    size_t i, k;
+
+    if (list_check(at, list, "port group", "group", check_alua))
+        return -EINVAL;
+    json_array_foreach(list, i, a) {
+        json_array_foreach(list, k, b) {
+            if (k < i && json_equal(json_object_get(a, "group"), json_object_get(b, "group")))
+                return refuse(at, "\"alua\" names port group %lld twice",
+                              (long long)json_integer_value(json_object_get(a, "group")));
+        }
+    }
+    return 0;
+}
+
 static int check_lun(struct conf_at *at, json_t *v)
 {
     static const struct conf_key keys[] = {
@@ -286,6 +330,7 @@ static int check_lun(struct conf_at *at, json_t *v)
         { "block_size", JSON_INTEGER, false, check_block_size },
         { "readonly",   JSON_TRUE,    false, NULL },
         { "naa",        JSON_STRING,  false, check_naa },
+        { "alua",       JSON_ARRAY,   false, NULL },
     };
     const char *kind;
     bool on_path;
@@ -306,7 +351,7 @@ static int check_lun(struct conf_at *at, json_t *v)
     if (size % block)
         return refuse(at, "size %lld is no multiple of the block size %lld; the next smaller is %lld",
                       (long long)size, (long long)block, (long long)(size - size % block));
-    return 0;
+    return check_states(at, v);
 }
 
 static int check_acl(struct conf_at *at, json_t *v)
@@ -481,6 +526,7 @@ static int check_target(struct conf_at *at, json_t *v)
         { "luns", JSON_ARRAY,  false, NULL },
         { "acls", JSON_ARRAY,  false, NULL },
         { "chap", JSON_ARRAY,  false, NULL },
+        { "alua", JSON_ARRAY,  false, NULL },
     };
 
     if (object_check(at, v, keys, ARRAY_SIZE(keys)) ||
@@ -488,7 +534,7 @@ static int check_target(struct conf_at *at, json_t *v)
         list_check(at, json_object_get(v, "acls"), "access list", "initiator", check_acl) ||
         list_check(at, json_object_get(v, "chap"), "CHAP user", "user", check_chap))
         return -EINVAL;
-    return 0;
+    return check_states(at, v);
 }
 
 static int doc_check(json_t *doc, char why[static CONF_WHY_MAX])

@@ -7,6 +7,7 @@
  * tgt_registry.c  sessions by name and ISID, TSIH, reinstatement
  * tgt_conf.c      the configuration document: load, check, save
  * tgt_change.c    the methods that change it, one after another
+ * tgt_group.c     those that concern portals and port groups
  * tgt_model.c     logical units, and the snapshot that cores read
  * tgt_rpc.c       the methods of docs/rpc.md that only look
  * tgt_buf.c       data buffers of a core
@@ -141,6 +142,8 @@ struct tgt_portal {
     bool wildcard;
     uint16_t group;                         /* portal group tag, and the relative port identifier of its ports */
     uint32_t id;                            /* never used twice */
+    bool given;                             /* on the command line: no part of the configuration */
+    bool leaving;                           /* is being closed: in no snapshot */
     struct rt_sock *listener;               /* NULL: closed; the place is free once nothing is outstanding */
     struct rt_op op;
     struct rt_timer retry;                  /* accepting pauses when descriptors ran out */
@@ -169,6 +172,10 @@ void portal_close(struct tgt_portal *p);
 void portal_start(struct tgt *t);           /* on the first core: accept from now on */
 void portal_stop(struct tgt *t);
 void portal_sample(struct tgt *t);          /* once a second: load of the cores */
+/* Tags of the groups whose portals are open, ascending. Return: how many. */
+unsigned portal_groups(const struct tgt *t, uint16_t tags[static TGT_PORTALS_MAX]);
+bool portal_is_open(const struct tgt *t, uint32_t id);  /* and is to stay so */
+struct tgt_portal *portal_find(struct tgt *t, const struct rt_addr *addr);   /* open; NULL: none */
 /* A connection of that address is logged in or gone; @failed: it could not prove who it is. */
 void portal_login_over(struct tgt *t, const struct rt_addr *peer, bool failed);
 extern const size_t tgt_peer_size;          /* of one of t->peers */
@@ -205,6 +212,9 @@ void reg_free(struct tgt *t);
 unsigned reg_count(struct tgt *t, const char *iqn);   /* NULL: all */
 /* Has an initiator asked to log out (Asynchronous Message 1). @id 0: all. Return: 0, or -ENOENT. */
 int reg_ask_logout(struct tgt *t, uint64_t id);
+/* Of those that came in by a portal (tgt_portal.id): how many, and their end. */
+unsigned reg_count_portal(struct tgt *t, uint32_t portal);
+void reg_end_portal(struct tgt *t, uint32_t portal, const char *why);
 /* Ends the sessions with a target, or all for NULL. @why: static text. */
 void reg_end(struct tgt *t, const char *iqn, const char *why);
 /* From a session's core: reg_end() for its target, soon. */
@@ -240,11 +250,13 @@ struct unit *unit_new(struct tgt *t, const char *iqn, uint16_t number);
  * than it was. Return: 0 or -errno with @why. */
 int unit_open(struct unit *u, json_t *lun, bool known, char why[static 256]);
 void unit_note(const struct unit *u, json_t *lun);   /* what opening found out goes into the document */
+/* The port groups of an open unit that no session knows yet. */
+void unit_groups(struct unit *u, json_t *doc);
 void unit_free(struct unit *u);             /* blocks; in no list; accepts NULL */
 
 /* Opens the units of the document; those that cannot be opened are logged and stay offline. Set-up. */
 int model_open(struct tgt *t);
-/* The first snapshot, once the portals are open. Set-up. */
+/* Port groups and the first snapshot, once the portals are open. Set-up. */
 int model_start(struct tgt *t);
 void model_close(struct tgt *t);
 bool model_is_idle(const struct tgt *t);    /* nothing is under way on a unit; once the host has stopped */
@@ -278,6 +290,8 @@ char *conf_text(json_t *doc);               /* given to the caller to free(); NU
 void conf_limits(const json_t *doc, struct tgt_limits *out);
 json_t *conf_target(json_t *doc, const char *iqn);         /* borrowed; NULL: none */
 json_t *conf_lun(json_t *target, uint16_t number);         /* borrowed; NULL: none */
+/* What the configuration has a port group be for a LUN. @lun: NULL: for LUNs that say nothing else. */
+void conf_group(json_t *target, json_t *lun, struct lun_group *g);
 unsigned conf_algs(json_t *algs);           /* NULL: all */
 void conf_naa_text(const uint8_t naa[static 16], char out[static 33]);
 int conf_naa_parse(const char *text, uint8_t out[static 16]);
@@ -332,5 +346,6 @@ struct tgt {
     unsigned stop_step, stop_left;
 };
 void tgt_session_gone(struct tgt *t);       /* first core: one less */
+void change_hurry(struct tgt *t);           /* the target stops: a change that only waits fails */
 
 #endif

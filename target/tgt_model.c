@@ -193,7 +193,7 @@ struct snap *model_snap(struct tgt *tgt, json_t *doc)
     for (unsigned k = 0; k < tgt->portals_nr; k++) {
         const struct tgt_portal *p = &tgt->portals[k];
 
-        if (p->listener)
+        if (p->listener && !p->leaving)
             snap->portals[snap->portals_nr++] = (struct snap_portal){ p->addr, p->wildcard, p->group };
     }
     return snap;
@@ -376,6 +376,12 @@ int model_open(struct tgt *t)
 
 int model_start(struct tgt *t)
 {
+    rt_list_for(l, &t->units) {
+        struct unit *u = rt_list_entry(l, struct unit, link);
+
+        if (u->lun)
+            unit_groups(u, t->doc);
+    }
     if (!(t->snap = model_snap(t, t->doc)))
         return -ENOMEM;
     for (unsigned i = 0; i < t->cores_nr; i++)

@@ -287,6 +287,26 @@ void portal_start(struct tgt *t)
         portal_accept(&t->portals[i]);
 }
 
+bool portal_is_open(const struct tgt *t, uint32_t id)
+{
+    for (unsigned i = 0; i < t->portals_nr; i++) {
+        if (t->portals[i].id == id && t->portals[i].listener && !t->portals[i].leaving)
+            return true;
+    }
+    return false;
+}
+
+struct tgt_portal *portal_find(struct tgt *t, const struct rt_addr *addr)
+{
+    for (unsigned i = 0; i < t->portals_nr; i++) {
+        struct tgt_portal *p = &t->portals[i];
+
+        if (p->listener && !p->leaving && rt_addr_equal(&p->addr, addr))
+            return p;
+    }
+    return NULL;
+}
+
 void portal_close(struct tgt_portal *p)
 {
     struct rt_sock *listener = p->listener;

@@ -221,6 +221,8 @@ static void call_judge(struct tgt *t, struct reg_call *c)
 
     if (t->stopping) {
         call_answer(c, ISCSI_LOGIN_UNAVAILABLE);
+    } else if (!portal_is_open(t, s->portal)) {
+        call_answer(c, ISCSI_LOGIN_UNAVAILABLE);   /* it was taken away meanwhile */
     } else if (!s->discovery && !snap_find(t->snap, s->target)) {
         call_answer(c, ISCSI_LOGIN_NOT_FOUND);
     } else if (t->entries_nr >= TGT_SESSIONS_MAX) {
@@ -325,6 +327,28 @@ unsigned reg_count(struct tgt *t, const char *iqn)
         n += !iqn || (!e->discovery && !strcmp(e->target, iqn));
     }
     return n;
+}
+
+unsigned reg_count_portal(struct tgt *t, uint32_t portal)
+{
+    unsigned n = 0;
+
+    rt_list_for(l, &t->entries) {
+        const struct reg_entry *e = rt_list_entry(l, struct reg_entry, link);
+
+        n += !e->discovery && e->portal == portal;
+    }
+    return n;
+}
+
+void reg_end_portal(struct tgt *t, uint32_t portal, const char *why)
+{
+    rt_list_for(l, &t->entries) {
+        struct reg_entry *e = rt_list_entry(l, struct reg_entry, link);
+
+        if (e->portal == portal)
+            word_say(e, WORD_END, why);
+    }
 }
 
 void reg_end(struct tgt *t, const char *iqn, const char *why)

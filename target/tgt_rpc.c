@@ -198,6 +198,68 @@ static void m_portal_list(void *user, struct rpc_call *call, json_t *params)
     rpc_reply_whole(call, list, losses);
 }
 
+/* ---- access states --------------------------------------------------------------------------------------- */
+
+static json_t *group_portals(const struct tgt *t, uint16_t tag)
+{
+    json_t *list = json_array();
+
+    for (unsigned i = 0; i < t->snap->portals_nr; i++) {
+        char text[RT_ADDR_STR_MAX];
+
+        if (t->snap->portals[i].group != tag)
+            continue;
+        rt_addr_format(&t->snap->portals[i].addr, text);
+        json_array_append_new(list, json_string(text));
+    }
+    return list;
+}
+
+/* As the unit has them; of one that is offline, as it would. */
+static unsigned groups_now(const struct tgt *t, json_t *target, json_t *lun, const struct unit *u,
+                           struct lun_group groups[static LUN_GROUPS_MAX])
+{
+    uint16_t tags[TGT_PORTALS_MAX];
+    unsigned nr;
+
+    if (u && u->lun)
+        return lun_groups(u->lun, groups);
+    nr = portal_groups(t, tags);
+    for (unsigned i = 0; i < nr; i++) {
+        groups[i] = (struct lun_group){ .tag = tags[i] };
+        conf_group(target, lun, &groups[i]);
+    }
+    return nr;
+}
+
+static void alua_append(struct tgt *t, json_t *list, json_t *target)
+{
+    static const char *const by[] = { "nobody", "initiator", "target" };
+    struct lun_group groups[LUN_GROUPS_MAX];
+    size_t i;
+    json_t *lun;
+
+    json_array_foreach(json_object_get(target, "luns"), i, lun) {
+        const uint16_t number = (uint16_t)json_integer_value(json_object_get(lun, "lun"));
+        const unsigned nr = groups_now(t, target, lun, unit_find(t, member(target, "iqn"), number), groups);
+
+        for (unsigned k = 0; k < nr; k++) {
+            const struct lun_group *g = &groups[k];
+
+            json_array_append_new(list, json_pack("{s:s, s:i, s:i, s:s, s:b, s:s, s:o}", "iqn",
+                                                  member(target, "iqn"), "lun", (int)number, "group",
+                                                  (int)g->tag, "state", lun_port_state_name(g->state),
+                                                  "preferred", (int)g->preferred, "changed_by", by[g->why],
+                                                  "portals", group_portals(t, g->tag)));
+        }
+    }
+}
+
+static void m_alua_list(void *user, struct rpc_call *call, json_t *params)
+{
+    list_targets(user, call, params, alua_append, false);
+}
+
 /* ---- sessions and cores ---------------------------------------------------------------------------------- */
 
 struct gather {
@@ -360,6 +422,7 @@ const struct rpc_method tgt_methods[] = {
     { "lun.list", m_lun_list },
     { "acl.list", m_acl_list },
     { "chap.list", m_chap_list },
+    { "alua.list", m_alua_list },
 #define X(name, fn, ...) { name, fn },
     TGT_CHANGES(X)
 #undef X

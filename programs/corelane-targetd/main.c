@@ -29,8 +29,7 @@ struct targetd {
 static const struct opt targetd_opts[] = {
     { "config", 0, OPT_TEXT, .arg = "FILE", .help = "where the configuration is kept (see below)" },
     { "portal", 0, OPT_TEXT, .many = true, .arg = "ADDR[:PORT][,GROUP]",
-      .help = "where to listen, and the portal group of it (default: what the configuration says, else port "
-              "3260 of every address)" },
+      .help = "where to listen besides the portals of the configuration, and the portal group (1)" },
     { "loopback", 0, OPT_WORD, .arg = "yes|no",
       .help = "shared memory instead of TCP for initiators of this host that know it (default: yes)" },
     { 0 },

@@ -57,6 +57,26 @@ static const struct opt chap_clear_opts[] = {
     { "direction", 0, OPT_WORD, .key = "direction", .arg = "in|out", .help = "default: in" },
     { 0 },
 };
+static const struct opt portal_add_opts[] = {
+    { "group", 0, OPT_NUM, .key = "group", .arg = "N", .lo = 1, .hi = 65535,
+      .help = "tag of the portal group it belongs to (default: 1)" },
+    { 0 },
+};
+static const struct opt portal_remove_opts[] = {
+    { "force", 0, OPT_FLAG, .key = "force", .help = "even while sessions use it: they are ended" },
+    { 0 },
+};
+static const struct opt alua_set_opts[] = {
+    { "group", 0, OPT_NUM, .key = "group", .arg = "N", .lo = 1, .hi = 65535, .help = "the portal group (required)" },
+    { "state", 0, OPT_WORD, .key = "state", .arg = "optimized|non-optimized|standby|unavailable|offline",
+      .help = "how well its ports reach the LUNs (required)" },
+    { "lun", 0, OPT_NUM, .key = "lun", .arg = "N", .lo = 0, .hi = LUN_MAX,
+      .help = "for this LUN only (default: all, also those to come)" },
+    { "preferred", 0, OPT_FLAG, .key = "preferred", .help = "the group is a preferred one (default: it is not)" },
+    { "transition-ms", 0, OPT_NUM, .key = "transition_ms", .arg = "MS", .lo = 0, .hi = 60000,
+      .help = "the group is in transition for so long first (default: 0)" },
+    { 0 },
+};
 
 /* ---- what the tables cannot say -------------------------------------------------------------------------- */
 
@@ -140,6 +160,14 @@ static int chap_clear_prepare(const struct opts *o, json_t *params)
     return chap_place(o);
 }
 
+static int alua_set_prepare(const struct opts *o, json_t *params)
+{
+    (void)params;
+    if (!opt_has(o, "group") || !opt_has(o, "state"))
+        return opt_usage(o->prog, o->cmd, "--group and --state are both needed");
+    return -1;
+}
+
 /* ---- printing -------------------------------------------------------------------------------------------- */
 
 static void target_list_print(const struct opts *o, const json_t *result)
@@ -206,6 +234,22 @@ static void portal_list_print(const struct opts *o, const json_t *result)
     table(result, columns, "No portals.");
 }
 
+static void portal_add_print(const struct opts *o, const json_t *result)
+{
+    printf("portal %s of group %llu\n", text_of(result, "addr"), (unsigned long long)num_of(result, "tpgt"));
+}
+
+static void alua_list_print(const struct opts *o, const json_t *result)
+{
+    static const struct column columns[] = {
+        { "TARGET", "iqn", CELL_TEXT },          { "LUN", "lun", CELL_TEXT },
+        { "GROUP", "group", CELL_TEXT },         { "STATE", "state", CELL_TEXT },
+        { "PREFERRED", "preferred", CELL_YES },  { "CHANGED BY", "changed_by", CELL_TEXT },
+        { "PORTALS", "portals", CELL_TEXT },
+    };
+    table(result, columns, "No LUNs. Make one with 'corelane lun create IQN --file PATH --size SIZE'.");
+}
+
 /* ---- the table ------------------------------------------------------------------------------------------- */
 
 /* clang-format off */
@@ -255,5 +299,21 @@ const struct cmd cmds_target[] = {
       CALL("chap.list", .operand = { IQN }, .print = chap_list_print) },
     { "portal list", NULL, "show where the target listens", .sets = { call_json_opts, opt_common },
       CALL("portal.list", .print = portal_list_print) },
+    { "portal add", "ADDR[:PORT]", "listen there as well, from now on and after a restart",
+      .more = "Portals of one group are one port of a target: a path by any of them has the same access state. "
+              "Give a portal\n"
+              "a group of its own to set its state apart with 'corelane alua set'.",
+      .sets = { portal_add_opts, call_json_opts, opt_common },
+      CALL("portal.add", .operand = { { "addr", OPT_TEXT } }, .print = portal_add_print) },
+    { "portal remove", "ADDR[:PORT]", "listen there no more", .sets = { portal_remove_opts, call_json_opts, opt_common },
+      CALL("portal.remove", .operand = { { "addr", OPT_TEXT } }) },
+    { "alua set", "IQN", "set how well a target's LUNs are reached by a portal group",
+      .more = "Initiators use optimized paths first, then non-optimized ones; the other states serve no reads and "
+              "writes.\n"
+              "It holds after a restart, too. What an initiator sets (SET TARGET PORT GROUPS) holds until then.",
+      .sets = { alua_set_opts, call_json_opts, opt_common },
+      CALL("alua.set", .operand = { IQN }, .prepare = alua_set_prepare, .timeout_s = 120) },
+    { "alua list", "[IQN]", "show how LUNs are reached by each portal group", .sets = { call_json_opts, opt_common },
+      CALL("alua.list", .operand = { IQN }, .print = alua_list_print) },
     { 0 },
 };
