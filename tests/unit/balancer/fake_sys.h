@@ -113,4 +113,54 @@ static inline int fake_teardown(void **state)
     return 0;
 }
 
+/* A session of open-iscsi as the kernel shows it, logged in over TCP, with the work queue's mask @wq and a disk. */
+static inline void fake_session(const struct fake_sys *f, unsigned sid, unsigned host, const char *portal,
+                                const char *wq)
+{
+    const struct {
+        const char *name, *text;
+    } files[] = {
+        { "sess/targetname", "iqn.2026-11.org.example:disk" },
+        { "sess/state", "LOGGED_IN" },
+        { "sess/ifacename", "default" },
+        { "conn/persistent_address", portal },
+        { "conn/address", portal },
+        { "conn/persistent_port", "3260" },
+        { "conn/port", "3260" },
+        { "conn/local_port", "40000" },
+        { "scsi/proc_name", "iscsi_tcp" },
+        { "host/ipaddress", "192.0.2.1" },
+        { "host/netdev", "<NULL>" },
+    };
+    char dir[256], path[512], to[512];
+
+    for (size_t i = 0; i < sizeof(files) / sizeof(files[0]); i++) {
+        const char *name = strchr(files[i].name, '/') + 1;
+
+        if (*files[i].name == 's' && files[i].name[1] == 'e')
+            snprintf(path, sizeof(path), "sys/devices/platform/host%u/session%u/iscsi_session/session%u/%s",
+                     host, sid, sid, name);
+        else if (*files[i].name == 'c')
+            snprintf(path, sizeof(path), "sys/class/iscsi_connection/connection%u:0/%s", sid, name);
+        else
+            snprintf(path, sizeof(path), "sys/class/%s_host/host%u/%s",
+                     *files[i].name == 's' ? "scsi" : "iscsi", host, name);
+        fake_put(f, path, files[i].text);
+    }
+    snprintf(dir, sizeof(dir), "sys/devices/platform/host%u/session%u", host, sid);
+    snprintf(path, sizeof(path), "%s/target%u:0:0/%u:0:0:0/block/sd%c/size", dir, host, host,
+             'a' + (int)(sid % 26));
+    fake_put(f, path, "1");
+    snprintf(path, sizeof(path), "%s/iscsi_session/session%u/device", dir, sid);
+    snprintf(to, sizeof(to), "../../../session%u", sid);
+    fake_link(f, path, to);
+    snprintf(path, sizeof(path), "sys/class/iscsi_session/session%u", sid);
+    snprintf(to, sizeof(to), "../../devices/platform/host%u/session%u/iscsi_session/session%u", host, sid, sid);
+    fake_link(f, path, to);
+    if (wq) {
+        snprintf(path, sizeof(path), "sys/devices/virtual/workqueue/iscsi_q_%u/cpumask", host);
+        fake_put(f, path, wq);
+    }
+}
+
 #endif
