@@ -500,9 +500,20 @@ unsigned bal_log_each(const struct bal_log *l, bal_log_fn *fn, void *user)
     return off;
 }
 
-bool bal_log_has(const struct bal_log *l, const char *name, uint64_t id)
+int bal_log_look(const struct bal_log *l, const char *name)
 {
-    return entry_find(l, name, id, l->boot);
+    char now[BAL_SYS_TEXT_MAX];
+    int err;
+
+    for (unsigned i = 0; i < l->nr; i++) {
+        if (!strcmp(l->entry[i].name, name)) {
+            const enum bal_log_state state = state_of(l, &l->entry[i], now, &err);
+
+            if (state != BAL_LOG_GONE) /* or what has the name now may be there besides */
+                return (int)state;
+        }
+    }
+    return -ENOENT;
 }
 
 int bal_log_prune(struct bal_log *l, char why[static 256])
@@ -614,21 +625,44 @@ static enum bal_log_state put_back(const struct bal_log *l, const struct entry *
     return *err ? BAL_LOG_FAILED : BAL_LOG_BACK;
 }
 
-int bal_log_undo(struct bal_log *l, bool force, bal_log_fn *fn, void *user, char why[static 256])
+/* And forgets it where it is back. Return: the state, or -errno with @why: the journal cannot be written. */
+static int put_back_at(struct bal_log *l, unsigned i, bool force, bal_log_fn *fn, void *user,
+                       char why[static 256])
 {
     char now[BAL_SYS_TEXT_MAX];
     int err;
+    const enum bal_log_state state = put_back(l, &l->entry[i], force, now, &err);
+    const struct bal_log_view v = view_of(&l->entry[i], state, err, now);
 
+    if (fn)
+        fn(user, &v);
+    if (state != BAL_LOG_BACK && state != BAL_LOG_GONE)
+        return (int)state;
+    if ((err = entry_end(l, i))) {
+        snprintf(why, 256, "%.150s/%s: %s", l->dir, BAL_LOG_FILE, strerror(-err));
+        return err;
+    }
+    return (int)state;
+}
+
+int bal_log_restore(struct bal_log *l, const char *name, bool force, char why[static 256])
+{
+    int rc = -ENOENT;
+
+    snprintf(why, 256, "/%.150s: not in the journal", name);
+    for (unsigned i = l->nr; i-- > 0 && rc != BAL_LOG_BACK;)
+        if (!strcmp(l->entry[i].name, name) && (rc = put_back_at(l, i, force, NULL, NULL, why)) < 0)
+            return rc;
+    return rc;
+}
+
+int bal_log_undo(struct bal_log *l, bool force, bal_log_fn *fn, void *user, char why[static 256])
+{
     for (unsigned i = l->nr; i-- > 0;) {
-        const enum bal_log_state state = put_back(l, &l->entry[i], force, now, &err);
-        const struct bal_log_view v = view_of(&l->entry[i], state, err, now);
+        const int rc = put_back_at(l, i, force, fn, user, why);
 
-        if (fn)
-            fn(user, &v);
-        if ((state == BAL_LOG_BACK || state == BAL_LOG_GONE) && (err = entry_end(l, i))) {
-            snprintf(why, 256, "%.150s/%s: %s", l->dir, BAL_LOG_FILE, strerror(-err));
-            return err;
-        }
+        if (rc < 0)
+            return rc;
     }
     return (int)l->nr;
 }

@@ -40,9 +40,6 @@ void bal_log_close(struct bal_log *l); /* accepts NULL */
  */
 int bal_log_set(struct bal_log *l, const char *name, const char *value, const char *reason,
                 char why[static 256]);
-/* The setting, of that object, was changed by us. */
-bool bal_log_has(const struct bal_log *l, const char *name, uint64_t id);
-
 enum bal_log_state {
     BAL_LOG_HOLDS,  /* as we set it */
     BAL_LOG_BACK,   /* as it was before */
@@ -58,6 +55,8 @@ struct bal_log_view {
     long long since;                              /* seconds since 1970: the first change */
 };
 typedef void bal_log_fn(void *user, const struct bal_log_view *view);
+/* What has become of a setting: a state, or -ENOENT: it is none of ours, or another object's by now. */
+int bal_log_look(const struct bal_log *l, const char *name);
 /* All that is in the journal, the first change first. Return: how many of them hold no more. */
 unsigned bal_log_each(const struct bal_log *l, bal_log_fn *fn, void *user);
 
@@ -70,6 +69,9 @@ unsigned bal_log_each(const struct bal_log *l, bal_log_fn *fn, void *user);
  * written.
  */
 int bal_log_undo(struct bal_log *l, bool force, bal_log_fn *fn, void *user, char why[static 256]);
+/* The same for one of them. Return: its state afterwards (BACK and GONE: forgotten), or -errno with @why: -ENOENT: it is not in
+ * the journal. */
+int bal_log_restore(struct bal_log *l, const char *name, bool force, char why[static 256]);
 /* Forgets those that are gone, so that a journal does not grow with each session that ends. Return: 0 or -errno. */
 int bal_log_prune(struct bal_log *l, char why[static 256]);
 

@@ -153,6 +153,9 @@ static void test_log_what_somebody_else_set_is_left_alone(void **state)
     assert_int_equal(s.state[0], BAL_LOG_DRIFT);
     assert_string_equal(s.now[0], "8");
     assert_int_equal(s.state[1], BAL_LOG_HOLDS);
+    assert_int_equal(bal_log_look(r.log, WQ1), BAL_LOG_DRIFT);
+    assert_int_equal(bal_log_look(r.log, WQ2), BAL_LOG_HOLDS);
+    assert_int_equal(bal_log_look(r.log, RPS), -ENOENT);
     set(&r, WQ1, "1", -EEXIST);
     assert_non_null(strstr(r.why, "somebody else"));
     assert_int_equal(undo(&r, false, &s), 1);
@@ -210,7 +213,9 @@ static void test_log_another_object_of_the_same_name_is_not_touched(void **state
     assert_int_equal(rename(from, to), 0);
     assert_int_equal(bal_log_each(r.log, see, memset(&s, 0, sizeof(s))), 1);
     assert_int_equal(s.state[0], BAL_LOG_GONE);
+    assert_int_equal(bal_log_look(r.log, WQ1), -ENOENT);
     set(&r, WQ1, "4", 1); /* the new one's own first change */
+    assert_int_equal(bal_log_look(r.log, WQ1), BAL_LOG_HOLDS);
     assert_int_equal(undo(&r, true, &s), 0);
     assert_int_equal(s.nr, 2);
     assert_int_equal(s.state[0], BAL_LOG_BACK);
@@ -228,7 +233,7 @@ static void test_log_a_restart_of_the_host_ends_all_of_it(void **state)
     set(&r, RECV, "Y", 1);
     fake_put(r.f, BOOT, "another");
     rig_again(&r);
-    assert_false(bal_log_has(r.log, RECV, 0));
+    assert_int_equal(bal_log_look(r.log, RECV), -ENOENT);
     assert_int_equal(undo(&r, true, &s), 0);
     assert_int_equal(s.state[0], BAL_LOG_GONE);
     assert_string_equal(fake_get(r.f, WQ1), "2"); /* not ours any more */
