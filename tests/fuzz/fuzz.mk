@@ -35,7 +35,7 @@ define fuzz_link
 	$(Q)$(CC) $(ALLFLAGS) $(LDFLAGS) $(1) -o $@ $(filter %.o %.a,$^) $(filter -%,$(FUZZ_MAIN)) $(LIBS)
 endef
 
-$(FUZZ_PURE:%=$(B)/fuzz/fuzz_%): $(B)/fuzz/%: $(B)/tests/fuzz/%.o $$(call arch,$$(call down,target)) \
+$(FUZZ_PURE:%=$(B)/fuzz/fuzz_%): $(B)/fuzz/%: $(B)/tests/fuzz/%.o $$(call arch,$$(call down,mpio)) \
     $$(filter $(B)/$$(any),$$(FUZZ_MAIN))
 	$(call fuzz_link)
 
