@@ -10,6 +10,7 @@
  * discover.c  SendTargets, and keeping what was found
  * store.c     attachments.json
  * rpc.c       the methods: parameters in, answers out
+ * param.c     parameters against tables
  */
 #ifndef CORELANE_MANAGER_MGR_INTERNAL_H
 #define CORELANE_MANAGER_MGR_INTERNAL_H

@@ -11,93 +11,16 @@
 
 #include "corelane.h"
 #include "manager/mgr_internal.h"
+#include "manager/param.h"
 #include "rpc/json.h"
 
 /* ---- parameters ------------------------------------------------------------------------------------------ */
-
-enum param_kind { PARAM_TEXT, PARAM_INT, PARAM_BOOL };
-struct param {
-    const char *key;
-    enum param_kind kind;
-    bool needed;
-    json_int_t lo, hi; /* of PARAM_INT */
-};
-/* clang-format off */
-#define TEXT(name, ...) { .key = name, .kind = PARAM_TEXT, __VA_ARGS__ }
-#define BOOL(name) { .key = name, .kind = PARAM_BOOL }
-#define INT(name, low, high, ...) { .key = name, .kind = PARAM_INT, .lo = low, .hi = high, __VA_ARGS__ }
-#define PARAMS_CRED TEXT("user"), TEXT("secret"), TEXT("user_in"), TEXT("secret_in")
-/* clang-format on */
-
-static const struct param *param_find(const struct param *list, const char *key)
-{
-    for (; list->key; list++)
-        if (!strcmp(list->key, key))
-            return list;
-    return NULL;
-}
-
-static bool param_fits(const struct param *p, const json_t *v)
-{
-    switch (p->kind) {
-    case PARAM_TEXT: return json_is_string(v) && strlen(json_string_value(v)) == json_string_length(v);
-    case PARAM_BOOL: return json_is_boolean(v);
-    case PARAM_INT:
-        return json_is_integer(v) && json_integer_value(v) >= p->lo && json_integer_value(v) <= p->hi;
-    }
-    return false;
-}
-
-/* Answers the call and returns false when something is missing, unknown or of the wrong kind. */
-static bool params_check(struct rpc_call *call, json_t *params, const struct param *list)
-{
-    static const char *const kinds[] = { [PARAM_TEXT] = "a string", [PARAM_BOOL] = "true or false" };
-    const struct param *p;
-    const char *key;
-    json_t *v;
-
-    json_object_foreach(params, key, v)
-    {
-        if (!(p = param_find(list, key))) {
-            rpc_fail(call, RPC_INVALID_PARAMS, "parameter '%.64s' is not known to this method", key);
-            return false;
-        }
-        if (!param_fits(p, v) && p->kind == PARAM_INT) {
-            rpc_fail(call, RPC_INVALID_PARAMS, "parameter '%s' is a number from %lld to %lld", p->key,
-                     (long long)p->lo, (long long)p->hi);
-            return false;
-        }
-        if (!param_fits(p, v)) {
-            rpc_fail(call, RPC_INVALID_PARAMS, "parameter '%s' is %s", p->key, kinds[p->kind]);
-            return false;
-        }
-    }
-    for (p = list; p->key; p++) {
-        if (p->needed && !json_object_get(params, p->key)) {
-            rpc_fail(call, RPC_INVALID_PARAMS, "parameter '%s' is missing", p->key);
-            return false;
-        }
-    }
-    return true;
-}
-
-static const char *text(const json_t *params, const char *key)
-{
-    const char *s = json_string_value(json_object_get(params, key));
-
-    return s ? s : "";
-}
-
-static bool flag(const json_t *params, const char *key)
-{
-    return json_is_true(json_object_get(params, key));
-}
 
 /* Name and secret under the two keys. Return: NULL or what is wrong. */
 static const char *cred_take(const json_t *params, const char *name_key, const char *secret_key,
                              const struct chap_cred *other, struct chap_cred *out)
 {
-    const char *name = text(params, name_key), *secret = text(params, secret_key);
+    const char *name = param_text(params, name_key), *secret = param_text(params, secret_key);
     const size_t len = strlen(secret);
     const char *wrong;
 
@@ -116,13 +39,13 @@ static const char *cred_take(const json_t *params, const char *name_key, const c
 /* What the parameters wish for; answers the call and returns false when they cannot be. */
 static bool wish_take(struct rpc_call *call, const json_t *params, struct mgr_wish *w)
 {
-    const char *wrong = NULL, *what = "iqn", *value = text(params, "iqn");
+    const char *wrong = NULL, *what = "iqn", *value = param_text(params, "iqn");
     struct ini_settings set;
 
     memset(w, 0, sizeof(*w));
     if (*value)
         wrong = iscsi_name_refusal(value, w->iqn);
-    if (!wrong && *(value = text(params, "portal"))) {
+    if (!wrong && *(value = param_text(params, "portal"))) {
         what = "portal";
         wrong = iscsi_portal_parse(&w->portal, value);
     }
@@ -140,14 +63,14 @@ static bool wish_take(struct rpc_call *call, const json_t *params, struct mgr_wi
         return false;
     }
     /* Looked at here already: a session that exists may be the one that is wished for. */
-    value = text(params, "transport");
+    value = param_text(params, "transport");
     if (*value && (wrong = ini_settings_set(&set, "node.session.corelane.transport", value))) {
         rpc_fail(call, RPC_INVALID_PARAMS, "transport '%.32s': %s", value, wrong);
         return false;
     }
     snprintf(w->transport, sizeof(w->transport), "%s", value);
-    snprintf(w->header_digest, sizeof(w->header_digest), "%s", text(params, "header_digest"));
-    snprintf(w->data_digest, sizeof(w->data_digest), "%s", text(params, "data_digest"));
+    snprintf(w->header_digest, sizeof(w->header_digest), "%s", param_text(params, "header_digest"));
+    snprintf(w->data_digest, sizeof(w->data_digest), "%s", param_text(params, "data_digest"));
     return true;
 }
 
@@ -180,7 +103,7 @@ static void do_status(void *user, struct rpc_call *call, json_t *params)
     json_t *o, *cores;
     int sessions = 0, disks = 0;
 
-    if (!params_check(call, params, no_params))
+    if (!param_check(call, params, no_params))
         return;
     rt_list_for (l, &m->sessions)
         sessions++;
@@ -219,7 +142,7 @@ static void do_layout(void *user, struct rpc_call *call, json_t *params)
     struct mgr *m = user;
     json_t *cores;
 
-    if (!params_check(call, params, no_params))
+    if (!param_check(call, params, no_params))
         return;
     cores = json_array();
     for (unsigned i = 0; i < rt_host_count(m->host); i++)
@@ -229,13 +152,13 @@ static void do_layout(void *user, struct rpc_call *call, json_t *params)
 
 static void do_session_list(void *user, struct rpc_call *call, json_t *params)
 {
-    if (params_check(call, params, no_params))
+    if (param_check(call, params, no_params))
         list_sessions(user, call, NULL, NULL);
 }
 
 static void do_list(void *user, struct rpc_call *call, json_t *params)
 {
-    if (params_check(call, params, no_params))
+    if (param_check(call, params, no_params))
         list_atts(user, call);
 }
 
@@ -243,10 +166,10 @@ static void do_list(void *user, struct rpc_call *call, json_t *params)
 
 static void do_discover(void *user, struct rpc_call *call, json_t *params)
 {
-    static const struct param list[] = { TEXT("portal", .needed = true), PARAMS_CRED, { 0 } };
+    static const struct param list[] = { PARAM_TEXT("portal", .needed = true), PARAMS_CRED, { 0 } };
     struct mgr_wish wish;
 
-    if (!params_check(call, params, list) || refused_stopping(user, call) || !wish_take(call, params, &wish))
+    if (!param_check(call, params, list) || refused_stopping(user, call) || !wish_take(call, params, &wish))
         return;
     mgr_discover(user, call, &wish);
     explicit_bzero(&wish, sizeof(wish));
@@ -408,19 +331,19 @@ static void login_ask(struct mgr *m, struct rpc_call *call, const struct mgr_wis
 static void do_login(void *user, struct rpc_call *call, json_t *params)
 {
     static const struct param list[] = {
-        TEXT("iqn", .needed = true),
-        TEXT("portal", .needed = true),
-        INT("sessions", 1, 1024),
-        TEXT("header_digest"),
-        TEXT("data_digest"),
-        TEXT("transport"),
+        PARAM_TEXT("iqn", .needed = true),
+        PARAM_TEXT("portal", .needed = true),
+        PARAM_INT("sessions", 1, 1024),
+        PARAM_TEXT("header_digest"),
+        PARAM_TEXT("data_digest"),
+        PARAM_TEXT("transport"),
         PARAMS_CRED,
         { 0 },
     };
     const json_t *sessions = json_object_get(params, "sessions");
     struct mgr_wish wish;
 
-    if (!params_check(call, params, list) || refused_stopping(user, call) || !wish_take(call, params, &wish))
+    if (!param_check(call, params, list) || refused_stopping(user, call) || !wish_take(call, params, &wish))
         return;
     if (sessions)
         login_start(user, call, &wish, (unsigned)json_integer_value(sessions));
@@ -551,14 +474,14 @@ static bool logout_possible(struct mgr *m, struct rpc_call *call, const struct l
 static void do_logout(void *user, struct rpc_call *call, json_t *params)
 {
     static const struct param list[] = {
-        TEXT("iqn", .needed = true),
-        TEXT("portal"),
-        BOOL("force"),
+        PARAM_TEXT("iqn", .needed = true),
+        PARAM_TEXT("portal"),
+        PARAM_BOOL("force"),
         { 0 },
     };
     struct logout *lo;
 
-    if (!params_check(call, params, list))
+    if (!param_check(call, params, list))
         return;
     if (!(lo = calloc(1, sizeof(*lo)))) {
         rpc_fail(call, RPC_INTERNAL, "no memory");
@@ -568,7 +491,7 @@ static void do_logout(void *user, struct rpc_call *call, json_t *params)
     lo->call = call;
     lo->any_portal = !json_object_get(params, "portal");
     lo->att_wait.fn = logout_att_closed;
-    if (!wish_take(call, params, &lo->wish) || !logout_possible(user, call, lo, flag(params, "force"))) {
+    if (!wish_take(call, params, &lo->wish) || !logout_possible(user, call, lo, param_flag(params, "force"))) {
         free(lo);
         return;
     }
@@ -592,23 +515,23 @@ static void attached(struct att *a, int err, const char *why, void *user)
 static void do_attach(void *user, struct rpc_call *call, json_t *params)
 {
     static const struct param list[] = {
-        TEXT("iqn", .needed = true),
-        TEXT("portal", .needed = true),
-        INT("lun", 0, 16383, .needed = true),
-        TEXT("export"),
-        BOOL("readonly"),
-        TEXT("name"),
-        TEXT("header_digest"),
-        TEXT("data_digest"),
-        TEXT("transport"),
+        PARAM_TEXT("iqn", .needed = true),
+        PARAM_TEXT("portal", .needed = true),
+        PARAM_INT("lun", 0, 16383, .needed = true),
+        PARAM_TEXT("export"),
+        PARAM_BOOL("readonly"),
+        PARAM_TEXT("name"),
+        PARAM_TEXT("header_digest"),
+        PARAM_TEXT("data_digest"),
+        PARAM_TEXT("transport"),
         PARAMS_CRED,
         { 0 },
     };
     struct att_spec spec = { 0 };
     char why[MGR_WHY_MAX];
-    const char *name = text(params, "name"), *kind = text(params, "export"), *wrong;
+    const char *name = param_text(params, "name"), *kind = param_text(params, "export"), *wrong;
 
-    if (!params_check(call, params, list) || refused_stopping(user, call) ||
+    if (!param_check(call, params, list) || refused_stopping(user, call) ||
         !wish_take(call, params, &spec.wish))
         return;
     if (*kind && exp_kind_parse(kind, &spec.kind)) {
@@ -621,7 +544,7 @@ static void do_attach(void *user, struct rpc_call *call, json_t *params)
     }
     snprintf(spec.name, sizeof(spec.name), "%s", name);
     spec.lun = (uint16_t)json_integer_value(json_object_get(params, "lun"));
-    spec.readonly = flag(params, "readonly");
+    spec.readonly = param_flag(params, "readonly");
     if (!att_open(user, &spec, NULL, attached, call, why))
         rpc_fail(call, RPC_FAILED, "%s", why);
     explicit_bzero(&spec, sizeof(spec));
@@ -647,15 +570,15 @@ static void detached(struct att_wait *w, int err, const char *why)
 
 static void do_detach(void *user, struct rpc_call *call, json_t *params)
 {
-    static const struct param list[] = { TEXT("name", .needed = true), BOOL("force"), { 0 } };
+    static const struct param list[] = { PARAM_TEXT("name", .needed = true), PARAM_BOOL("force"), { 0 } };
     struct detach *d;
     struct att *a;
 
-    if (!params_check(call, params, list))
+    if (!param_check(call, params, list))
         return;
-    if (!(a = att_find(user, text(params, "name")))) {
+    if (!(a = att_find(user, param_text(params, "name")))) {
         rpc_fail(call, RPC_FAILED, "there is no disk '%.256s': 'corelane list' shows those there are",
-                 text(params, "name"));
+                 param_text(params, "name"));
         return;
     }
     if (!(d = calloc(1, sizeof(*d)))) {
@@ -666,7 +589,7 @@ static void do_detach(void *user, struct rpc_call *call, json_t *params)
     d->wait.fn = detached;
     snprintf(d->name, sizeof(d->name), "%s", a->spec.name);
     snprintf(d->path, sizeof(d->path), "%s", a->result.path);
-    att_close(a, flag(params, "force"), &d->wait);
+    att_close(a, param_flag(params, "force"), &d->wait);
 }
 
 const struct rpc_method mgr_methods[] = {
