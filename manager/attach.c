@@ -385,8 +385,8 @@ static void undone(struct hop *h)
 static void att_undo(struct att *a, int err, const char *why)
 {
     a->result = (struct exp_result){ .err = err };
-    snprintf(a->result.why, sizeof(a->result.why), "%s", why);
-    hop_go(&a->hop, a->mgr->rt, a->sess->rt, core_close, undone);
+    snprintf(a->result.why, sizeof(a->result.why), "%.*s", (int)sizeof(a->result.why) - 1, why);
+    sess_go(a->sess, &a->hop, core_close, undone);
 }
 
 static void exported(struct hop *h)
@@ -417,7 +417,7 @@ static void stored(struct store_wait *w)
         rt_log(RT_WARN,
                "%s: %s/attachments.json cannot be written (%s): its disk could not be taken over after a crash",
                a->spec.name, a->mgr->run_dir, strerror(-a->mgr->save_err));
-    hop_go(&a->hop, a->mgr->rt, a->sess->rt, core_export, exported);
+    sess_go(a->sess, &a->hop, core_export, exported);
 }
 
 /* Two disks over one unit would each cache blocks that the other changes. */
@@ -464,7 +464,7 @@ static void att_look(struct att *a)
 {
     a->state = ATT_OPENING;
     memcpy(a->isid, a->sess->conf.isid, sizeof(a->isid));
-    hop_go(&a->hop, a->mgr->rt, a->sess->rt, core_look, looked);
+    sess_go(a->sess, &a->hop, core_look, looked);
 }
 
 static void sess_settled(struct sess_wait *w, int err, const char *why)
@@ -597,7 +597,7 @@ static void closed(struct hop *h)
     if (a->err && a->force_more) {          /* refused by what force does not ask */
         a->force = true;
         a->force_more = false;
-        hop_go(&a->hop, a->mgr->rt, a->sess->rt, core_close, closed);
+        sess_go(a->sess, &a->hop, core_close, closed);
         return;
     }
     if (a->err) {
@@ -653,7 +653,7 @@ static void close_harder(struct att *a)
         return;
     a->force_out = true;
     att_hold(a);
-    hop_go(&a->force_hop, a->mgr->rt, a->sess->rt, core_fail, failed);
+    sess_go(a->sess, &a->force_hop, core_fail, failed);
 }
 
 void att_close(struct att *a, bool force, struct att_wait *w)
@@ -667,7 +667,7 @@ void att_close(struct att *a, bool force, struct att_wait *w)
         a->state = ATT_CLOSING;
         a->force = force;
         a->force_more = false;
-        hop_go(&a->hop, a->mgr->rt, a->sess->rt, core_close, closed);
+        sess_go(a->sess, &a->hop, core_close, closed);
     } else if (a->state == ATT_CLOSING && force) {
         close_harder(a);
     } else if (dropped) {

@@ -103,7 +103,7 @@ static void gather_go(struct gather *g)
             continue; /* waits for one: there is no core to go to */
         sess_hold(v->sess);
         g->left++;
-        hop_go(&v->hop, g->mgr->rt, v->sess->rt, visit_run, visit_back);
+        sess_go(v->sess, &v->hop, visit_run, visit_back);
     }
     if (!--g->left)
         gather_over(g);

@@ -20,7 +20,11 @@ static void hop_arrived(struct rt_msg *m)
 static void hop_returned(struct rt_msg *m)
 {
     struct hop *h = container_of(m, struct hop, msg);
+    struct sess *s = h->sess;
 
+    h->sess = NULL;
+    if (s)
+        sess_returned(s); /* first: what follows may be its end */
     h->back(h);
 }
 

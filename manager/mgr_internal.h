@@ -31,11 +31,15 @@
 
 /* ---- to another core and back ---------------------------------------------------------------------------- */
 
+struct sess;
+
 /* run() on @away; when what it began is over, hop_back() there, which calls back() at home. One trip at a
- * time. */
+ * time. To a session's core: sess_go(). */
 struct hop {
     struct rt_msg msg;
     struct rt *home;
+    struct sess *sess;    /* whose trips it is one of; NULL: none's */
+    struct rt_link link;  /* among those of the session that wait */
     void (*run)(struct hop *h);
     void (*back)(struct hop *h);
 };
@@ -97,6 +101,9 @@ struct sess {
     unsigned users; /* attachments that stand on it or wait for it */
     unsigned holds; /* in the list, on a trip, looked at by a listing */
     int core;
+    unsigned trips;      /* under way: it stays on its core until they are back */
+    bool away;           /* it is between two cores: trips wait */
+    struct rt_link held; /* those */
     char why_core[BAL_TEXT_MAX];
     char why_failed[MGR_WHY_MAX];
     int err;
@@ -120,6 +127,14 @@ struct sess {
     struct rt_op free_op;
 };
 
+/* A trip to the core where it lives, from home: it does not leave that core before h is back, and while it is on its way
+ * to another, h waits, and goes there. All that is done to a session, or to what stands on it, is done on such trips. It is
+ * not to go before h is back (sess_hold(), sess_use()). */
+void sess_go(struct sess *s, struct hop *h, void (*run)(struct hop *h), void (*back)(struct hop *h));
+void sess_returned(struct sess *s); /* hops tell: one of its trips is back */
+/* From now on trips to it wait, none being under way (asserted); sess_arrived(): they go to where s->rt is now. */
+void sess_leaves(struct sess *s);
+void sess_arrived(struct sess *s);
 /* The session to that portal that a disk may share, or NULL. */
 struct sess *sess_shared(struct mgr *m, const struct mgr_wish *wish);
 /* A new one, placed on a core; its login begins. isid: NULL: that of one to the same target which ended, or one

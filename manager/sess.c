@@ -24,7 +24,7 @@ void sess_put(struct sess *s)
     assert(s->holds);
     if (--s->holds)
         return;
-    assert(!s->ini && !s->users);
+    assert(!s->ini && !s->users && !s->trips && !s->away);
     explicit_bzero(&s->wish, sizeof(s->wish));
     explicit_bzero(&s->conf, sizeof(s->conf));
     explicit_bzero(&s->load, sizeof(s->load));
@@ -45,6 +45,48 @@ void sess_waits_call(struct rt_link *list, int err, const char *why)
 
         w->fn(w, err, why);
     }
+}
+
+/* ---- trips to its core ----------------------------------------------------------------------------------- */
+
+static void trip_begin(struct sess *s, struct hop *h)
+{
+    s->trips++;
+    hop_go(h, s->mgr->rt, s->rt, h->run, h->back);
+}
+
+void sess_go(struct sess *s, struct hop *h, void (*run)(struct hop *h), void (*back)(struct hop *h))
+{
+    assert(!h->sess && s->holds);
+    h->sess = s;
+    h->run = run;
+    h->back = back;
+    if (s->away)
+        rt_list_push(&s->held, &h->link);
+    else
+        trip_begin(s, h);
+}
+
+void sess_returned(struct sess *s)
+{
+    assert(s->trips && !s->away);
+    s->trips--;
+}
+
+void sess_leaves(struct sess *s)
+{
+    assert(!s->trips && !s->away);
+    s->away = true;
+}
+
+void sess_arrived(struct sess *s)
+{
+    struct rt_link *l;
+
+    assert(s->away);
+    s->away = false;
+    while ((l = rt_list_pop(&s->held))) /* in the order in which they were asked for */
+        trip_begin(s, rt_list_entry(l, struct hop, link));
 }
 
 /* ---- what its core tells home ---------------------------------------------------------------------------- */
@@ -222,7 +264,7 @@ static void loaded(struct settings_load *l)
 
     s->loading = false;
     if (s->state == SESS_ENDING) { /* was ended meanwhile, and waits for us */
-        hop_go(&s->stop, s->mgr->rt, s->rt, core_stop, ended);
+        sess_go(s, &s->stop, core_stop, ended);
         return;
     }
     if (l->err) {
@@ -231,7 +273,7 @@ static void loaded(struct settings_load *l)
     }
     s->conf.set = l->set;
     sess_hold(s);
-    hop_go(&s->start, s->mgr->rt, s->rt, core_start, started);
+    sess_go(s, &s->start, core_start, started);
 }
 
 unsigned sess_count_on(const struct mgr *m, const struct rt *rt)
@@ -287,6 +329,7 @@ struct sess *sess_new(struct mgr *m, const struct mgr_wish *wish, const uint8_t 
     else
         s->fresh = isid_choose(m, wish->iqn, s->conf.isid);
     s->clean = s->fresh;
+    rt_list_init(&s->held);
     rt_list_init(&s->up_waits);
     rt_list_init(&s->end_waits);
     rt_list_init(&s->settle_waits);
@@ -362,7 +405,7 @@ void sess_end(struct sess *s, struct sess_wait *w)
     sess_waits_call(&s->up_waits, -ECANCELED, "the session was logged out meanwhile");
     sess_waits_call(&s->settle_waits, -ECANCELED, "the session was logged out meanwhile");
     if (!s->loading)
-        hop_go(&s->stop, s->mgr->rt, s->rt, core_stop, ended);
+        sess_go(s, &s->stop, core_stop, ended);
     sess_put(s);
 }
 
