@@ -6,7 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "manager/mgr_internal.h"
+#include "manager/layout.h"
 
 /* ---- hops ------------------------------------------------------------------------------------------------ */
 
@@ -173,7 +173,7 @@ int mgr_new(struct mgr **out, struct rt_host *host, const struct mgr_conf *conf)
     rt_list_init(&m->atts);
     rt_list_init(&m->save_waits);
     if ((err = name_find(m)) || (err = settings_check(m)) || (err = bal_load_new(&m->load, host)) ||
-        (err = store_load(m, &m->restore))) {
+        (err = layout_new(m)) || (err = store_load(m, &m->restore))) {
         mgr_free(m);
         return err;
     }
@@ -196,11 +196,16 @@ struct stopper { /* one for each thing that is waited for */
     struct sess_wait sess_wait;
 };
 
+static void stop_kept(struct mgr *m)
+{
+    m->stopped(m->stopped_arg);
+}
+
 static void stop_saved(struct store_wait *w)
 {
     struct mgr *m = container_of(w, struct mgr, stop_save);
 
-    m->stopped(m->stopped_arg);
+    layout_stop(m, stop_kept);
 }
 
 static void stop_over(struct mgr *m)
@@ -287,6 +292,7 @@ void mgr_free(struct mgr *m)
     if (!m)
         return;
     isids_free(m);
+    layout_free(m);
     bal_load_free(m->load);
     json_decref(m->restore);
     free(m->save_text);

@@ -9,7 +9,7 @@
  * list.c      what is known of them, gathered from their cores as JSON
  * discover.c  SendTargets, and keeping what was found
  * store.c     attachments.json
- * rpc.c       the methods: parameters in, answers out
+ * rpc.c       the methods: parameters in, answers out (those of the layout: layout.h)
  * param.c     parameters against tables
  */
 #ifndef CORELANE_MANAGER_MGR_INTERNAL_H
@@ -100,7 +100,11 @@ struct sess {
     bool clean;     /* once it is gone: nothing is left at the target under its identity */
     unsigned users; /* attachments that stand on it or wait for it */
     unsigned holds; /* in the list, on a trip, looked at by a listing */
-    int core;
+    unsigned index; /* which one of those to its target and portal */
+    int core;       /* -1: it has none yet */
+    int node;       /* NUMA node of what packets to its portal leave by; BAL_NODE_ANY */
+    char nic[32];   /* and its name; empty: not known, or of no consequence */
+    struct move *move;   /* it is to go to another core */
     unsigned trips;      /* under way: it stays on its core until they are back */
     bool away;           /* it is between two cores: trips wait */
     struct rt_link held; /* those */
@@ -113,7 +117,7 @@ struct sess {
     bool loading;
     struct hop start, stop;
 
-    /* Set before the start, read by both from then on. */
+    /* Set before the start, read by both from then on; rt changes while it is away. */
     struct rt *rt;
     struct ini_conf conf;
 
@@ -283,6 +287,7 @@ struct mgr {
     char initiator[ISCSI_NAME_LEN_MAX + 1];
     struct bal_load *load;
     const struct bal_topo *topo; /* NULL: nothing is known of the machine */
+    struct layout *layout;
     struct rt_link sessions, atts;
     struct rt_link isids; /* identities of sessions that ended */
     unsigned sess_last;
@@ -315,6 +320,8 @@ void list_sessions(struct mgr *m, struct rpc_call *call, bool (*keep)(const stru
                    const void *arg);
 void list_atts(struct mgr *m, struct rpc_call *call);
 json_t *att_json(const struct att *a);
+
+const char *mgr_mode_word(enum rt_mode mode);
 
 /* Answers call. */
 void mgr_discover(struct mgr *m, struct rpc_call *call, const struct mgr_wish *wish);

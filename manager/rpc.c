@@ -10,7 +10,7 @@
 #include <unistd.h>
 
 #include "corelane.h"
-#include "manager/mgr_internal.h"
+#include "manager/layout.h"
 #include "manager/param.h"
 #include "rpc/json.h"
 
@@ -85,7 +85,7 @@ static bool refused_stopping(struct mgr *m, struct rpc_call *call)
 
 static const struct param no_params[] = { { 0 } };
 
-static const char *mode_word(enum rt_mode mode)
+const char *mgr_mode_word(enum rt_mode mode)
 {
     static const char *const words[] = {
         [RT_MODE_ADAPTIVE] = "adaptive",
@@ -113,41 +113,9 @@ static void do_status(void *user, struct rpc_call *call, json_t *params)
     for (unsigned i = 0; i < rt_host_count(m->host); i++)
         json_array_append_new(cores, json_integer(rt_core(rt_host_at(m->host, i))));
     o = json_pack("{s:s, s:i, s:I, s:s, s:o, s:s, s:i, s:i}", "version", CORELANE_VERSION, "pid", (int)getpid(),
-                  "uptime_s", (json_int_t)(rt_wall_s(m->rt) - m->start_s), "mode", mode_word(rt_mode(m->rt)),
+                  "uptime_s", (json_int_t)(rt_wall_s(m->rt) - m->start_s), "mode", mgr_mode_word(rt_mode(m->rt)),
                   "cores", cores, "initiator", m->initiator, "sessions", sessions, "disks", disks);
     rpc_reply_whole(call, o, losses);
-}
-
-static json_t *core_json(struct mgr *m, unsigned i)
-{
-    struct rt *rt = rt_host_at(m->host, i);
-    json_t *names = json_array();
-    struct bal_share share;
-
-    bal_load_share(m->load, i, &share);
-    rt_list_for (l, &m->sessions) {
-        const struct sess *s = rt_list_entry(l, struct sess, link);
-
-        if (s->rt == rt)
-            json_array_append_new(names, json_string(s->name));
-    }
-    return json_pack("{s:i, s:s, s:f, s:f, s:f, s:f, s:o}", "core", rt_core(rt), "mode", mode_word(rt_mode(rt)),
-                     "busy", share.busy, "poll", share.poll, "sleep", share.sleep, "host", share.host, "sessions",
-                     names);
-}
-
-static void do_layout(void *user, struct rpc_call *call, json_t *params)
-{
-    const uint64_t losses = rpc_json_losses();
-    struct mgr *m = user;
-    json_t *cores;
-
-    if (!param_check(call, params, no_params))
-        return;
-    cores = json_array();
-    for (unsigned i = 0; i < rt_host_count(m->host); i++)
-        json_array_append_new(cores, core_json(m, i));
-    rpc_reply_whole(call, json_pack("{s:o}", "cores", cores), losses);
 }
 
 static void do_session_list(void *user, struct rpc_call *call, json_t *params)
@@ -593,8 +561,19 @@ static void do_detach(void *user, struct rpc_call *call, json_t *params)
 }
 
 const struct rpc_method mgr_methods[] = {
-    { "status", do_status },     { "layout.show", do_layout }, { "session.list", do_session_list },
-    { "discover", do_discover }, { "login", do_login },        { "logout", do_logout },
-    { "attach", do_attach },     { "detach", do_detach },      { "list", do_list },
+    { "status", do_status },
+    { "session.list", do_session_list },
+    { "discover", do_discover },
+    { "login", do_login },
+    { "logout", do_logout },
+    { "attach", do_attach },
+    { "detach", do_detach },
+    { "list", do_list },
+    { "layout.show", do_layout_show },
+    { "layout.explain", do_layout_explain },
+    { "layout.move", do_layout_move },
+    { "layout.pin", do_layout_pin },
+    { "layout.unpin", do_layout_unpin },
+    { "layout.policy", do_layout_policy },
 };
 const unsigned mgr_methods_nr = ARRAY_SIZE(mgr_methods);

@@ -10,7 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "manager/mgr_internal.h"
+#include "manager/layout.h"
 
 /* ---- holding on ------------------------------------------------------------------------------------------ */
 
@@ -71,6 +71,8 @@ void sess_returned(struct sess *s)
 {
     assert(s->trips && !s->away);
     s->trips--;
+    if (!s->trips && s->move)
+        move_ready(s);
 }
 
 void sess_leaves(struct sess *s)
@@ -263,6 +265,8 @@ static void loaded(struct settings_load *l)
     struct sess *s = container_of(l, struct sess, load);
 
     s->loading = false;
+    layout_place(s);
+    sess_arrived(s);
     if (s->state == SESS_ENDING) { /* was ended meanwhile, and waits for us */
         sess_go(s, &s->stop, core_stop, ended);
         return;
@@ -288,22 +292,21 @@ unsigned sess_count_on(const struct mgr *m, const struct rt *rt)
     return n;
 }
 
-static void sess_place(struct mgr *m, struct sess *s)
+/* The lowest that no other session there has: who logs in again after a logout is who it was. */
+static unsigned index_free(const struct mgr *m, const struct mgr_wish *wish)
 {
-    const struct bal_ask ask = { .policy = BAL_FREE_CORE, .node = BAL_NODE_ANY, .pin = -1 };
-    struct bal_core cores[RT_CORES_MAX];
-    const unsigned nr = rt_host_count(m->host);
-    int at;
+    uint64_t used[(BAL_INDEX_MAX + 1) / 64] = { 0 };
+    unsigned index = 0;
 
-    for (unsigned i = 0; i < nr; i++) {
-        cores[i] = bal_load_core(m->load, i);
-        cores[i].sessions = sess_count_on(m, rt_host_at(m->host, i));
+    rt_list_for (l, &m->sessions) {
+        const struct sess *s = rt_list_entry(l, struct sess, link);
+
+        if (!s->settler && s->state != SESS_ENDING && sess_matches(s, wish->iqn, &wish->portal))
+            used[s->index / 64] |= 1ull << s->index % 64;
     }
-    at = bal_place(m->topo, cores, nr, &ask, NULL, s->why_core);
-    if (at < 0)     /* every core was taken from the cpuset: it has to live somewhere */
-        at = 0;
-    s->rt = rt_host_at(m->host, (unsigned)at);
-    s->core = cores[at].cpu;
+    while (index < BAL_INDEX_MAX && used[index / 64] >> index % 64 & 1)
+        index++;
+    return index;
 }
 
 struct sess *sess_new(struct mgr *m, const struct mgr_wish *wish, const uint8_t *isid, bool keep)
@@ -333,7 +336,10 @@ struct sess *sess_new(struct mgr *m, const struct mgr_wish *wish, const uint8_t 
     rt_list_init(&s->up_waits);
     rt_list_init(&s->end_waits);
     rt_list_init(&s->settle_waits);
-    sess_place(m, s);
+    s->index = index_free(m, wish);
+    s->core = -1;
+    s->node = BAL_NODE_ANY;
+    s->away = true; /* until it is placed */
     rt_list_push(&m->sessions, &s->link);
     s->load.mgr = m;
     s->load.wish = &s->wish;
