@@ -575,5 +575,7 @@ const struct rpc_method mgr_methods[] = {
     { "layout.pin", do_layout_pin },
     { "layout.unpin", do_layout_unpin },
     { "layout.policy", do_layout_policy },
+    { "layout.save", do_layout_save },
+    { "layout.restore", do_layout_restore },
 };
 const unsigned mgr_methods_nr = ARRAY_SIZE(mgr_methods);
