@@ -15,6 +15,7 @@
 
 #define TIMEOUT_S_DEFAULT 60u
 #define SECRET_FILE_MAX   1024u
+#define BOTH_TIMEOUT_S    10u
 
 static const struct {
     const char *program, *socket;
@@ -91,6 +92,31 @@ int call_daemon(const struct opts *o, enum daemon d, const char *method, json_t 
     if (err)
         fprintf(stderr, "%s: %s\n", o->prog, why);
     return err;
+}
+
+int call_both(const struct opts *o, const char *method, json_t **result)
+{
+    int found = 0;
+
+    *result = json_object();
+    for (enum daemon d = DAEMON_INITIATOR; d <= DAEMON_TARGET; d++) {
+        json_t *one = NULL;
+        int err = call_daemon(o, d, method, json_object(), BOTH_TIMEOUT_S, true, &one);
+
+        if (err && err != -ENOENT) {
+            json_decref(*result);
+            return 1;
+        }
+        found += !err;
+        json_object_set_new(*result, daemon_name(d), err ? json_null() : one);
+    }
+    if (found)
+        return 0;
+    json_decref(*result);
+    /* Asked once more, so that the message names the socket and how to start the daemon. */
+    if (!call_daemon(o, DAEMON_INITIATOR, method, json_object(), BOTH_TIMEOUT_S, false, result))
+        json_decref(*result);
+    return 1;
 }
 
 /* ---- parameters ------------------------------------------------------------------------------------------ */

@@ -34,6 +34,9 @@ int call_run(const struct cmd *cmd, const struct opts *o);
  * else -errno, having said why. */
 int call_daemon(const struct opts *o, enum daemon d, const char *method, json_t *params /* given */,
                 unsigned timeout_s, bool quiet, json_t **result);
+/* One method of both. Return: the exit status, having said why; at 0 *result is {corelaned, corelane-targetd}, null for one
+ * that is not there. */
+int call_both(const struct opts *o, const char *method, json_t **result);
 const char *daemon_name(enum daemon d);
 
 /* Reads a secret: from the file of option @file_opt ("-": standard input), else from environment variable @env.

@@ -1,5 +1,5 @@
 /*
- * cmd_show.c - what is going on: sessions, cores, daemons
+ * cmd_show.c - what is going on: sessions, daemons
  */
 #include <ctype.h>
 #include <errno.h>
@@ -11,7 +11,6 @@
 #include "programs/corelane/print.h"
 
 #define SHOW_TIMEOUT_S 10u
-#define BAR_LEN        20
 
 /* ---- sessions -------------------------------------------------------------------------------------------- */
 
@@ -146,79 +145,12 @@ static int session_logout_prepare(const struct opts *o, json_t *params)
                                             "the target; to log out yourself use 'corelane logout IQN'");
 }
 
-/* ---- both daemons ---------------------------------------------------------------------------------------- */
-
-/* One method of both. Return: the exit status; *result: {corelaned, corelane-targetd}, null for one that is
- * not there. */
-static int both_ask(const struct opts *o, const char *method, json_t **result)
-{
-    int found = 0;
-
-    *result = json_object();
-    for (enum daemon d = DAEMON_INITIATOR; d <= DAEMON_TARGET; d++) {
-        json_t *one = NULL;
-        int err = call_daemon(o, d, method, json_object(), SHOW_TIMEOUT_S, true, &one);
-
-        if (err && err != -ENOENT) {
-            json_decref(*result);
-            return 1;
-        }
-        found += !err;
-        json_object_set_new(*result, daemon_name(d), err ? json_null() : one);
-    }
-    if (found)
-        return 0;
-    json_decref(*result);
-    /* Asked once more, so that the message names the socket and how to start the daemon. */
-    if (!call_daemon(o, DAEMON_INITIATOR, method, json_object(), SHOW_TIMEOUT_S, false, result))
-        json_decref(*result);
-    return 1;
-}
-
-static void core_print(const json_t *core)
-{
-    const double busy = json_number_value(json_object_get(core, "busy"));
-    const double poll = json_number_value(json_object_get(core, "poll"));
-    const int full = (int)(busy * BAR_LEN + 0.5), spin = (int)(poll * BAR_LEN + 0.5);
-    char bar[BAR_LEN + 1], sessions[CELL_LEN_MAX], number[CELL_LEN_MAX];
-
-    for (int i = 0; i < BAR_LEN; i++)
-        bar[i] = i < full ? '#' : i < full + spin ? '.' : ' ';
-    bar[BAR_LEN] = '\0';
-    cell_format(json_object_get(core, "core"), CELL_TEXT, number);
-    cell_format(json_object_get(core, "sessions"), CELL_TEXT, sessions);
-    printf("  core %-4s %-9s [%s] %3.0f%%  %s\n", number, text_of(core, "mode"), bar, busy * 100, sessions);
-}
-
-static int layout_run(const struct cmd *cmd, const struct opts *o)
-{
-    const char *daemon;
-    json_t *result, *one, *core;
-    size_t i;
-    int status = both_ask(o, "layout.show", &result);
-
-    if (status)
-        return status;
-    if (opt_has(o, "json"))
-        json_print(result);
-    else
-        json_object_foreach(result, daemon, one)
-        {
-            if (json_is_null(one))
-                continue;
-            printf("%s  (# working, . polling; then its sessions)\n", daemon);
-            json_array_foreach(json_object_get(one, "cores"), i, core) core_print(core);
-        }
-    json_decref(result);
-    return 0;
-}
-
 static int status_run(const struct cmd *cmd, const struct opts *o)
 {
     const char *daemon, *key;
     char text[CELL_LEN_MAX];
     json_t *result, *one, *v;
-    int status = both_ask(o, "status", &result);
+    int status = call_both(o, "status", &result);
 
     if (status)
         return status;
@@ -256,9 +188,6 @@ const struct cmd cmds_show[] = {
                                     .method = "session.logout",
                                     .operand = { { "id", OPT_NUM } },
                                     .prepare = session_logout_prepare } },
-    { "layout show", NULL, "show every core: its sessions and its load",
-      .more = "With --json: an object with the answer of each daemon, null for one that does not run.",
-      .sets = { call_json_opts, opt_common }, .run = layout_run },
     { "status", NULL, "show which daemons run and what they serve",
       .more = "With --json: an object with the answer of each daemon, null for one that does not run.",
       .sets = { call_json_opts, opt_common }, .run = status_run },

@@ -11,7 +11,7 @@
 #include "programs/corelane/commands.h"
 
 #define PROG         "corelane"
-#define COMMANDS_MAX 64
+#define COMMANDS_MAX 128
 
 static const struct {
     const char *title;
@@ -20,6 +20,7 @@ static const struct {
     { "Disks of this host (corelaned):", cmds_disk },
     { "Targets of this host (corelane-targetd):", cmds_target },
     { "Looking:", cmds_show },
+    { "Sessions and cores:", cmds_layout },
     { "Measuring:", cmds_bench },
 };
 #define GROUPS (sizeof(groups) / sizeof(groups[0]))

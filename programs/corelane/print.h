@@ -6,6 +6,7 @@
 
 #include <jansson.h>
 #include <stddef.h>
+#include <stdint.h>
 
 enum cell {
     CELL_TEXT,  /* strings and numbers as they are; lists joined by ',' ; "-" when absent */
