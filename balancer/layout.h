@@ -20,7 +20,7 @@
 
 #define BAL_LAYOUT_SEATS_MAX 4096u
 #define BAL_INDEX_MAX        65535u
-#define BAL_BUDGET_MAX       600u
+#define BAL_BUDGET_MAX       60u
 
 enum bal_auto { BAL_AUTO_OFF, BAL_AUTO_ON, BAL_AUTO_ADVISE, BAL_AUTOS };
 extern const char *const bal_auto_names[]; /* "off", "on", "advise"; NULL at the end */

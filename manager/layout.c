@@ -386,14 +386,9 @@ void layout_cores(const struct mgr *m, const struct sess *but, struct bal_core *
 {
     for (unsigned i = 0; i < rt_host_count(m->host); i++) {
         struct rt *rt = rt_host_at(m->host, i);
-        struct bal_share share;
 
-        bal_load_share(m->load, i, &share);
-        cores[i] = (struct bal_core){
-            .cpu = rt_core(rt),
-            .sessions = sess_count_on(m, rt) - (but && but->rt == rt && but->state != SESS_ENDING),
-            .busy_pct = (unsigned)(share.busy * 100 + 0.5),
-        };
+        cores[i] = bal_load_core(m->load, i);
+        cores[i].sessions = sess_count_on(m, rt) - (but && but->rt == rt && but->state != SESS_ENDING);
     }
 }
 

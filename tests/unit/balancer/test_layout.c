@@ -75,7 +75,7 @@ static void test_what_is_wrong_is_told_with_file_and_line(void **state)
         { "policy numa\npolicy numa\n", "f:2: a second policy" },
         { "rebalance maybe", "f:1: rebalance 'maybe': one of off, on, advise" },
         { "rebalance on 0", "f:1: '0': moves per minute" },
-        { "rebalance on 601", "f:1: '601': moves per minute" },
+        { "rebalance on 61", "f:1: '61': moves per minute" },
         { "rebalance on 6x", "f:1: '6x': moves per minute" },
         { "rebalance on 6 7", "f:1: 4 words" },
         { "rebalance off\nrebalance on\n", "f:2: a second rebalance" },
