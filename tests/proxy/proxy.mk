@@ -3,11 +3,11 @@
 PROXY      := $(B)/corelane-faultproxy
 PROXY_PARTS = $(filter-out %/main.o,$(call objs,tests/proxy)) $(B)/programs/common/opt.o $(B)/programs/common/text.o
 
-$(PROXY): $(B)/tests/proxy/main.o $(PROXY_PARTS) $(call arch,reactor)
+$(PROXY): $(B)/tests/proxy/main.o $(PROXY_PARTS) $(call arch,balancer) $(call arch,reactor)
 	$(call say,LD,$@)
 	$(Q)$(CC) $(ALLFLAGS) $(LDFLAGS) -o $@ $^ $(LIBS)
 
-$(B)/unit/proxy/%: $(B)/tests/unit/proxy/%.o $(PROXY_PARTS) $(call arch,reactor)
+$(B)/unit/proxy/%: $(B)/tests/unit/proxy/%.o $(PROXY_PARTS) $(call arch,balancer) $(call arch,reactor)
 	$(call say,LD,$@)
 	@mkdir -p $(@D)
 	$(Q)$(CC) $(ALLFLAGS) $(LDFLAGS) -o $@ $^ $(LIBS) -lcmocka
