@@ -82,6 +82,33 @@ void corelane_disk_info(const struct corelane_disk *d, struct corelane_disk_info
 enum corelane_op { CORELANE_READ, CORELANE_WRITE, CORELANE_FLUSH, CORELANE_UNMAP, CORELANE_WRITE_ZEROES };
 #define CORELANE_FUA 1u                 /* a write is stable when done */
 
+/* ---- several paths to one unit --------------------------------------------------------------------------- */
+
+/* Another way to the disk's unit, over a session of its own: another portal, another transport, or the same again. url as for
+ * corelane_disk_open(); the unit has to be the same by its identity (VPD page 0x83), whatever number it has there. Returns
+ * when the path is usable or known not to be. From two paths on a request takes the one that the policy says, and one that
+ * breaks takes no request with it: they go over the others, once the target can no longer carry them out from before.
+ * Return: 0, or -errno with corelane_error(): -EXDEV: it leads to another unit. */
+#define CORELANE_PATHS_MAX 32u
+int corelane_path_add(struct corelane_disk *d, const char *url, const struct corelane_disk_options *options);
+unsigned corelane_path_count(const struct corelane_disk *d);     /* counted from 0, in the order in which they came */
+/* Takes a path out of use, or back into it. */
+int corelane_path_fail(struct corelane_disk *d, unsigned index, bool fail);
+/* "least-queue-depth" (where it starts), "round-robin", "service-time", "failover-only", "weighted". */
+int corelane_disk_policy(struct corelane_disk *d, const char *policy);
+struct corelane_path_info {
+    const char *state;                  /* "active", "down", "suspect", "marginal", "failed", "quarantine", "moving" */
+    const char *transport;              /* as in corelane_disk_info */
+    bool in_use;
+    char portal[300];
+    uint64_t requests, read_bytes, write_bytes, errors;
+    uint64_t failovers;                 /* requests that were taken back from it */
+    uint64_t latency_ns;                /* a moving mean */
+    uint32_t in_flight;
+    char why[160];                      /* why it is in that state; empty while it is active */
+};
+int corelane_path_info(const struct corelane_disk *d, unsigned index, struct corelane_path_info *out);
+
 /* One request; yours until done is called, once, from corelane_poll(). */
 struct corelane_io {
     enum corelane_op op;

@@ -36,16 +36,23 @@ struct corelane {
     char error[512];
 };
 
-struct corelane_disk {
-    struct corelane *c;
+/* A session of its own, and the unit over it. */
+struct way {
+    struct corelane_disk *d;
     struct ini_sess *sess;
     struct mpio_nexus *nexus;
     struct mpio_path *path;
-    struct mpio_disk *disk;
-    unsigned in_flight;
     bool stopped, joining, joined;
-    bool answered;                          /* to the open: err and c->error say how */
+    bool answered;                          /* to who opens it: err and c->error say how */
     int err;
+};
+
+struct corelane_disk {
+    struct corelane *c;
+    struct mpio_disk *disk;
+    struct way *way[CORELANE_PATHS_MAX];
+    unsigned ways;
+    unsigned in_flight;
 };
 
 static int failed(struct corelane *c, int err, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
@@ -143,96 +150,107 @@ void corelane_cpu(const struct corelane *c, uint64_t *busy_ns, uint64_t *poll_ns
 
 /* ---- open and close ------------------------------------------------------------------------------------- */
 
-static void open_answer(struct corelane_disk *d, int err, const char *why)
+static void way_answer(struct way *w, int err, const char *why)
 {
-    if (d->answered)
+    if (w->answered)
         return;
-    d->answered = true;
-    d->err = err;
+    w->answered = true;
+    w->err = err;
     if (err)
-        failed(d->c, err, "%s", why);
+        failed(w->d->c, err, "%s", why);
 }
 
 static void path_joined(void *user, int err, const char *why)
 {
-    struct corelane_disk *d = user;
+    struct way *w = user;
 
-    d->joining = false;
-    d->joined = !err;
-    open_answer(d, err, why);
+    w->joining = false;
+    w->joined = !err;
+    way_answer(w, err, why);
 }
 
 static void path_opened(void *user, int err, const char *why)
 {
-    struct corelane_disk *d = user;
+    struct way *w = user;
 
-    if (err || d->answered) {
-        open_answer(d, err, why);
+    if (err || w->answered) {
+        way_answer(w, err, why);
         return;
     }
-    d->joining = true;
-    mpio_disk_join(d->disk, d->path, path_joined, d);
+    w->joining = true;
+    mpio_disk_join(w->d->disk, w->path, path_joined, w);
 }
 
 static void path_left(void *user)
 {
-    struct corelane_disk *d = user;
+    struct way *w = user;
 
-    d->joined = false;
+    w->joined = false;
 }
 
 static void sess_up(void *user)
 {
-    struct corelane_disk *d = user;
+    struct way *w = user;
 
-    mpio_nexus_up(d->nexus);
+    mpio_nexus_up(w->nexus);
 }
 
 static void sess_down(void *user, int err, const char *why)
 {
-    struct corelane_disk *d = user;
+    struct way *w = user;
 
-    mpio_nexus_down(d->nexus, err, why);
+    mpio_nexus_down(w->nexus, err, why);
 }
 
 static void sess_failed(void *user, int err, const char *why)
 {
-    struct corelane_disk *d = user;
+    struct way *w = user;
 
-    mpio_nexus_failed(d->nexus, err, why);
-    open_answer(d, err, why);
+    mpio_nexus_failed(w->nexus, err, why);
+    way_answer(w, err, why);
 }
 
 static void sess_stopped(void *user)
 {
-    struct corelane_disk *d = user;
+    struct way *w = user;
 
-    d->stopped = true;
+    w->stopped = true;
+}
+
+/* Turns until *flag is @want, or the ring is of no use any more. */
+static void turn_until(struct corelane *c, const bool *flag, bool want)
+{
+    while (*flag != want && rt_turn(c->rt, UINT64_MAX) >= 0) {
+    }
+}
+
+static void way_free(struct way *w)
+{
+    struct corelane *c = w->d->c;
+
+    turn_until(c, &w->joining, false);
+    if (w->joined)
+        mpio_disk_leave(w->d->disk, w->path, path_left, w);
+    turn_until(c, &w->joined, false);
+    if (w->path && !w->joining && !w->joined)
+        mpio_path_close(w->path);
+    if (w->sess) {
+        ini_sess_stop(w->sess, false, sess_stopped, w);
+        turn_until(c, &w->stopped, true);
+        if (w->stopped) {
+            mpio_nexus_free(w->nexus);
+            ini_sess_free(w->sess);
+        }
+    }
+    free(w);
 }
 
 static void disk_free(struct corelane_disk *d)
 {
-    struct corelane *c = d->c;
-
-    while (d->joining && rt_turn(c->rt, UINT64_MAX) >= 0) {
-    }
-    if (d->joined)
-        mpio_disk_leave(d->disk, d->path, path_left, d);
-    while (d->joined && rt_turn(c->rt, UINT64_MAX) >= 0) {
-    }
-    if (d->path && !d->joining && !d->joined)
-        mpio_path_close(d->path);
-    if (d->sess) {
-        ini_sess_stop(d->sess, false, sess_stopped, d);
-        while (!d->stopped && rt_turn(c->rt, UINT64_MAX) >= 0) {
-        }
-        if (d->stopped) {
-            mpio_nexus_free(d->nexus);
-            ini_sess_free(d->sess);
-        }
-    }
+    while (d->ways)
+        way_free(d->way[--d->ways]);
     mpio_disk_free(d->disk);
-    c->disks--;
+    d->c->disks--;
     free(d);
 }
 
@@ -296,45 +314,65 @@ static int conf_make(struct corelane *c, struct ini_conf *conf, const char *url,
     return err;
 }
 
-int corelane_disk_open(struct corelane *c, const char *url, const struct corelane_disk_options *options,
-                       struct corelane_disk **out)
+/* Logs in, looks the unit over, and joins it to the disk. */
+static int way_open(struct corelane_disk *d, const char *url, const struct corelane_disk_options *options)
 {
     static const struct ini_sess_events events = { .up = sess_up, .down = sess_down, .failed = sess_failed };
-    struct corelane_disk *d;
+    struct corelane *c = d->c;
     struct ini_conf conf;
+    struct way *w;
     uint16_t lun = 0;
-    int err = turn_here(c);
+    int err = conf_make(c, &conf, url, options, &lun);
 
     if (err)
-        return failed(c, err, "io_uring: %s", strerror(-err));
-    err = conf_make(c, &conf, url, options, &lun);
-    if (err)
         return err;
-    d = calloc(1, sizeof(*d));
-    if (!d)
+    if (!(w = calloc(1, sizeof(*w)))) {
+        explicit_bzero(&conf.set, sizeof(conf.set));
         return failed(c, -ENOMEM, "no memory");
-    d->c = c;
-    c->disks++;
-    err = ini_sess_new(&d->sess, c->rt, &conf, &events, d);
+    }
+    w->d = d;
+    err = ini_sess_new(&w->sess, c->rt, &conf, &events, w);
     explicit_bzero(&conf.set, sizeof(conf.set));
     if (!err)
-        err = mpio_nexus_new(&d->nexus, d->sess, conf.target);
-    if (!err)
-        err = mpio_disk_new(&d->disk, c->rt, NULL, NULL, d);
+        err = mpio_nexus_new(&w->nexus, w->sess, conf.target);
     if (!err) {
-        ini_sess_start(d->sess);
-        err = mpio_path_open(&d->path, d->nexus, lun, path_opened, d);
+        ini_sess_start(w->sess);
+        err = mpio_path_open(&w->path, w->nexus, lun, path_opened, w);
     }
-    while (!err && !d->answered) {
+    while (!err && !w->answered) {
         const int n = rt_turn(c->rt, UINT64_MAX);
 
         if (n < 0)
             err = n;
     }
     if (!err)
-        err = d->err;
+        err = w->err;
     else
         failed(c, err, "%s", strerror(-err));
+    if (err)
+        way_free(w);
+    else
+        d->way[d->ways++] = w;
+    return err;
+}
+
+int corelane_disk_open(struct corelane *c, const char *url, const struct corelane_disk_options *options,
+                       struct corelane_disk **out)
+{
+    struct corelane_disk *d;
+    int err = turn_here(c);
+
+    if (err)
+        return failed(c, err, "io_uring: %s", strerror(-err));
+    d = calloc(1, sizeof(*d));
+    if (!d)
+        return failed(c, -ENOMEM, "no memory");
+    d->c = c;
+    c->disks++;
+    if ((err = mpio_disk_new(&d->disk, c->rt, NULL, NULL, d)))
+        failed(c, err, "no memory");
+    else
+        err = way_open(d, url, options);
     if (err) {
         disk_free(d);
         return err;
@@ -357,7 +395,7 @@ void corelane_disk_info(const struct corelane_disk *d, struct corelane_disk_info
     const struct ini_lun_info *i = mpio_disk_info(d->disk);
     struct ini_sess_info s;
 
-    ini_sess_info(d->sess, &s);
+    ini_sess_info(d->way[0]->sess, &s);
     *out = (struct corelane_disk_info) {
         .size = i->size,
         .block_len = i->block_len,
@@ -374,6 +412,83 @@ void corelane_disk_info(const struct corelane_disk *d, struct corelane_disk_info
     memcpy(out->wwid, i->wwid, sizeof(out->wwid));
     memcpy(out->vendor, i->vendor, sizeof(out->vendor));
     memcpy(out->product, i->product, sizeof(out->product));
+}
+
+/* ---- paths ---------------------------------------------------------------------------------------------- */
+
+int corelane_path_add(struct corelane_disk *d, const char *url, const struct corelane_disk_options *options)
+{
+    struct corelane *c = d->c;
+    const int err = turn_here(c);
+
+    if (err)
+        return failed(c, err, "io_uring: %s", strerror(-err));
+    if (d->ways == CORELANE_PATHS_MAX)
+        return failed(c, -ENOSPC, "%s: a disk has %u paths at most", url, CORELANE_PATHS_MAX);
+    return way_open(d, url, options);
+}
+
+unsigned corelane_path_count(const struct corelane_disk *d)
+{
+    return d->ways;
+}
+
+int corelane_path_fail(struct corelane_disk *d, unsigned index, bool fail)
+{
+    const int err = turn_here(d->c);
+
+    if (err)
+        return failed(d->c, err, "io_uring: %s", strerror(-err));
+    if (index >= d->ways)
+        return failed(d->c, -EINVAL, "path %u: the disk has %u, counted from 0", index, d->ways);
+    mpio_disk_path_admin(d->disk, d->way[index]->path, fail);
+    return 0;
+}
+
+int corelane_path_info(const struct corelane_disk *d, unsigned index, struct corelane_path_info *out)
+{
+    struct mpio_path_info p;
+    struct ini_sess_info s;
+
+    if (index >= d->ways)
+        return -EINVAL;
+    ini_sess_info(d->way[index]->sess, &s);
+    mpio_disk_path_info(d->disk, d->way[index]->path, &p);
+    *out = (struct corelane_path_info) {
+        .state = mpio_path_state_names[p.state],
+        .transport = s.transport,
+        .in_use = p.in_use,
+        .requests = p.requests,
+        .read_bytes = p.read_bytes,
+        .write_bytes = p.write_bytes,
+        .failovers = p.failovers,
+        .errors = p.errors,
+        .in_flight = p.in_flight,
+        .latency_ns = p.latency_ns,
+    };
+    snprintf(out->portal, sizeof(out->portal), "%s", s.portal);
+    snprintf(out->why, sizeof(out->why), "%s", p.why);
+    return 0;
+}
+
+int corelane_disk_policy(struct corelane_disk *d, const char *policy)
+{
+    struct mpio_conf conf = *mpio_disk_conf(d->disk);
+    const int err = turn_here(d->c);
+    unsigned i = 0;
+
+    if (err)
+        return failed(d->c, err, "io_uring: %s", strerror(-err));
+    while (i < MPIO_POLICIES && strcmp(mpio_policy_names[i], policy))
+        i++;
+    if (i == MPIO_POLICIES)
+        return failed(d->c, -EINVAL,
+                      "policy \"%s\": not one of least-queue-depth, round-robin, service-time, failover-only, "
+                      "weighted",
+                      policy);
+    conf.policy = (enum mpio_policy)i;
+    mpio_disk_conf_set(d->disk, &conf);
+    return 0;
 }
 
 /* ---- requests ------------------------------------------------------------------------------------------- */

@@ -7,9 +7,7 @@
  */
 #include <assert.h>
 #include <errno.h>
-#include <pthread.h>
 #include <signal.h>
-#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
@@ -17,12 +15,10 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "corelane.h"
 #include "iscsi/name.h"
-#include "programs/common/text.h"
+#include "programs/corelane/bench.h"
 #include "programs/corelane/call.h"
 #include "programs/corelane/commands.h"
-#include "programs/corelane/hist.h"
 
 #define JOBS_MAX   1024u
 #define QD_MAX     1024u
@@ -34,67 +30,10 @@
 #define TIME_MAX   86400u         /* seconds */
 #define RATE_MAX   100000000u     /* requests a second */
 
-struct rw {
-    const char *name, *words;
-    bool random;
-    unsigned read_pct; /* of randrw: as --rwmixread says */
-};
 static const struct rw rws[] = {
     { "randread", "random reads", true, 100 },         { "randwrite", "random writes", true, 0 },
     { "randrw", "random reads and writes", true, 50 }, { "read", "sequential reads", false, 100 },
     { "write", "sequential writes", false, 0 },
-};
-
-struct bench { /* what all lanes share and none changes, but for the atomics */
-    const char *url;
-    struct corelane_disk_options disk;
-    enum corelane_mode mode;
-    const struct rw *rw;
-    unsigned read_pct, qd, jobs_nr, lanes_nr, time_s;
-    bool own_buffers; /* plain memory, as that of a program that has its own */
-    uint64_t bs, seed, count; /* count: requests in all; 0: no limit */
-    uint64_t rate;            /* requests a second that all jobs together begin; 0: as many as --qd lets them */
-    struct cores cores;
-    struct job *jobs; /* job i is lane i % lanes_nr's */
-    struct lane *lanes;
-    pthread_barrier_t ready;
-    _Atomic bool stop, failed;
-    _Atomic unsigned running; /* lanes that have not measured all they shall */
-};
-
-struct slot {
-    struct corelane_io io;
-    struct job *job;
-    struct iovec iov;
-    uint64_t start_ns; /* with --rate: when it was due */
-    struct slot *next; /* in lane->idle */
-};
-
-struct job { /* a session and what goes over it */
-    struct bench *b;
-    struct lane *lane;
-    unsigned index, in_flight;
-    struct corelane_disk *d;
-    struct slot *slots;
-    uint64_t rng[2], blocks, next; /* blocks: of bs bytes */
-    uint64_t left;                 /* requests to begin yet, where they are counted */
-};
-
-struct lane { /* a core: its thread, its loop, and what its jobs did */
-    struct bench *b;
-    pthread_t thread;
-    unsigned index, in_flight, errors;
-    int core, first_error;
-    char why[512], transport[16], transport_why[160];
-    struct corelane *c;
-    uint64_t start_ns, end_ns, elapsed_ns, user_us, sys_us, busy_ns;
-    unsigned jobs_nr; /* its jobs */
-    /* With --rate: what waits for its turn, first in, first out, so that all jobs have theirs; and how many requests
-     * were due so far. */
-    struct slot *idle, **idle_end;
-    uint64_t due_nr;
-    struct hist hist;
-    _Alignas(64) _Atomic uint64_t ios; /* read by the thread that shows progress */
 };
 
 /* A lane's jobs: for (struct job *j = lane_jobs(l); j; j = lane_more(l, j)) */
@@ -306,6 +245,19 @@ static bool job_open(struct lane *l, struct job *j)
         snprintf(l->why, sizeof(l->why), "%s", corelane_error(l->c));
         return false;
     }
+    for (unsigned i = 0; i < b->paths_nr; i++) {
+        struct corelane_disk_options path = b->disk;
+
+        path.transport = b->path[i].transport;
+        if (corelane_path_add(j->d, b->path[i].url, &path)) {
+            snprintf(l->why, sizeof(l->why), "path %s: %s", b->path[i].url, corelane_error(l->c));
+            return false;
+        }
+    }
+    if (b->policy && corelane_disk_policy(j->d, b->policy)) {
+        snprintf(l->why, sizeof(l->why), "%s", corelane_error(l->c));
+        return false;
+    }
     corelane_disk_info(j->d, &info);
     snprintf(l->transport, sizeof(l->transport), "%s", info.transport);
     memcpy(l->transport_why, info.transport_why, sizeof(l->transport_why));
@@ -340,6 +292,22 @@ static bool lane_open(struct lane *l)
         if (!job_open(l, j))
             return false;
     return true;
+}
+
+static void lane_paths(struct lane *l)
+{
+    if (!l->b->paths_nr)
+        return;
+    for (struct job *j = lane_jobs(l); j; j = lane_more(l, j)) {
+        struct corelane_path_info p;
+
+        l->paths_nr = j->d ? corelane_path_count(j->d) : 0;
+        for (unsigned i = 0; i < l->paths_nr && !corelane_path_info(j->d, i, &p); i++) {
+            p.requests += l->path[i].requests;
+            p.failovers += l->path[i].failovers;
+            l->path[i] = p;
+        }
+    }
 }
 
 /* What still has requests under way stays: the library owns their memory. */
@@ -422,6 +390,7 @@ static void lane_measure(struct lane *l)
     l->busy_ns -= busy;
     while (l->in_flight && clock_ns() < l->end_ns + DRAIN_NS)
         corelane_poll(l->c, POLL_US);
+    lane_paths(l);
     if (l->in_flight)
         snprintf(l->why, sizeof(l->why), "%u requests were not answered within %llu s after the end",
                  l->in_flight, DRAIN_NS / 1000000000u);
@@ -491,103 +460,6 @@ static void progress_show(struct bench *b)
         fputs("\n", stderr);
 }
 
-struct total {
-    struct hist hist;
-    double seconds, iops, user, sys, busy; /* the last three: shares of a core, the mean over cores */
-    unsigned errors;
-    int first_error;
-};
-
-static void totals_add(const struct bench *b, struct total *t)
-{
-    for (unsigned i = 0; i < b->lanes_nr; i++) {
-        const struct lane *l = &b->lanes[i];
-        const double seconds = (double)l->elapsed_ns / 1e9;
-
-        hist_merge(&t->hist, &l->hist);
-        t->errors += l->errors;
-        t->first_error = t->first_error ? t->first_error : l->first_error;
-        if (seconds <= 0)
-            continue;
-        t->seconds = seconds > t->seconds ? seconds : t->seconds;
-        t->iops += (double)l->hist.count / seconds;
-        t->user += (double)l->user_us / 1e6 / seconds / b->lanes_nr;
-        t->sys += (double)l->sys_us / 1e6 / seconds / b->lanes_nr;
-        t->busy += (double)l->busy_ns / 1e9 / seconds / b->lanes_nr;
-    }
-}
-
-static void result_json(const struct bench *b, const struct total *t)
-{
-    json_t *cores = json_array(), *o;
-
-    for (unsigned i = 0; i < b->lanes_nr; i++)
-        json_array_append_new(cores, json_integer(b->lanes[i].core));
-    o = json_pack("{s:f, s:f, s:{s:f, s:f, s:f, s:f, s:f}, s:I, s:i, s:o, s:s, s:{s:f, s:f, s:f}, s:s, s:i, s:I, "
-                  "s:i, s:i, s:f, "
-                  "s:I, s:i, s:s, s:b}",
-                  "iops", t->iops, "bytes_per_s", t->iops * (double)b->bs, "lat_us", "mean",
-                  hist_mean(&t->hist) / 1e3, "p50", (double)hist_quantile(&t->hist, .5) / 1e3, "p99",
-                  (double)hist_quantile(&t->hist, .99) / 1e3, "p999",
-                  (double)hist_quantile(&t->hist, .999) / 1e3, "max", (double)t->hist.max / 1e3, "rate",
-                  (json_int_t)b->rate, "core",
-                  b->lanes[0].core, "cores", cores, "transport", b->lanes[0].transport, "cpu", "user", t->user,
-                  "sys", t->sys, "busy", t->busy, "rw", b->rw->name, "rwmixread", (int)b->read_pct, "bs",
-                  (json_int_t)b->bs, "qd", (int)b->qd, "jobs", (int)b->jobs_nr, "time_s", t->seconds, "ios",
-                  (json_int_t)t->hist.count, "errors", (int)t->errors, "transport_why",
-                  b->lanes[0].transport_why, "own_buffers", (int)b->own_buffers);
-    json_print(o);
-    json_decref(o);
-}
-
-static void result_print(const struct bench *b, const struct total *t)
-{
-    char bs[SIZE_STR_MAX];
-
-    size_format(b->bs, bs);
-    printf("%s %s, depth %u, %u job%s, %.1f s over %s; core", bs, b->rw->words, b->qd, b->jobs_nr,
-           b->jobs_nr == 1 ? "" : "s", t->seconds, b->lanes[0].transport);
-    for (unsigned i = 0; i < b->lanes_nr; i++)
-        printf("%s%d", i ? "," : " ", b->lanes[i].core);
-    printf("\n  %s: %s%s\n", b->lanes[0].transport, b->lanes[0].transport_why,
-           b->own_buffers ? "; own buffers" : "");
-    printf("  %.0f IO/s, %.1f MB/s, %u errors\n", t->iops, t->iops * (double)b->bs / 1e6, t->errors);
-    printf("  latency us: mean %.1f, p50 %.1f, p99 %.1f, p99.9 %.1f, max %.1f\n", hist_mean(&t->hist) / 1e3,
-           (double)hist_quantile(&t->hist, .5) / 1e3, (double)hist_quantile(&t->hist, .99) / 1e3,
-           (double)hist_quantile(&t->hist, .999) / 1e3, (double)t->hist.max / 1e3);
-    printf("  of a core: user %.0f%%, system %.0f%%; busy %.0f%%\n", t->user * 100, t->sys * 100,
-           t->busy * 100);
-    if (b->rate)
-        printf("  asked: %llu IO/s; latency runs from when a request was due\n", (unsigned long long)b->rate);
-    hist_print(&t->hist, stdout);
-}
-
-/* Return: the exit status. */
-static int lanes_report(const struct opts *o, const struct bench *b)
-{
-    struct total *t;
-
-    for (unsigned i = 0; i < b->lanes_nr; i++) {
-        if (*b->lanes[i].why) {
-            fprintf(stderr, "%s: %s\n", o->prog, b->lanes[i].why);
-            return 1;
-        }
-    }
-    if (!(t = calloc(1, sizeof(*t))))
-        return 1;
-    totals_add(b, t);
-    if (opt_has(o, "json"))
-        result_json(b, t);
-    else
-        result_print(b, t);
-    if (t->errors)
-        fprintf(stderr, "%s: %u requests failed, the first: %s\n", o->prog, t->errors,
-                strerror(-t->first_error));
-    const int status = t->errors ? 1 : 0;
-    free(t);
-    return status;
-}
-
 static void job_init(struct bench *b, unsigned index)
 {
     uint64_t seed = b->seed + index * 0x632be59bd9b4e019u;
@@ -636,10 +508,33 @@ static int lanes_run(const struct opts *o, struct bench *b)
         pthread_join(b->lanes[i].thread, NULL);
     atomic_store(&running, NULL);
     pthread_barrier_destroy(&b->ready);
-    return lanes_report(o, b);
+    return bench_report(o, b);
 }
 
 /* ---- the command ----------------------------------------------------------------------------------------- */
+
+/* "tcp:URL", "shm:URL", or the URL alone, which goes as --transport says. Return: as bench_options(). */
+static int bench_path_option(const struct opts *o, struct bench *b, const char *text)
+{
+    struct bench_path *p = &b->path[b->paths_nr];
+    struct iscsi_url url;
+    const char *wrong;
+
+    if (b->paths_nr + 1 == CORELANE_PATHS_MAX)
+        return opt_usage(o->prog, o->cmd, "--path: a disk has %u paths at most", CORELANE_PATHS_MAX);
+    p->transport = b->disk.transport;
+    p->url = text;
+    if (!strncmp(text, "tcp:", 4) || !strncmp(text, "shm:", 4)) {
+        p->transport = *text == 't' ? CORELANE_TRANSPORT_TCP : CORELANE_TRANSPORT_SHM;
+        p->url = text + 4;
+    }
+    wrong = iscsi_url_parse(&url, p->url);
+    explicit_bzero(&url, sizeof(url));
+    if (wrong)
+        return opt_usage(o->prog, o->cmd, "--path '%s': %s", text, wrong);
+    b->paths_nr++;
+    return -1;
+}
 
 /* Return: -1 to go on, else the exit status. */
 static int bench_options(const struct opts *o, struct bench *b)
@@ -673,6 +568,13 @@ static int bench_options(const struct opts *o, struct bench *b)
                         : *transport == 's' ? CORELANE_TRANSPORT_SHM
                                             : CORELANE_TRANSPORT_AUTO;
     b->own_buffers = opt_has(o, "own-buffers");
+    b->policy = opt_text(o, "policy", NULL);
+    for (unsigned i = 0; i < o->given_nr; i++) {
+        const int status = strcmp(o->given[i].opt->name, "path") ? -1 : bench_path_option(o, b, o->given[i].text);
+
+        if (status >= 0)
+            return status;
+    }
     if (b->bs % 512)
         return opt_usage(o->prog, o->cmd, "--bs %s: not a multiple of 512", opt_text(o, "bs", ""));
     if (b->bs * b->qd * b->jobs_nr > MEMORY_MAX)
@@ -746,6 +648,10 @@ static const struct opt bench_opts[] = {
     { "data-digest", 0, OPT_FLAG, .help = "CRC32C over data, if the target has it" },
     { "transport", 0, OPT_WORD, .arg = "auto|tcp|shm",
       .help = "what carries the sessions (default: auto, shared memory with a target of ours on this host)" },
+    { "path", 0, OPT_TEXT, .many = true, .arg = "[tcp:|shm:]URL",
+      .help = "one more path to the same unit for each job: another portal, or another transport" },
+    { "policy", 0, OPT_WORD, .arg = "least-queue-depth|round-robin|service-time|failover-only|weighted",
+      .help = "which path a request takes (default: least-queue-depth)" },
     { "own-buffers", 0, OPT_FLAG,
       .help = "buffers that the library did not hand out: over shared memory each request is copied once" },
     { "user", 0, OPT_TEXT, .arg = "NAME", .help = "CHAP name, if the URL has none" },
