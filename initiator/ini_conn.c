@@ -158,10 +158,12 @@ static void logout_response(struct ini_sess *s, const struct iscsi_pdu *pdu, con
     }
 }
 
-/* A SCSI event: sense data as in a response. Only "the list of LUNs changed" means something to a session. */
+/* A SCSI event: sense data as in a response. That the list of LUNs changed, and how one is reached, mean something. */
 static void scsi_event(struct ini_sess *s, const struct iscsi_pdu *pdu, const uint8_t *data)
 {
     struct scsi_sense sense;
+    struct ini_lun *l;
+    uint16_t lun;
     uint32_t len;
 
     if (pdu->data_len < 2)
@@ -169,6 +171,8 @@ static void scsi_event(struct ini_sess *s, const struct iscsi_pdu *pdu, const ui
     len = min_u32(load_be16(data), pdu->data_len - 2);
     if (scsi_sense_decode(&sense, data + 2, len) || sense.key != SCSI_UNIT_ATTENTION)
         return;
+    if (ini_alua_concerns(&sense) && !scsi_lun_decode(pdu->lun, &lun) && (l = ini_lun_find(s, lun)))
+        ini_alua_stale(l);
     if (sense.asc == 0x3f && sense.ascq == 0x0e && s->events.luns_changed)
         s->events.luns_changed(s->user);
 }

@@ -335,6 +335,7 @@ void ini_tick(struct rt_timer *timer)
 {
     struct ini_sess *s = container_of(timer, struct ini_sess, tick);
     const uint64_t now = rt_now(s->rt);
+    bool followed;
 
     s->tick_soon = false;
     if (s->conn != CONN_FULL || s->state != INI_UP || was_asleep(s, now) || !ping_check(s, now))
@@ -352,9 +353,11 @@ void ini_tick(struct rt_timer *timer)
         window_check(s, now);
     if (s->conn != CONN_FULL)
         return;
+    followed = ini_alua_tick(s, now);
     if (s->leaving || s->eh.step || s->ctl[INI_TAG_NOP].waits || !rt_list_empty(&s->flight) ||
         !rt_list_empty(&s->queue))
         ini_tick_soon(s);
     else                                    /* idle: as often as pings need */
-        tick_arm(s, s->conf.set.noop_interval_s ? (uint64_t)s->conf.set.noop_interval_s * RT_S / 2 : RT_S);
+        tick_arm(s, s->conf.set.noop_interval_s && !followed ? (uint64_t)s->conf.set.noop_interval_s * RT_S / 2
+                                                             : RT_S);
 }

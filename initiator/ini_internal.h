@@ -10,6 +10,7 @@
  * ini_err.c       keep-alive, command timeouts and their escalation, task management
  * ini_discover.c  SendTargets
  * ini_lun.c       a logical unit: probe, identity, unit attentions
+ * ini_alua.c      how a unit can be reached through this port
  * ini_io.c        bytes in and out of a unit: pieces, retries, errors
  * ini_fence.c     nothing is left at the target of what a broken session had sent
  * ini_hand.c      units whose requests are handed back when their session cannot carry them out
@@ -437,12 +438,15 @@ struct ini_cmd {
     struct iovec iov;
     uint8_t *buf;
     uint32_t buf_len;
+    bool out;                               /* buf is what is sent, not the answer */
     unsigned tries, attentions;
     struct rt_link waits;                   /* in sess->cmds while timer is armed */
     struct rt_timer timer;
     void (*done)(struct ini_cmd *c);        /* task.err, task.status, task.sense, task.in_len */
 };
 void ini_cmd_start(struct ini_sess *s, struct ini_cmd *c);
+/* One that waits to be sent again is not. Return: whether it was. */
+bool ini_cmd_cancel(struct ini_cmd *c);
 /* 0: the target said GOOD; else -errno. */
 int ini_cmd_result(const struct ini_cmd *c);
 
@@ -463,9 +467,12 @@ struct ini_probe {
     struct scsi_capacity capacity;
     struct scsi_limits limits;
     struct scsi_mode mode;
+    struct scsi_port port;                  /* through which it was looked at */
+    struct scsi_group access;
     char wwid[SCSI_WWID_MAX], serial[SCSI_WWID_MAX];
     uint8_t pages[256 / 8];                 /* VPD pages that are there */
-    bool cap16_refused, mode6_refused;
+    bool cap16_refused, mode6_refused, has_access;
+    bool out_of_reach;                      /* this port does not admit to ask for its size */
 };
 
 struct ini_lun {
@@ -498,6 +505,11 @@ struct ini_lun {
     struct rt_timer abandon;                /* given up by its user: its commands must end */
     bool given_up;                          /* those that were sent, too */
     struct ini_probe got;
+    struct ini_alua alua;
+    struct scsi_port port;
+    bool grouped;                           /* alua.group is the target's word */
+    uint64_t alua_due_ns;                   /* when it is read again, where it is followed */
+    struct ini_asym *asym;                  /* NULL: the unit has no asymmetric access */
     uint8_t *buf;                           /* INI_PROBE_LEN bytes */
 
     /* Requests. */
@@ -534,6 +546,17 @@ void ini_io_exit(struct ini_lun *l);        /* also of one that was never initia
 /* The piece of a request that a command carries out; NULL: it is another's command. */
 const struct ini_piece *ini_io_piece(const struct ini_task *t);
 bool ini_io_writes(const struct ini_piece *p);          /* carried out late, it would do harm */
+
+/* ini_alua.c */
+unsigned ini_alua_build(uint8_t cdb[static 16]);        /* a step of the probe */
+int ini_alua_take(struct ini_lun *l, int err, size_t len);
+void ini_alua_probed(struct ini_lun *l);    /* a probe has read all that there is */
+bool ini_alua_concerns(const struct scsi_sense *e);     /* what is known may be old */
+bool ini_alua_out_of_reach(const struct scsi_sense *e); /* not through this port, now */
+void ini_alua_stale(struct ini_lun *l);     /* reads it again */
+/* Return: whether a unit is there that wants ticks for it. */
+bool ini_alua_tick(struct ini_sess *s, uint64_t now);
+void ini_alua_exit(struct ini_lun *l);
 
 /* ini_hand.c */
 /* What a request ends with at once, or that cannot go on; 0: nothing stands against it (but perhaps the gate). */

@@ -348,6 +348,7 @@ enum verdict {
     V_CHANGED,                              /* the same, and the unit has to be looked over first */
     V_WAIT,                                 /* not now */
     V_CROWDED,                              /* not now, and fewer at a time */
+    V_AWAY,                                 /* not through this port */
     V_GONE,
 };
 
@@ -359,11 +360,16 @@ static const struct sense_rule {
     int err;                                /* when it is the end */
 } sense_rules[] = {    /* the first that fits; SPC-4 r36, "Sense key and sense code definitions" */
     { SCSI_UNIT_ATTENTION,  0x29, ANY,  V_CHANGED,   -EIO },        /* reset, power on, nexus loss */
+    { SCSI_UNIT_ATTENTION,  0x2a, 0x06, V_ATTENTION, -EIO },        /* asymmetric access state changed */
+    { SCSI_UNIT_ATTENTION,  0x2a, 0x07, V_ATTENTION, -EIO },        /* implicit transition of it failed */
     { SCSI_UNIT_ATTENTION,  0x2a, ANY,  V_CHANGED,   -EIO },        /* parameters or capacity changed */
     { SCSI_UNIT_ATTENTION,  0x3f, ANY,  V_CHANGED,   -EIO },        /* INQUIRY data or LUNs changed */
     { SCSI_UNIT_ATTENTION,  ANY,  ANY,  V_ATTENTION, -EIO },
     { SCSI_NOT_READY,       0x04, 0x01, V_WAIT,      -ETIMEDOUT },  /* becoming ready */
     { SCSI_NOT_READY,       0x04, 0x0a, V_WAIT,      -ETIMEDOUT },  /* ALUA transition */
+    { SCSI_NOT_READY,       0x04, 0x0b, V_AWAY,      -EIO },        /* standby */
+    { SCSI_NOT_READY,       0x04, 0x0c, V_AWAY,      -EIO },        /* unavailable */
+    { SCSI_NOT_READY,       0x04, 0x12, V_AWAY,      -EIO },        /* offline */
     { SCSI_NOT_READY,       0x04, 0x14, V_WAIT,      -ETIMEDOUT },  /* space allocation in progress */
     { SCSI_NOT_READY,       ANY,  ANY,  V_FAIL,      -EIO },
     { SCSI_MEDIUM_ERROR,    ANY,  ANY,  V_FAIL,      -ENODATA },
@@ -625,7 +631,12 @@ static void piece_judge(struct ini_lun *l, struct ini_piece *p)
         piece_finish(l, p, refused);
         return;
     }
+    if (!p->task.err && p->task.status == SCSI_CHECK_CONDITION && ini_alua_concerns(&p->task.sense))
+        ini_alua_stale(l);
     switch (v) {
+    case V_AWAY:
+        piece_finish(l, p, l->hand ? -ENOTCONN : err);
+        return;
     case V_OK:
         if (!zeroes_go_on(l, p))
             piece_finish(l, p, 0);

@@ -29,8 +29,9 @@ static bool becoming_ready(const struct scsi_sense *e)
 static void cmd_submit(struct ini_cmd *c)
 {
     c->iov = (struct iovec){ c->buf, c->buf_len };
-    c->task.in = (struct dm_buf){ .iov = &c->iov, .iov_nr = c->buf_len ? 1 : 0, .len = c->buf_len };
-    c->task.out = (struct dm_buf){ 0 };
+    *(c->out ? &c->task.out : &c->task.in) =
+        (struct dm_buf){ .iov = &c->iov, .iov_nr = c->buf_len ? 1 : 0, .len = c->buf_len };
+    *(c->out ? &c->task.in : &c->task.out) = (struct dm_buf){ 0 };
     c->task.edtl = c->buf_len;
     ini_submit(c->sess, &c->task);
 }
@@ -43,8 +44,7 @@ static void cmd_later(struct rt_timer *t)
     cmd_submit(c);
 }
 
-/* One that waits to be sent again is not. Return: whether it was. */
-static bool cmd_cancel(struct ini_cmd *c)
+bool ini_cmd_cancel(struct ini_cmd *c)
 {
     if (!rt_timer_armed(&c->timer))
         return false;
@@ -235,12 +235,17 @@ static unsigned build_cap10(uint8_t cdb[static 16]) { return scsi_cdb_read_capac
 static unsigned build_mode6(uint8_t cdb[static 16]) { return scsi_cdb_mode_sense_6(cdb, 0x08, 192); }
 static unsigned build_mode10(uint8_t cdb[static 16]) { return scsi_cdb_mode_sense_10(cdb, 0x08, 512); }
 
+static bool out_of_reach(const struct ini_lun *l)
+{
+    return l->cmd.task.status == SCSI_CHECK_CONDITION && ini_alua_out_of_reach(&l->cmd.task.sense);
+}
+
 /* err: of the command. Return: 0 to go on, -errno: the unit cannot be used. */
 static int take_ready(struct ini_lun *l, int err, size_t len)
 {
-    (void)l, (void)len;
-    /* Reserved for another: it may be looked at all the same. */
-    return err == -EOPNOTSUPP || err == -EBADE ? 0 : err;
+    (void)len;
+    /* Reserved for another, or not to be used through this port now: it may be looked at all the same. */
+    return err == -EOPNOTSUPP || err == -EBADE || (err == -EAGAIN && out_of_reach(l)) ? 0 : err;
 }
 
 static int take_inquiry(struct ini_lun *l, int err, size_t len)
@@ -269,6 +274,8 @@ static int take_83(struct ini_lun *l, int err, size_t len)
 {
     if (!err && scsi_vpd_83_parse(l->got.wwid, l->buf, len))
         l->got.wwid[0] = '\0';
+    if (!err && scsi_vpd_83_port(&l->got.port, l->buf, len))
+        l->got.port = (struct scsi_port){ 0 };
     return 0;
 }
 
@@ -283,6 +290,10 @@ static int take_cap16(struct ini_lun *l, int err, size_t len)
 {
     if (err == -EOPNOTSUPP) {
         l->got.cap16_refused = true;
+        return 0;
+    }
+    if (err == -EAGAIN && l->open && out_of_reach(l)) {     /* it has the size it had: who it is counts */
+        l->got.out_of_reach = true;
         return 0;
     }
     return err ? err : scsi_capacity_16_parse(&l->got.capacity, l->buf, len);
@@ -330,6 +341,7 @@ static int take_b2(struct ini_lun *l, int err, size_t len)
 }
 
 static bool always(const struct ini_probe *p) { (void)p; return true; }
+static bool has_groups(const struct ini_probe *p) { return p->inquiry.tpgs_implicit || p->inquiry.tpgs_explicit; }
 static bool cap16_refused(const struct ini_probe *p) { return p->cap16_refused; }
 static bool mode6_refused(const struct ini_probe *p) { return p->mode6_refused; }
 #define HAS_PAGE(p, page) ((p)->pages[(page) / 8] >> (page) % 8 & 1)
@@ -351,6 +363,8 @@ static const struct probe_step {
     { "INQUIRY VPD 00",       build_00,      INI_PROBE_LEN, always,        take_00      },
     { "INQUIRY VPD 83",       build_83,      INI_PROBE_LEN, has_83,        take_83      },
     { "INQUIRY VPD 80",       build_80,      INI_PROBE_LEN, has_80,        take_80      },
+    { "REPORT TARGET PORT GROUPS",
+                              ini_alua_build, INI_PROBE_LEN, has_groups,  ini_alua_take },
     { "READ CAPACITY (16)",   build_cap16,   32,            always,        take_cap16   },
     { "READ CAPACITY (10)",   build_cap10,   8,             cap16_refused, take_cap10   },
     { "MODE SENSE (6)",       build_mode6,   192,           always,        take_mode6   },
@@ -420,7 +434,8 @@ static void lun_free(struct ini_lun *l)
 {
     rt_timer_disarm(l->rt, &l->probe_timer);
     rt_timer_disarm(l->rt, &l->abandon);
-    cmd_cancel(&l->cmd);
+    ini_cmd_cancel(&l->cmd);
+    ini_alua_exit(l);
     ini_io_exit(l);
     free(l->buf);
     free(l);
@@ -647,14 +662,19 @@ static void probe_finished(struct ini_lun *l)
     bool resized, was_paused = l->paused;
 
     identity_make(l);
-    if (l->got.capacity.blocks > UINT64_MAX / l->got.capacity.block_len) {
+    if (l->got.out_of_reach) {
+        now = l->info;
+        memcpy(now.wwid, l->got.wwid, sizeof(now.wwid));
+    } else if (l->got.capacity.blocks > UINT64_MAX / l->got.capacity.block_len) {
         probe_failed(l, -EFBIG, "its size in bytes does not fit 64 bits");
         return;
+    } else {
+        info_make(l, &now);
     }
-    info_make(l, &now);
     l->cached |= now.write_cache;
     l->probes = 0;
     if (!l->open) {
+        ini_alua_probed(l);
         first_look(l, &now);
         return;
     }
@@ -672,6 +692,7 @@ static void probe_finished(struct ini_lun *l)
     l->paused = false;
     if (resized && l->event)
         l->event(l->user, INI_LUN_RESIZED);
+    ini_alua_probed(l);
     gate_open(l);
     ini_io_pump(l);
     if (was_paused && l->event)
@@ -726,7 +747,7 @@ void ini_lun_offline(struct ini_lun *l, int err)
 void ini_lun_failed(struct ini_lun *l, int err)
 {
     if (!l->open) {
-        if (!l->probing || cmd_cancel(&l->cmd))
+        if (!l->probing || ini_cmd_cancel(&l->cmd))
             open_failed(l, err, l->sess->why);
         return;                             /* else the probe's end says so */
     }
@@ -779,6 +800,7 @@ void ini_lun_close(struct ini_lun *l)
         return;
     rt_assert_here(l->rt);
     assert(l->open && !l->io_nr);
+    ini_alua_exit(l);
     lun_unlink(l);
     if (l->probing && !rt_timer_armed(&l->cmd.timer))
         l->closing = true;

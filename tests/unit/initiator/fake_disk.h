@@ -12,6 +12,7 @@ static inline void fake_inquiry(struct fake_conn *c)
     const uint8_t *cdb = c->pdu.cmd.cdb;
 
     if (!(cdb[1] & 1)) {
+        d[5] = c->f->tpgs;
         memcpy(d + 8, "CORELANEFAKE DISK       1.0 ", 28);
         fake_data(c, d, sizeof(d));
         return;
@@ -58,7 +59,11 @@ static inline void fake_inquiry(struct fake_conn *c)
             sscanf(c->f->naa + 2 * i, "%2x", &v);
             d[8 + i] = (uint8_t)v;
         }
-        fake_data(c, d, 16);
+        if (c->f->tpgs) {
+            memcpy(d + 16, (uint8_t[]){ 1, 0x94, 0, 4, 0, 0, 0, 9, 1, 0x95, 0, 4, 0, 0, 0, 3 }, 16);
+            d[3] += 16;
+        }
+        fake_data(c, d, 4u + d[3]);
         return;
     default:
         fake_sense(c, c->pdu.itt, SCSI_ILLEGAL_REQUEST, 0x24, 0);
@@ -111,6 +116,27 @@ static inline void fake_mode(struct fake_conn *c)
         fake_data(c, ten, sizeof(ten));
 }
 
+/* Another group, optimized, comes first. */
+static inline void fake_groups(struct fake_conn *c)
+{
+    uint8_t d[28] = { 0, 0, 0, 24, 0, 0x0f, 0, 2, 0, 0, 0, 1, 0, 0, 0, 8, 0, 0x0f, 0, 3, 0, 0, 0, 1, 0, 0, 0, 9 };
+
+    c->f->group_reads++;
+    d[16] = (uint8_t)c->f->access;
+    fake_data(c, d, sizeof(d));
+}
+
+static inline void fake_groups_set(struct fake_conn *c)
+{
+    if (c->len != 8 || load_be16(c->data + 6) != 3) {
+        fake_sense(c, c->pdu.itt, SCSI_ILLEGAL_REQUEST, 0x26, 0);
+        return;
+    }
+    c->f->group_sets++;
+    c->f->access = c->data[4];
+    fake_status(c, c->pdu.itt, SCSI_GOOD);
+}
+
 static inline void fake_note(struct fake *f, uint32_t lba)
 {
     const unsigned n = f->lba_nr++;
@@ -127,6 +153,7 @@ static inline void fake_command(struct fake_conn *c)
 
     switch (cdb[0]) {
     case SCSI_TEST_UNIT_READY:
+        f->readies++;
         fake_status(c, c->pdu.itt, SCSI_GOOD);
         return;
     case SCSI_INQUIRY:
@@ -147,6 +174,16 @@ static inline void fake_command(struct fake_conn *c)
         return;
     case SCSI_MODE_SENSE_10:
         fake_mode(c);
+        return;
+    case SCSI_MAINTENANCE_IN:
+        if (!f->tpgs || cdb[1] != 0x0a)
+            break;
+        fake_groups(c);
+        return;
+    case SCSI_MAINTENANCE_OUT:
+        if (!(f->tpgs & 0x20) || cdb[1] != 0x0a)
+            break;
+        fake_groups_set(c);
         return;
     case SCSI_UNMAP:
         if (!(f->vpd_b2 & 0x80))

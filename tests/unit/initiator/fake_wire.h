@@ -50,8 +50,11 @@ struct fake {
     uint8_t vpd_b2;                         /* byte 5 of page B2; 0: no such page */
     uint32_t unmap_max;                     /* page B0: blocks; 0: no such page */
     uint8_t *disk;
+    uint8_t tpgs;                           /* INQUIRY byte 5; 0: no target port groups */
+    atomic_uint access;                     /* of group 3, through port 9; 0x80: preferred */
     /* What came. */
-    atomic_uint reads, writes, aborts, set_aborts, resets, nops, syncs, unmaps, sames, logouts, bad_digests;
+    atomic_uint reads, writes, aborts, set_aborts, resets, nops, syncs, unmaps, sames, logouts, bad_digests,
+        group_reads, group_sets, readies;
     uint32_t lba[4096];
     atomic_uint lba_nr;
 };
