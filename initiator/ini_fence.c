@@ -63,6 +63,7 @@ static void via_gone(void *user)
         s->stop_held = false;
         rt_defer(s->rt, &s->stop_op);
     }
+    ini_move_check(s);
     fence_put(f);
 }
 

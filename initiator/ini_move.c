@@ -70,11 +70,12 @@ static bool about_to_tell(const struct ini_sess *s)
     return false;
 }
 
-/* Commands and task management that the target owes an answer. A ping it may owe: that is answered anywhere. */
+/* Commands and task management that the target owes an answer, and what a fence has left, which lives on this core. A ping
+ * it may owe: that is answered anywhere. */
 static bool under_way(const struct ini_sess *s)
 {
     return s->flight_nr || !rt_list_empty(&s->ending) || s->eh.step || !ini_ctl_free(s, INI_TAG_TMF) ||
-           !ini_ctl_free(s, INI_TAG_TEXT) || s->loop.making;
+           !ini_ctl_free(s, INI_TAG_TEXT) || s->loop.making || s->fences_nr;
 }
 
 static void move_step(struct ini_sess *s)
