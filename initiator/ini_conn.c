@@ -676,6 +676,7 @@ static void conn_gone(struct ini_sess *s)
     conn_go_on(s);
     if (reset_done)                         /* last: whoever waited for it may stop the session */
         reset_done(user, -1, -ECONNRESET);
+    ini_aborts_over(s, -ECONNRESET);
 }
 
 static void gone_later(struct rt_op *op, int res)

@@ -189,6 +189,77 @@ static void lun_was_reset(struct ini_sess *s)
     }
 }
 
+/* ---- all that one unit has ------------------------------------------------------------------------------ */
+
+static void abort_tell(struct ini_lun *l, int err)
+{
+    void (*done)(void *user, int e) = l->abort_done;
+
+    l->abort_done = NULL;
+    l->aborting = false;
+    done(l->abort_user, err);
+}
+
+/* One task management request at a time: who comes when another is under way is next. */
+static void aborts_next(struct ini_sess *s)
+{
+    if (s->state != INI_UP || s->conn != CONN_FULL || s->eh.step || !ini_ctl_free(s, INI_TAG_TMF))
+        return;
+    rt_list_for(at, &s->luns) {
+        struct ini_lun *l = rt_list_entry(at, struct ini_lun, link);
+
+        if (!l->abort_done)
+            continue;
+        l->aborting = true;
+        s->eh.step = EH_SET;
+        tmf_send(s, ISCSI_TMF_ABORT_TASK_SET, l->lun, NULL);
+        if (!s->tick_soon)
+            ini_tick_soon(s);
+        return;
+    }
+}
+
+static void abort_ended(struct ini_sess *s, bool ok)
+{
+    struct ini_lun *l = ini_lun_find(s, s->eh.lun);
+
+    s->eh.step = EH_IDLE;
+    if (ok)
+        lun_was_reset(s);                   /* as far as this session's commands go */
+    else
+        ini_conn_lost(s, -EIO, "the target does not abort the commands of lun %u", s->eh.lun);
+    if (l && l->aborting)
+        abort_tell(l, ok ? 0 : -EIO);
+}
+
+void ini_aborts_over(struct ini_sess *s, int err)
+{
+    for (struct rt_link *at = s->luns.next; at != &s->luns;) {
+        struct ini_lun *l = rt_list_entry(at, struct ini_lun, link);
+
+        at = at->next;
+        if (!l->abort_done)
+            continue;
+        abort_tell(l, err);
+        at = s->luns.next;                  /* who is told may close units */
+    }
+}
+
+void ini_lun_abort_all(struct ini_lun *l, void (*done)(void *user, int err), void *user)
+{
+    rt_assert_here(l->rt);
+    assert(l->open);
+    if (l->sess->state != INI_UP || l->abort_done) {
+        done(user, l->abort_done ? -EBUSY : -ENOTCONN);
+        return;
+    }
+    l->abort_done = done;
+    l->abort_user = user;
+    aborts_next(l->sess);
+}
+
+/* ---- what becomes of a request -------------------------------------------------------------------------- */
+
 /* resp: enum iscsi_tmf_resp. */
 static void tmf_ended(struct ini_sess *s, uint8_t resp)
 {
@@ -217,6 +288,9 @@ static void tmf_ended(struct ini_sess *s, uint8_t resp)
             ini_conn_lost(s, -ETIMEDOUT, "commands to lun %u get no answer, and the target does not reset it",
                           s->eh.lun);
         return;
+    case EH_SET:
+        abort_ended(s, ok);
+        return;
     case EH_GHOSTS:                         /* not done: ini_lun_open() sees to it, if it ever matters */
         s->eh.step = EH_IDLE;
         if (ok && s->ghosts == 1 && s->ghost_lun == s->eh.lun)
@@ -238,13 +312,14 @@ void ini_tmf_response(struct ini_sess *s, const struct iscsi_pdu *pdu)
 {
     if (ini_ctl_answered(s, INI_TAG_TMF, pdu->itt))
         tmf_ended(s, pdu->tmf.response);
+    aborts_next(s);
     ini_move_check(s);
 }
 
 void ini_tmf_rejected(struct ini_sess *s, bool later)
 {
-    if (later && s->eh.step == EH_ABORT)
-        s->eh.step = EH_IDLE;               /* the next tick finds the command late still, and asks again */
+    if (later && (s->eh.step == EH_ABORT || s->eh.step == EH_SET))
+        s->eh.step = EH_IDLE;               /* the next tick finds that it is to be done still, and asks again */
     else
         tmf_ended(s, ISCSI_TMF_REJECTED);
     ini_move_check(s);
@@ -349,6 +424,7 @@ void ini_tick(struct rt_timer *timer)
         eh_check(s, now);
     else
         late_check(s, now);
+    aborts_next(s);
     if (s->conn == CONN_FULL)
         window_check(s, now);
     if (s->conn != CONN_FULL)

@@ -148,7 +148,7 @@ struct ini_login {
 };
 
 /* How the escalation of a command that does not come back stands. */
-enum ini_eh { EH_IDLE, EH_ABORT, EH_LUN_RESET, EH_CALLER, EH_GHOSTS };
+enum ini_eh { EH_IDLE, EH_ABORT, EH_LUN_RESET, EH_CALLER, EH_GHOSTS, EH_SET };
 
 enum ini_move_step {
     MOVE_NONE,
@@ -409,6 +409,8 @@ void ini_tmf_response(struct ini_sess *s, const struct iscsi_pdu *pdu);
 void ini_tmf_rejected(struct ini_sess *s, bool later);
 /* Asks the target to end what ini_tasks_give_up() left with it. */
 void ini_ghosts_abort(struct ini_sess *s, uint16_t lun);
+/* The connection is gone: who waits for ini_lun_abort_all() is told. */
+void ini_aborts_over(struct ini_sess *s, int err);
 void ini_nop_in(struct ini_sess *s, const struct iscsi_pdu *pdu);
 
 /* ini_fence.c */
@@ -504,6 +506,9 @@ struct ini_lun {
     struct rt_timer probe_timer;
     struct rt_timer abandon;                /* given up by its user: its commands must end */
     bool given_up;                          /* those that were sent, too */
+    void (*abort_done)(void *user, int err);        /* ini_lun_abort_all(); NULL: nobody waits */
+    void *abort_user;
+    bool aborting;                          /* it is with the target; else it waits for its turn */
     struct ini_probe got;
     struct ini_alua alua;
     struct scsi_port port;
