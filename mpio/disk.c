@@ -1,61 +1,18 @@
 /*
- * disk.c - a disk and its paths
+ * disk.c - a disk: its life, and paths that join and leave it
  *
- * Owns the checks that every request gets whichever way it takes, and the counters. With one path the choice
- * is easy; what a path does with a request is the initiator's.
+ * Owns what a disk is (identity, size) and what it knows of its paths, all of it from what their nexuses' cores told. What
+ * follows from that is look.c's.
  */
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include "mpio/mpio_internal.h"
+#include "reactor/rt_log.h"
 
-struct mpio_disk {
-    struct rt *rt;
-    struct mpio_path *path; /* NULL: none */
-    struct mpio_conf conf;
-    struct ini_lun_info info;
-    bool has_info;
-    int err; /* given up with that */
-    void (*event)(void *user, enum mpio_event ev, const char *why);
-    void *user;
-    struct mpio_stats stats;
-    struct rt_link refused; /* requests that end without having been sent, to be told by op */
-    struct rt_op op;
-    bool op_armed;
-    bool leaving;
-};
-
-static void path_left(struct mpio_disk *d)
-{
-    struct mpio_path *p = d->path;
-    void (*const left)(void *user) = p->left;
-
-    d->path = NULL;
-    d->leaving = false;
-    p->disk = NULL;
-    left(p->user); /* both may be gone */
-}
-
-static void refused_tell(struct rt_op *op, int res)
-{
-    struct mpio_disk *d = container_of(op, struct mpio_disk, op);
-
-    (void)res;
-    d->op_armed = false;
-    for (unsigned n = d->stats.in_flight; n && !rt_list_empty(&d->refused); n--) {
-        struct mpio_io *io = rt_list_entry(rt_list_pop(&d->refused), struct mpio_io, io.link);
-        const bool last = !--d->stats.in_flight;
-
-        io->done(io, io->io.res);
-        if (last)
-            return; /* d may be gone */
-    }
-    if (!rt_list_empty(&d->refused) && !d->op_armed) {
-        d->op_armed = true;
-        rt_defer(d->rt, &d->op);
-    }
-}
+const char *const mpio_path_state_names[] = { "active", "down",       "suspect", "marginal",
+                                              "failed", "quarantine", "moving",  NULL };
 
 int mpio_disk_new(struct mpio_disk **out, struct rt *rt, const struct mpio_conf *conf,
                   void (*event)(void *user, enum mpio_event ev, const char *why), void *user)
@@ -71,8 +28,9 @@ int mpio_disk_new(struct mpio_disk **out, struct rt *rt, const struct mpio_conf 
         mpio_conf_default(&d->conf);
     d->event = event;
     d->user = user;
-    d->op.done = refused_tell;
-    rt_list_init(&d->refused);
+    disk_look_init(d);
+    io_init(d);
+    buf_init(d);
     *out = d;
     return 0;
 }
@@ -82,75 +40,257 @@ void mpio_disk_free(struct mpio_disk *d)
     if (!d)
         return;
     assert(!d->stats.in_flight);
-    assert(!d->path);
+    assert(!d->paths_nr && !d->joining_nr);
+    rt_timer_disarm(d->rt, &d->look);
+    rt_timer_disarm(d->rt, &d->end);
+    buf_exit(d);
     free(d);
 }
 
-/* ---- paths ---------------------------------------------------------------------------------------------- */
+/* ---- asking the nexus's side ---------------------------------------------------------------------------- */
 
-static void join_tell(struct rt_op *op, int res)
+void path_want(struct mpio_path *p, unsigned what)
 {
-    struct mpio_path *p = container_of(op, struct mpio_path, op);
+    p->want.what |= what;
+}
 
-    (void)res;
-    p->joined(p->user, p->err, p->err ? p->why : NULL);
+void path_ask_go(struct mpio_path *p)
+{
+    if (!p->want.what || p->asking || p->seen.hold)
+        return;
+    p->asking = true;
+    p->ask = p->want;
+    p->ask.home = p->disk->rt;
+    p->want.what = 0;
+    p->ask_msg.fn = path_asked;
+    rt_post(p->seen.rt, &p->ask_msg);
+}
+
+void path_ask_back(struct rt_msg *m)
+{
+    struct mpio_path *p = container_of(m, struct mpio_path, ask_msg);
+
+    p->asking = false;
+    path_ask_go(p);
+}
+
+/* ---- joining -------------------------------------------------------------------------------------------- */
+
+static void refused_tell(struct rt_timer *t)
+{
+    struct mpio_path *p = container_of(t, struct mpio_path, refused.timer);
+
+    p->refused.joined(p->refused.user, p->refused.err,
+                      p->refused.err == -EEXIST ? "it is in a disk already"
+                                                : "the disk has as many paths as it can");
+}
+
+static void join_refuse(struct mpio_disk *d, struct mpio_path *p, int err,
+                        void (*done)(void *user, int err, const char *why), void *user)
+{
+    p->refused.err = err;
+    p->refused.joined = done;
+    p->refused.user = user;
+    p->refused.timer.fn = refused_tell;
+    rt_timer_arm(d->rt, &p->refused.timer, 0);
+}
+
+/* Nothing is left of the disk that it was in before. */
+static void path_clean(struct mpio_path *p)
+{
+    const unsigned prio = p->prio, weight = p->weight;
+
+    memset(&p->DISK_SIDE, 0, sizeof(*p) - offsetof(struct mpio_path, DISK_SIDE));
+    p->prio = prio;
+    p->weight = weight;
 }
 
 void mpio_disk_join(struct mpio_disk *d, struct mpio_path *p,
                     void (*done)(void *user, int err, const char *why), void *user)
 {
     rt_assert_here(d->rt);
+    if (p->disk) {
+        join_refuse(d, p, -EEXIST, done, user);
+        return;
+    }
+    path_clean(p);
+    if (d->paths_nr + d->joining_nr == MPIO_PATHS_MAX) {
+        join_refuse(d, p, -ENOSPC, done, user);
+        return;
+    }
+    p->disk = d;
+    p->joining = true;
     p->joined = done;
     p->user = user;
-    p->op.done = join_tell;
-    p->err = 0;
-    if (p->disk || d->path) {
-        p->err = -EEXIST;
-        snprintf(p->why, sizeof(p->why), "it is in a disk already");
-    } else {
-        p->disk = d;
-        d->path = p;
-        d->info = *ini_lun_info(p->lun);
-        d->has_info = true;
-    }
-    rt_defer(d->rt, &p->op);
+    d->joining_nr++;
+    p->seen.rt = mpio_nexus_rt(p->nexus); /* it may move meanwhile: path_asked() sees to that */
+    path_want(p, ASK_BIND);
+    path_ask_go(p);
 }
 
-static void leave_tell(struct rt_op *op, int res)
+/* Return: 0, or -errno with join_why: it is not one of this disk's. */
+static int join_refusal(const struct mpio_disk *d, struct mpio_path *p)
 {
-    struct mpio_path *p = container_of(op, struct mpio_path, op);
+    const struct ini_lun_info *now = &p->seen.info;
 
-    (void)res;
-    path_left(p->disk);
+    if (p->seen.changed) {
+        snprintf(p->join_why, sizeof(p->join_why),
+                 "%s: LUN %u has become another unit than it was when it was opened", p->nexus->name,
+                 p->lun_nr);
+        return -EXDEV;
+    }
+    if (d->has_info && strcmp(now->wwid, d->info.wwid)) {
+        snprintf(p->join_why, sizeof(p->join_why), "%s: LUN %u is the unit %s, the disk is %s", p->nexus->name,
+                 p->lun_nr, now->wwid, d->info.wwid);
+        return -EXDEV;
+    }
+    if (d->has_info && now->block_len != d->info.block_len) {
+        snprintf(p->join_why, sizeof(p->join_why), "%s: LUN %u has blocks of %u bytes, the disk's are of %u",
+                 p->nexus->name, p->lun_nr, now->block_len, d->info.block_len);
+        return -EMEDIUMTYPE;
+    }
+    return 0;
 }
+
+static void join_judge(struct mpio_disk *d, struct mpio_path *p)
+{
+    p->join_err = join_refusal(d, p);
+    if (p->join_err) {
+        path_want(p, ASK_UNBIND);
+        path_ask_go(p);
+        return; /* told when it has no part here any more */
+    }
+    p->joining = false;
+    d->joining_nr--;
+    if (!d->has_info)
+        d->info = p->seen.info;
+    d->has_info = true;
+    p->answer_ns = rt_now(d->rt);
+    p->ever_up = p->seen.up;
+    d->path[d->paths_nr++] = p;
+    disk_look(d);
+    p->joined(p->user, 0, NULL);
+}
+
+/* ---- leaving -------------------------------------------------------------------------------------------- */
 
 void mpio_disk_leave(struct mpio_disk *d, struct mpio_path *p, void (*done)(void *user), void *user)
 {
     rt_assert_here(d->rt);
-    assert(d->path == p);
+    assert(p->disk == d && !p->joining && !p->leaving);
+    p->leaving = true;
     p->left = done;
     p->user = user;
-    p->op.done = leave_tell;
-    if (d->stats.in_flight)
-        d->leaving = true; /* the last answer goes on */
-    else
-        rt_defer(d->rt, &p->op);
+    p->stuck_ns = rt_now(d->rt);
+    p->dropped = false;
+    disk_look(d);
 }
 
-void mpio_path_event(struct mpio_path *p, enum ini_event ev)
+static void path_unbound(struct mpio_disk *d, struct mpio_path *p)
 {
-    static const enum mpio_event of[] = {
-        [INI_LUN_RESIZED] = MPIO_RESIZED, [INI_LUN_GONE] = MPIO_FAILED,     [INI_LUN_CHANGED] = MPIO_FAILED,
-        [INI_LUN_PAUSED] = MPIO_PAUSED,   [INI_LUN_RESUMED] = MPIO_RESUMED, [INI_LUN_ALUA] = MPIO_PATH_CHANGED,
-    };
-    struct mpio_disk *d = p->disk;
+    char why[sizeof(p->join_why)];
 
-    if (!d)
+    p->disk = NULL;
+    if (p->joining) {
+        memcpy(why, p->join_why, sizeof(why));
+        d->joining_nr--;
+        p->joined(p->user, p->join_err, why); /* p may be gone */
         return;
-    d->info = *ini_lun_info(p->lun);
-    if (d->event)
-        d->event(d->user, of[ev], NULL);
+    }
+    fence_forget(d);
+    for (unsigned i = 0, to = 0; i < d->paths_nr; i++) {
+        d->path[to] = d->path[i];
+        to += d->path[i] != p;
+    }
+    d->paths_nr--;
+    disk_look(d);
+    p->left(p->user); /* both may be gone */
 }
+
+/* ---- what the nexus's side tells ------------------------------------------------------------------------ */
+
+static void quarantine(struct mpio_disk *d, struct mpio_path *p, const char *wwid)
+{
+    if (p->quarantine)
+        return;
+    p->quarantine = true;
+    if (wwid)
+        snprintf(p->why_kept, sizeof(p->why_kept), "LUN %u is the unit %.100s now", p->lun_nr, wwid);
+    else
+        snprintf(p->why_kept, sizeof(p->why_kept), "%s", p->seen.why);
+    rt_log(RT_ERR,
+           "%s: %s of %s does not lead to this disk any more: %s; nothing is sent over it until it does, and "
+           "is reinstated",
+           d->info.wwid, p->nexus->name, p->nexus->target, p->why_kept);
+}
+
+/* A path came back, and stays aside where the administrator wants that. */
+static void path_rose(struct mpio_disk *d, struct mpio_path *p)
+{
+    const uint64_t now = rt_now(d->rt);
+
+    p->suspect = false;
+    p->answer_ns = p->busy_ns = now;
+    p->probation = p->ever_up && d->use_nr && !p->in_use;
+    p->back_ns = now;
+    p->ever_up = true;
+}
+
+static void path_fell(struct mpio_disk *d, struct mpio_path *p)
+{
+    p->downs++;
+    p->fails[p->fails_nr++ % PATH_FAILS_MAX] = rt_now(d->rt);
+}
+
+static void path_update(struct mpio_disk *d, struct mpio_path *p, bool was_up)
+{
+    const struct path_told *t = &p->seen;
+    const bool ours =
+        !t->changed && !strcmp(t->info.wwid, d->info.wwid) && t->info.block_len == d->info.block_len;
+    const bool answered = p->reopening_asked && t->reopen.nr == p->reopen_nr_asked;
+
+    if (answered)
+        p->reopening_asked = false;
+    if (t->changed || (t->open && !ours)) {
+        quarantine(d, p, t->changed ? NULL : t->info.wwid);
+    } else if (p->quarantine && answered && t->open) {
+        p->quarantine = false;
+        rt_log(RT_NOTICE, "%s: %s of %s leads to this disk again", d->info.wwid, p->nexus->name,
+               p->nexus->target);
+    }
+    if (t->logins > p->shun_login)
+        p->shun_ns = 0;
+    if (was_up && !t->up)
+        path_fell(d, p);
+    if (!was_up && t->up)
+        path_rose(d, p);
+}
+
+void path_told(struct rt_msg *m)
+{
+    struct mpio_path *p = container_of(m, struct mpio_path, tell_msg);
+    struct mpio_disk *d = p->disk;
+    const bool was_up = p->seen.up;
+
+    rt_assert_here(d->rt);
+    p->seen = p->told;
+    if (!p->seen.bound) {
+        path_unbound(d, p);
+        return;
+    }
+    /* Nothing was sent since it was told to hold: this is what the nexus waits for. */
+    p->tell_msg.fn = p->told_back;
+    rt_post(p->seen.rt, &p->tell_msg);
+    if (p->joining) {
+        if (!p->join_err)
+            join_judge(d, p);
+        return;
+    }
+    path_update(d, p, was_up);
+    disk_look(d);
+}
+
+/* ---- what others ask ------------------------------------------------------------------------------------ */
 
 const struct ini_lun_info *mpio_disk_info(const struct mpio_disk *d)
 {
@@ -164,7 +304,10 @@ struct rt *mpio_disk_rt(const struct mpio_disk *d)
 
 void mpio_disk_conf_set(struct mpio_disk *d, const struct mpio_conf *conf)
 {
+    rt_assert_here(d->rt);
     d->conf = *conf;
+    memset(&d->turn, 0, sizeof(d->turn));
+    disk_look(d);
 }
 
 const struct mpio_conf *mpio_disk_conf(const struct mpio_disk *d)
@@ -172,140 +315,67 @@ const struct mpio_conf *mpio_disk_conf(const struct mpio_disk *d)
     return &d->conf;
 }
 
-void mpio_disk_path_admin(struct mpio_disk *d, struct mpio_path *p, bool is_failed)
+void mpio_disk_path_admin(struct mpio_disk *d, struct mpio_path *p, bool failed)
 {
-    (void)d, (void)p, (void)is_failed;
+    rt_assert_here(d->rt);
+    assert(p->disk == d);
+    p->admin = failed;
+    p->stuck_ns = rt_now(d->rt);
+    p->dropped = false;
+    if (!failed) {
+        p->fails_nr = 0;
+        p->probation = p->suspect = false;
+        p->answer_ns = p->busy_ns = rt_now(d->rt);
+        p->shun_ns = 0;
+        p->reinstate = p->quarantine || p->seen.gone;
+    }
+    disk_look(d);
 }
 
-const char *const mpio_path_state_names[] = { "active", "down",       "suspect", "marginal",
-                                              "failed", "quarantine", "moving",  NULL };
+void mpio_disk_path_weight(struct mpio_disk *d, struct mpio_path *p, unsigned prio, unsigned weight)
+{
+    rt_assert_here(d->rt);
+    assert(p->disk == d);
+    p->prio = prio;
+    p->weight = weight ? weight : 1;
+    disk_look(d);
+}
 
 unsigned mpio_disk_paths_nr(const struct mpio_disk *d)
 {
-    return d->path ? 1 : 0;
+    return d->paths_nr;
 }
 
 struct mpio_path *mpio_disk_path(const struct mpio_disk *d, unsigned i)
 {
-    assert(!i && d->path);
-    return d->path;
-}
-
-void mpio_disk_path_info(const struct mpio_disk *d, const struct mpio_path *p, struct mpio_path_info *out)
-{
-    *out = (struct mpio_path_info){
-        .state = p->nexus->up ? MPIO_PATH_UP : MPIO_PATH_DOWN,
-        .weight = 1,
-        .in_use = true,
-        .requests = d->stats.reads + d->stats.writes + d->stats.others,
-        .read_bytes = d->stats.read_bytes,
-        .write_bytes = d->stats.write_bytes,
-        .errors = d->stats.errors,
-        .in_flight = d->stats.in_flight,
-        .nexus_in_flight = d->stats.in_flight,
-    };
-}
-
-/* ---- requests ------------------------------------------------------------------------------------------- */
-
-/* Return: 0, or -errno for what can never be right. */
-static int io_refusal(const struct mpio_disk *d, const struct ini_io *io)
-{
-    const struct ini_lun_info *i = &d->info;
-
-    if (d->err)
-        return d->err;
-    if (!d->path)
-        return -ENODEV;
-    if (io->op > INI_ZERO)
-        return -EINVAL;
-    if (io->op == INI_FLUSH)
-        return io->off || io->len ? -EINVAL : 0;
-    /* block_len is a power of two; the subtraction cannot wrap, a sum could */
-    if (!io->len || (io->off | io->len) & (i->block_len - 1) || io->off > i->size ||
-        io->len > i->size - io->off)
-        return -EINVAL;
-    return io->op != INI_READ && i->readonly ? -EROFS : 0;
-}
-
-static void path_done(struct ini_io *i, int res)
-{
-    struct mpio_io *io = container_of(i, struct mpio_io, io);
-    struct mpio_disk *d = io->disk;
-    const bool left = !--d->stats.in_flight && d->leaving;
-
-    if (res)
-        d->stats.errors++;
-    if (left)
-        rt_defer(d->rt, &d->path->op);
-    io->done(io, res); /* d may be gone */
-}
-
-void mpio_submit(struct mpio_disk *d, struct mpio_io *io)
-{
-    const int err = io_refusal(d, &io->io);
-
-    rt_assert_here(d->rt);
-    io->disk = d;
-    io->path = d->path;
-    io->start_ns = rt_now(d->rt);
-    io->io.done = path_done;
-    d->stats.in_flight++;
-    if (err) {
-        d->stats.errors++;
-        io->io.res = err;
-        rt_list_push(&d->refused, &io->io.link);
-        if (!d->op_armed) {
-            d->op_armed = true;
-            rt_defer(d->rt, &d->op);
-        }
-        return;
-    }
-    switch (io->io.op) {
-    case INI_READ:
-        d->stats.reads++;
-        d->stats.read_bytes += io->io.len;
-        break;
-    case INI_WRITE:
-        d->stats.writes++;
-        d->stats.write_bytes += io->io.len;
-        break;
-    default: d->stats.others++;
-    }
-    ini_io_submit(d->path->lun, &io->io);
+    assert(i < d->paths_nr);
+    return d->path[i];
 }
 
 void mpio_disk_fail(struct mpio_disk *d, int err)
 {
     rt_assert_here(d->rt);
-    d->err = d->err ? d->err : err;
-    if (d->path)
-        ini_lun_abandon(d->path->lun, err);
+    assert(err < 0);
+    if (!d->err)
+        d->err = err;
+    io_fail_waiting(d, d->err);
+    for (unsigned i = 0; i < d->paths_nr; i++) {
+        d->path[i]->want.err = err;
+        path_want(d->path[i], ASK_ABANDON);
+    }
+    disk_look(d);
 }
 
 void mpio_disk_no_path_fail(struct mpio_disk *d)
 {
-    (void)d;
+    rt_assert_here(d->rt);
+    if (!d->no_path)
+        return;
+    d->given_up = true;
+    disk_look(d);
 }
 
 void mpio_stats(const struct mpio_disk *d, struct mpio_stats *out)
 {
     *out = d->stats;
-}
-
-/* ---- buffers -------------------------------------------------------------------------------------------- */
-
-void *mpio_buf_get(struct mpio_disk *d, size_t len)
-{
-    return ini_buf_get(d->path->nexus->s, len);
-}
-
-void mpio_buf_put(struct mpio_disk *d, void *mem, size_t len)
-{
-    ini_buf_put(d->path->nexus->s, mem, len);
-}
-
-bool mpio_buf_good(const struct mpio_disk *d, const void *mem, size_t len)
-{
-    return ini_buf_good(d->path->nexus->s, mem, len);
 }

@@ -43,6 +43,9 @@ const struct mpio_conf *mpio_disk_conf(const struct mpio_disk *d);
 /* `path fail`: it gets nothing more, and what is under way goes elsewhere, until `path reinstate`, which also ends its time
  * as a marginal one. */
 void mpio_disk_path_admin(struct mpio_disk *d, struct mpio_path *p, bool failed);
+/* @prio: the larger the better, among paths of the same ALUA state; 0: by that state. @weight: 1.., of `weighted` and
+ * `service-time`. */
+void mpio_disk_path_weight(struct mpio_disk *d, struct mpio_path *p, unsigned prio, unsigned weight);
 
 enum mpio_path_state {
     MPIO_PATH_UP, MPIO_PATH_DOWN,           /* down: no session */
