@@ -423,7 +423,7 @@ static void test_a_reservation_holds_for_states(void **state)
 /* REGISTER AND MOVE names the port of the new holder: one that is there. */
 static void test_a_reservation_moves_to_a_port_that_is_there(void **state)
 {
-    uint8_t p[24 + PR_TID_MAX] = { 0 };
+    uint8_t p[512] = { 0 };
     struct lun_reg to = { .key = 0 };
     struct world w;
     uint32_t len;
