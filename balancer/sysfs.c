@@ -145,10 +145,11 @@ int bal_sys_read_num(const struct bal_sys *s, const char *path, unsigned *out)
 
 int bal_sys_write(const struct bal_sys *s, const char *path, const char *text, uint64_t id)
 {
-    const size_t len = strlen(text);
+    char line[BAL_SYS_TEXT_MAX + 1];
+    const int len = snprintf(line, sizeof(line), "%s\n", text); /* as "echo" does it */
     uint64_t now;
     /* A file of a made-up tree is cut off first, as one of sysfs has no end to cut. */
-    const int fd = open_regular(s, path, O_WRONLY, &now);
+    const int fd = len < (int)sizeof(line) ? open_regular(s, path, O_WRONLY, &now) : -EMSGSIZE;
     ssize_t n;
     int err = 0;
 
@@ -158,7 +159,7 @@ int bal_sys_write(const struct bal_sys *s, const char *path, const char *text, u
         err = -ESTALE;
     else if (!s->real && ftruncate(fd, 0))
         err = -errno;
-    else if ((n = write(fd, text, len)) != (ssize_t)len)
+    else if ((n = write(fd, line, (size_t)len)) != len)
         err = n < 0 ? -errno : -EIO;
     close(fd);
     return err;

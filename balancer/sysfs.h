@@ -34,7 +34,7 @@ bool bal_sys_is_real(const struct bal_sys *s); /* the root is "/" */
 int bal_sys_read(const struct bal_sys *s, const char *path, char *out, size_t len, uint64_t *id);
 /* The same, a decimal number. Return: 0 or -errno; -EINVAL: it is none. */
 int bal_sys_read_num(const struct bal_sys *s, const char *path, unsigned *out);
-/* In one write(), as the kernel wants it. @id: as bal_sys_read() said. Return: 0 or -errno; -ESTALE: it is another file. */
+/* In one write(), as the kernel wants it, and a line's end behind it. @id: as bal_sys_read() said. Return: 0 or -errno; -ESTALE: it is another file. */
 int bal_sys_write(const struct bal_sys *s, const char *path, const char *text, uint64_t id);
 /* What a link says, not followed. Return: its length or -errno. */
 int bal_sys_link(const struct bal_sys *s, const char *path, char *out, size_t len);
