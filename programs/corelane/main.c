@@ -21,6 +21,7 @@ static const struct {
     { "Targets of this host (corelane-targetd):", cmds_target },
     { "Looking:", cmds_show },
     { "Sessions and cores:", cmds_layout },
+    { "Sessions of the kernel's own initiator (open-iscsi):", cmds_kernel },
     { "Measuring:", cmds_bench },
 };
 #define GROUPS (sizeof(groups) / sizeof(groups[0]))
