@@ -81,7 +81,7 @@ static void cores_ask(struct kernel *k, enum daemon d)
     json_t *result = NULL, *cores, *core;
     size_t i;
 
-    if (call_daemon(k->o, d, "layout.show", NULL, ASK_TIMEOUT_S, true, &result))
+    if (call_daemon(k->o, d, "layout.show", json_object(), ASK_TIMEOUT_S, true, &result))
         return;
     cores = json_object_get(result, "cores");
     json_array_foreach(cores, i, core)
