@@ -152,8 +152,11 @@ static void notes_print(const struct kernel *k, const struct bal_steer *p)
 static int plan_run(struct kernel *k)
 {
     struct bal_steer *p = NULL;
-    int status = plan_make(k, &p);
     json_t *o;
+    int status;
+
+    kernel_load(k);
+    status = plan_make(k, &p);
 
     if (status >= 0)
         return status;
@@ -209,6 +212,7 @@ static int apply_run(struct kernel *k)
     const bool as_json = opt_has(k->o, "json");
     int status;
 
+    kernel_load(k);
     if (bal_log_prune(k->log, why))
         status = kernel_say(k, "%s", why);
     else if ((status = plan_make(k, &p)) < 0) {

@@ -10,6 +10,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "balancer/mask.h"
@@ -17,6 +18,8 @@
 #include "programs/corelane/kernel.h"
 
 #define ASK_TIMEOUT_S 5u
+#define LOAD_S        1 /* between two samples of the kernel's counters, and a little for the second to be taken */
+#define LOAD_MORE_NS  (200 * 1000 * 1000)
 
 int kernel_say(const struct kernel *k, const char *fmt, ...)
 {
@@ -114,6 +117,23 @@ static int cores_fill(struct kernel *k)
         cores_ask(k, DAEMON_TARGET);
     }
     return -1;
+}
+
+void kernel_load(struct kernel *k)
+{
+    int *cpus;
+
+    if (!bal_sys_is_real(k->sys))
+        return;
+    if (!k->kstat && (cpus = calloc(k->conf.cores, sizeof(*cpus)))) {
+        for (unsigned i = 0; i < k->conf.cores; i++)
+            cpus[i] = k->core[i].cpu;
+        if (!bal_kstat_new(&k->kstat, cpus, k->conf.cores))
+            nanosleep(&(struct timespec){ .tv_sec = LOAD_S, .tv_nsec = LOAD_MORE_NS }, NULL);
+        free(cpus);
+    }
+    for (unsigned i = 0; i < k->conf.cores && k->kstat; i++)
+        k->core[i].host_pct = bal_kstat_busy_pct(k->kstat, i);
 }
 
 /* The way to an address is this network namespace's; /sys may be that of another, where the name is somebody else's. */
@@ -216,6 +236,7 @@ int kernel_open(struct kernel *k, const struct opts *o, bool write, bool place)
 void kernel_close(struct kernel *k)
 {
     bal_log_close(k->log);
+    bal_kstat_free(k->kstat);
     bal_topo_free(k->topo);
     free(k->core);
     bal_sys_close(k->sys);

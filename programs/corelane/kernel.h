@@ -6,6 +6,7 @@
 
 #include <jansson.h>
 
+#include "balancer/kstat.h"
 #include "balancer/steer.h"
 #include "programs/common/opt.h"
 #include "programs/common/rundir.h"
@@ -16,6 +17,7 @@ struct kernel {
     struct bal_knobs knobs;
     struct bal_topo *topo; /* NULL: nothing is known */
     struct bal_core *core;
+    struct bal_kstat *kstat; /* NULL: not asked for yet, or not this machine */
     struct bal_steer_conf conf;
     char dir[RUNDIR_MAX];
     struct bal_log *log;
@@ -26,6 +28,8 @@ struct kernel {
  * kernel_close() either way. */
 int kernel_open(struct kernel *k, const struct opts *o, bool write, bool place);
 void kernel_close(struct kernel *k);
+/* How busy the cores are, before somebody is placed: the first time it takes a second to see. */
+void kernel_load(struct kernel *k);
 /* "corelane: message" on stderr. Return: 1. */
 int kernel_say(const struct kernel *k, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 /* A name of knob.h for people: an absolute path, or the flow in words. */

@@ -90,6 +90,7 @@ static unsigned look(struct watch *w)
     unsigned pending = 1;
     char why[256];
 
+    kernel_load(w->k);
     if (bal_log_prune(w->k->log, why) || bal_steer_plan(&p, &w->k->conf, why)) {
         if (told_first(w, why))
             kernel_say(w->k, "%s", why);
