@@ -14,6 +14,7 @@ struct fake_card {
     unsigned queues; /* 0: it has no filters */
     struct bal_flow flow[FAKE_FLOWS];
     unsigned queue[FAKE_FLOWS], nr;
+    int refusal;          /* what it says to every change, 0: none */
     void (*on_add)(void); /* for one that is to die at this point */
 };
 
@@ -52,6 +53,8 @@ static inline int fake_add(void *user, const struct bal_flow *f, unsigned queue)
 
     if (c->on_add)
         c->on_add();
+    if (c->refusal)
+        return c->refusal;
     if (c->nr == FAKE_FLOWS)
         return -ENOSPC;
     c->flow[c->nr] = *f;
@@ -64,8 +67,8 @@ static inline int fake_del(void *user, const struct bal_flow *f)
     struct fake_card *c = user;
     const int i = fake_index(c, f);
 
-    if (i < 0)
-        return i;
+    if (i < 0 || c->refusal)
+        return i < 0 ? i : c->refusal;
     c->nr--;
     c->flow[i] = c->flow[c->nr];
     c->queue[i] = c->queue[c->nr];

@@ -285,6 +285,32 @@ static void test_log_refusals_change_nothing(void **state)
     bal_log_close(r.log);
 }
 
+/* What cannot be put back now stays in the journal, and the rest is put back. */
+static void test_log_undo_that_is_refused_is_tried_again(void **state)
+{
+    struct seen s;
+
+    RIG(r);
+    set(&r, WQ1, "2", 1);
+    set(&r, FLOW, "1", 1);
+    set(&r, WQ2, "2", 1);
+    r.card.refusal = -EPERM;
+    set(&r, FLOW, "2", -EPERM);
+    assert_int_equal(bal_log_look(r.log, FLOW), BAL_LOG_HOLDS); /* it has the value of before */
+    assert_int_equal(undo(&r, false, &s), 1);
+    assert_int_equal(s.nr, 3);
+    assert_int_equal(s.state[1], BAL_LOG_FAILED);
+    assert_string_equal(fake_get(r.f, WQ1), "0000,0000000f");
+    assert_string_equal(fake_get(r.f, WQ2), "ff");
+    r.card.refusal = 0;
+    rig_again(&r);
+    assert_int_equal(undo(&r, false, &s), 0);
+    assert_int_equal(s.nr, 1);
+    assert_int_equal(r.card.nr, 0);
+    assert_int_equal(log_size(&r), 0);
+    bal_log_close(r.log);
+}
+
 static void die(void)
 {
     _exit(7);
@@ -499,6 +525,7 @@ int main(void)
         T(test_log_a_restart_of_the_host_ends_all_of_it),
         T(test_log_forgets_what_is_gone),
         T(test_log_refusals_change_nothing),
+        T(test_log_undo_that_is_refused_is_tried_again),
         T(test_log_a_crash_before_the_write_leaves_nothing_to_do),
         T(test_log_a_crash_in_a_chain_still_goes_back_to_the_first_value),
         T(test_log_a_line_cut_off_was_never_carried_out),
