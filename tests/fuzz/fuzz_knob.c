@@ -80,7 +80,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len)
     char *text;
     void *bytes;
 
-    if (!len)
+    if (len < 2)
         return 0;
     text = fuzz_string(data + 1, len - 1);
     switch (*data % 5) {
