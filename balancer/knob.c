@@ -193,7 +193,12 @@ int bal_knob_read(const struct bal_knobs *k, const char *name, char out[static B
     n = bal_sys_read(k->sys, name, out, BAL_SYS_TEXT_MAX, id);
     if (n < 0)
         return n;
-    return bal_knob_valid((enum bal_knob)kind, out) ? 0 : -EBADMSG;
+    if (bal_knob_valid((enum bal_knob)kind, out))
+        return 0;
+    for (char *p = out; *p; p++) /* it is going to be shown */
+        if (!isprint((unsigned char)*p))
+            *p = '?';
+    return -EBADMSG;
 }
 
 int bal_knob_write(const struct bal_knobs *k, const char *name, const char *value, uint64_t id)

@@ -34,7 +34,7 @@ bool bal_knob_valid(enum bal_knob kind, const char *value);
 bool bal_knob_same(enum bal_knob kind, const char *a, const char *b);
 
 /* @id: whose setting it is; another object took the name if it differs later. Return: 0 or -errno: -ENOENT: it is gone or
- * was never there; -EBADMSG: what it says is none of its values. */
+ * was never there; -EBADMSG: what it says, in @out, is none of its values. */
 int bal_knob_read(const struct bal_knobs *k, const char *name, char out[static BAL_SYS_TEXT_MAX], uint64_t *id);
 /* Return: 0 or -errno: -EINVAL: not this name or value; -ESTALE: it is another object by now. */
 int bal_knob_write(const struct bal_knobs *k, const char *name, const char *value, uint64_t id);

@@ -144,9 +144,19 @@ static int learn(struct bal_log *l, enum bal_knob kind, const char *name, uint64
     const bool fresh = !e;
     int err;
 
-    if (fresh && (err = entry_add(l, kind, name, id, boot, since, old, reason)))
-        return err;
-    err = entry_value(fresh ? &l->entry[l->nr - 1] : e, value);
+    if (fresh) {
+        if ((err = entry_add(l, kind, name, id, boot, since, old, reason)))
+            return err;
+        e = &l->entry[l->nr - 1];
+    } else {
+        char *newest = strdup(reason);
+
+        if (!newest)
+            return -ENOMEM;
+        free(e->reason);
+        e->reason = newest;
+    }
+    err = entry_value(e, value);
     if (err && fresh)
         entry_remove(l, l->nr - 1);
     return err;
@@ -429,6 +439,8 @@ int bal_log_open(struct bal_log **out, const char *dir, bool write, const struct
         bal_log_close(l);
         return err;
     }
+    if (write)
+        (void)!ftruncate(l->fd, l->len); /* a piece of a line; if not, it is written over */
     if (write && l->len >= l->compact)
         compact(l);
     *out = l;
@@ -475,7 +487,7 @@ static enum bal_log_state state_of(const struct bal_log *l, const struct entry *
         return BAL_LOG_HOLDS;
     if (bal_knob_same(e->kind, e->old, now))
         return BAL_LOG_BACK;
-    return BAL_LOG_DRIFT;
+    return is_ours(e, now) ? BAL_LOG_EARLIER : BAL_LOG_DRIFT;
 }
 
 static struct bal_log_view view_of(const struct entry *e, enum bal_log_state state, int err, const char *now)
@@ -536,16 +548,21 @@ int bal_log_prune(struct bal_log *l, char why[static 256])
 static int announce(struct bal_log *l, const char *name, uint64_t id, const char *old, const char *value,
                     const char *reason)
 {
-    int err = learn(l, (enum bal_knob)bal_knob_of(name), name, id, l->boot, (long long)time(NULL), old, value,
-                    reason);
-    struct entry *e = err ? NULL : entry_find(l, name, id, l->boot);
+    const enum bal_knob kind = (enum bal_knob)bal_knob_of(name);
+    const struct entry *e = entry_find(l, name, id, l->boot);
+    struct entry line = { .kind = kind,
+                          .id = id,
+                          .name = (char *)name,
+                          .old = (char *)(e ? e->old : old),
+                          .reason = (char *)reason,
+                          .since = e ? e->since : (long long)time(NULL) };
+    int err;
 
-    if (err)
+    snprintf(line.boot, sizeof(line.boot), "%s", l->boot);
+    if ((err = entry_append(l, "set", &line, value)))
         return err;
-    err = entry_append(l, "set", e, value);
-    if (err && e->values == 1)
-        entry_remove(l, (unsigned)(e - l->entry));
-    return err;
+    /* Without memory the journal announces what is not going to be: to undo that is to do nothing. */
+    return learn(l, kind, name, id, l->boot, line.since, line.old, value, reason);
 }
 
 /* The kernel refused the value. What it has is still what it had, so a change that never was is forgotten. */
@@ -557,7 +574,7 @@ static void retract(struct bal_log *l, const char *name, uint64_t id, const char
         (void)entry_end(l,
                         (unsigned)(e - l->entry)); /* if not: undo finds its old value there, and is content */
     else
-        (void)announce(l, name, id, e->old, before, e->reason);
+        (void)announce(l, name, id, e->old, before, "as it was");
 }
 
 int bal_log_set(struct bal_log *l, const char *name, const char *value, const char *reason,
@@ -614,7 +631,7 @@ static enum bal_log_state put_back(const struct bal_log *l, const struct entry *
 
     if (state == BAL_LOG_GONE || state == BAL_LOG_BACK || state == BAL_LOG_FAILED)
         return state;
-    if (state == BAL_LOG_DRIFT && !is_ours(e, now) && !force)
+    if (state == BAL_LOG_DRIFT && !force)
         return state;
     *err = bal_knob_write(l->knobs, e->name, e->old, e->id);
     if (*err == -ENOENT || *err == -ESTALE)

@@ -41,11 +41,12 @@ void bal_log_close(struct bal_log *l); /* accepts NULL */
 int bal_log_set(struct bal_log *l, const char *name, const char *value, const char *reason,
                 char why[static 256]);
 enum bal_log_state {
-    BAL_LOG_HOLDS,  /* as we set it */
-    BAL_LOG_BACK,   /* as it was before */
-    BAL_LOG_DRIFT,  /* somebody else has set something */
-    BAL_LOG_GONE,   /* its object is no more: ended, or the host restarted */
-    BAL_LOG_FAILED, /* cannot be read or written: err */
+    BAL_LOG_HOLDS,   /* as we set it */
+    BAL_LOG_EARLIER, /* as we had set it before: a crash came between journal and setting */
+    BAL_LOG_BACK,    /* as it was before us */
+    BAL_LOG_DRIFT,   /* somebody else has set something */
+    BAL_LOG_GONE,    /* its object is no more: ended, or the host restarted */
+    BAL_LOG_FAILED,  /* cannot be read or written: err */
 };
 struct bal_log_view {
     enum bal_knob kind;

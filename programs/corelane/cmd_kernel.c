@@ -13,8 +13,9 @@
 #include "programs/corelane/print.h"
 
 static const char *const state_words[] = {
-    [BAL_LOG_HOLDS] = "as set", [BAL_LOG_BACK] = "as before",   [BAL_LOG_DRIFT] = "changed by somebody else",
-    [BAL_LOG_GONE] = "gone",    [BAL_LOG_FAILED] = "not known",
+    [BAL_LOG_HOLDS] = "as set",   [BAL_LOG_EARLIER] = "as set before, the last change was cut off",
+    [BAL_LOG_BACK] = "as before", [BAL_LOG_DRIFT] = "changed by somebody else",
+    [BAL_LOG_GONE] = "gone",      [BAL_LOG_FAILED] = "not known",
 };
 
 /* ---- tables ---------------------------------------------------------------------------------------------- */

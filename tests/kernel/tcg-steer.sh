@@ -55,18 +55,17 @@ ok corelane layout kernel drift
 say "steered to core $core"
 
 # where the queue's work is done: by the kernel's own trace
-mount -t tracefs none $trace 2>/dev/null
+ok mount -t tracefs none $trace
+trace_on() { echo >$trace/trace; echo 1 >$trace/events/workqueue/workqueue_execute_start/enable; }
+trace_off() { echo 0 >$trace/events/workqueue/workqueue_execute_start/enable; }
 ran_on() { sed -n "s/^[^#].*\[\([0-9]*\)\].*$1.*/\1/p" $trace/trace | sort -u | paste -sd ' '; }
-if [ -e $trace/events/workqueue/workqueue_execute_start/enable ]; then
-    rounds=$(wc -l <$W/rounds)
-    more() { [ "$(wc -l <$W/rounds)" -gt $((rounds + 1)) ]; }
-    echo >$trace/trace
-    echo 1 >$trace/events/workqueue/workqueue_execute_start/enable
-    wait_for 120 more
-    echo 0 >$trace/events/workqueue/workqueue_execute_start/enable
-    is "$(ran_on iscsi_xmitworker)" "$(printf %03d "$core")" "the cores that sent"
-    say "all of the session's work was done on core $core"
-fi
+rounds=$(wc -l <$W/rounds)
+more() { [ "$(wc -l <$W/rounds)" -gt $((rounds + 1)) ]; }
+trace_on
+wait_for 120 more
+trace_off
+is "$(ran_on iscsi_xmitworker)" "$(printf %03d "$core")" "the cores that sent"
+say "all of the session's sending was done on core $core"
 
 # somebody else's hand
 foreign=$(printf %x $((15 ^ 1 << core)))
@@ -99,9 +98,12 @@ say "the second session: host $second, on core $core2; the first on $core"
 both() { [ "$(bits $rps)" = $((1 << core | 1 << core2)) ]; }
 wait_for 60 both
 disk2=/dev/$(for s in /sys/class/iscsi_session/session*/device/target"$second":*/*/block/*; do echo "${s##*/}"; done)
+trace_on
 ok fio --name=second --filename="$disk2" --offset=32m --rw=randwrite --bs=16k --size=2m --direct=1 --ioengine=libaio --iodepth=8 \
     --verify=crc32c --verify_fatal=1 --do_verify=1 --thread --output=$W/fio2.log >/dev/null
-say "verified I/O on it, received in the queue"
+trace_off
+is "$(ran_on iscsi_sw_tcp_recv_data_work)" "$(printf %03d "$core2")" "the cores that received"
+say "verified I/O on it, and all its receiving was done on core $core2"
 sid2=$(for s in /sys/class/iscsi_session/session*; do readlink "$s" | sed -n "s|.*/host$second/session\([0-9]*\)/.*|\1|p"; done)
 ok iscsiadm -m session -r "$sid2" -u >/dev/null
 wait_for 60 grep -q "event: session $sid2 ended" $W/watch.log

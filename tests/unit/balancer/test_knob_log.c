@@ -177,6 +177,9 @@ static void test_log_nonsense_in_a_setting_is_drift(void **state)
     fake_put(r.f, RECV, "");
     assert_int_equal(bal_log_each(r.log, see, memset(&s, 0, sizeof(s))), 1);
     assert_int_equal(s.state[0], BAL_LOG_DRIFT);
+    fake_put(r.f, RECV, "perhaps\x1b[2J\xff");
+    assert_int_equal(bal_log_each(r.log, see, memset(&s, 0, sizeof(s))), 1);
+    assert_string_equal(s.now[0], "perhaps?[2J?"); /* nothing for a terminal */
     fake_put(r.f, RECV, "perhaps");
     assert_int_equal(undo(&r, false, &s), 1);
     assert_string_equal(fake_get(r.f, RECV), "perhaps");
@@ -384,6 +387,7 @@ static void test_log_a_crash_in_a_chain_still_goes_back_to_the_first_value(void 
         if (written)
             fake_put(r.f, WQ1, "4");
         rig_open(&r);
+        assert_int_equal(bal_log_look(r.log, WQ1), written ? BAL_LOG_HOLDS : BAL_LOG_EARLIER);
         assert_int_equal(undo(&r, false, &s), 0);
         assert_string_equal(fake_get(r.f, WQ1), "0000,0000000f");
     }
