@@ -65,6 +65,9 @@ $(patsubst tests/unit/%.c,$(B)/unit/%,$(wildcard tests/unit/*/test_fail_*.c)): L
 FAILOP_WRAP := $(foreach f,file_read file_write file_sync file_falloc recv recv_shared send accept connect,-Wl$(,)--wrap=rt_$(f))
 $(patsubst tests/unit/%.c,$(B)/unit/%,$(wildcard tests/unit/*/test_failop_*.c)): LDFLAGS += $(FAILOP_WRAP)
 
+# where the test says when a session has moved
+$(B)/unit/manager/test_move: LDFLAGS += -Wl,--wrap=mpio_nexus_move
+
 # `make unit-ROOM` builds and runs one room's unit tests
 unit-%: $$(filter $(B)/unit/$$*/$$(any),$(TESTS))
 	$(Q)for t in $^; do echo "== $$t"; $$t || exit 1; done

@@ -314,7 +314,7 @@ int layout_new(struct mgr *m)
     l->nodes = several_nodes(m->topo);
     l->stop_wait.fn = stop_over;
     rt_list_init(&l->pins);
-    if ((err = journal_new(&l->journal, m->rt, m->run_dir, 0)))
+    if ((err = journal_new(&l->journal, m->rt, m->run_dir, 0)) || (err = rebalance_new(m)))
         return err;
     rt_save_sweep(m->run_dir, "layout.conf");
     conf_load(m);
@@ -325,6 +325,7 @@ void layout_stop(struct mgr *m, void (*done)(struct mgr *m))
 {
     struct layout *l = m->layout;
 
+    rebalance_stop(l->auto_moves);
     l->stopped = done;
     if (!l->saving)
         journal_flush(l->journal, &l->stop_wait);
@@ -339,6 +340,7 @@ void layout_free(struct mgr *m)
         return;
     while ((k = rt_list_pop(&l->pins)))
         free(rt_list_entry(k, struct layout_pin, link));
+    rebalance_free(l->auto_moves);
     journal_free(l->journal);
     free(l->save_text);
     free(l);

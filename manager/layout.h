@@ -4,6 +4,8 @@
  * layout.c      the policy, pins, placement of new sessions; what of it is kept; the journal's entries
  * move.c        a session goes to another core while it lives
  * layout_rpc.c  methods: show, explain, move, pin, policy
+ * layout_plan.c methods: plan
+ * rebalance.c   once a second: what should move; methods: rebalance, advice
  * layout_file.c methods: save, restore and what differs
  */
 #ifndef CORELANE_MANAGER_LAYOUT_H
@@ -28,6 +30,7 @@ struct layout {
     unsigned budget;     /* moves per minute */
     struct rt_link pins; /* also of sessions that are not there now */
     unsigned pins_nr;
+    struct rebalance *auto_moves;
     bool nodes; /* the machine has several: where a NIC is matters */
 
     struct rt_work save_work; /* layout.conf */
@@ -93,6 +96,13 @@ struct move {
 const char *move_begin(struct move *mv);
 void move_ready(struct sess *s); /* a session that is to move has no trip under way any more */
 
+/* ---- by itself ------------------------------------------------------------------------------------------- */
+
+struct rebalance;
+int rebalance_new(struct mgr *m);         /* m->layout->auto_moves; 0 or -ENOMEM */
+void rebalance_stop(struct rebalance *r); /* begins nothing any more */
+void rebalance_free(struct rebalance *r); /* accepts NULL */
+
 /* ---- methods --------------------------------------------------------------------------------------------- */
 
 void do_layout_show(void *user, struct rpc_call *call, json_t *params);
@@ -101,6 +111,9 @@ void do_layout_move(void *user, struct rpc_call *call, json_t *params);
 void do_layout_pin(void *user, struct rpc_call *call, json_t *params);
 void do_layout_unpin(void *user, struct rpc_call *call, json_t *params);
 void do_layout_policy(void *user, struct rpc_call *call, json_t *params);
+void do_layout_rebalance(void *user, struct rpc_call *call, json_t *params);
+void do_layout_advice(void *user, struct rpc_call *call, json_t *params);
+void do_layout_plan(void *user, struct rpc_call *call, json_t *params);
 void do_layout_save(void *user, struct rpc_call *call, json_t *params);
 void do_layout_restore(void *user, struct rpc_call *call, json_t *params);
 

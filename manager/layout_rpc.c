@@ -67,8 +67,9 @@ static json_t *core_json(struct mgr *m, unsigned i)
         if (s->rt == rt)
             json_array_append_new(names, json_string(s->name));
     }
-    o = json_pack("{s:i, s:s, s:f, s:f, s:f, s:f, s:o}", "core", rt_core(rt), "mode", mgr_mode_word(rt_mode(rt)),
-                  "busy", share.busy, "poll", share.poll, "sleep", share.sleep, "host", share.host, "sessions", names);
+    o = json_pack("{s:i, s:s, s:f, s:f, s:f, s:f, s:o}", "core", rt_core(rt), "mode",
+                  mgr_mode_word(rt_mode(rt)), "busy", share.busy, "poll", share.poll, "sleep", share.sleep,
+                  "host", share.host, "sessions", names);
     topo_set(m->topo, o, rt_core(rt));
     return o;
 }

@@ -18,6 +18,7 @@
 #include <jansson.h>
 #include "balancer/load.h"
 #include "balancer/place.h"
+#include "balancer/rebalance.h"
 #include "export/export.h"
 #include "initiator/ini.h"
 #include "initiator/record.h"
@@ -116,6 +117,9 @@ struct sess {
     struct settings_load load;
     bool loading;
     struct hop start, stop;
+    struct hop sample;   /* to learn how much it does */
+    uint64_t work;       /* that: written on its core on such a trip */
+    struct bal_past past;
 
     /* Set before the start, read by both from then on; rt changes while it is away. */
     struct rt *rt;

@@ -575,6 +575,9 @@ const struct rpc_method mgr_methods[] = {
     { "layout.pin", do_layout_pin },
     { "layout.unpin", do_layout_unpin },
     { "layout.policy", do_layout_policy },
+    { "layout.rebalance", do_layout_rebalance },
+    { "layout.advice", do_layout_advice },
+    { "layout.plan", do_layout_plan },
     { "layout.save", do_layout_save },
     { "layout.restore", do_layout_restore },
 };

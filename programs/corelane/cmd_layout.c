@@ -34,6 +34,17 @@ static const struct opt explain_opts[] = {
       .help = "how many decisions, the newest (default: 16)" },
     { 0 },
 };
+static const struct opt rebalance_opts[] = {
+    { "budget", 0, OPT_NUM, .key = "budget", .arg = "N", .lo = 1, .hi = 60,
+      .help = "moves per minute at most (default: 6)" },
+    { 0 },
+};
+static const struct opt plan_opts[] = {
+    { "target", 0, OPT_TEXT, .key = "target", .arg = "IQN", .help = "as sessions to that target are placed" },
+    { "node", 0, OPT_NUM, .key = "node", .arg = "N", .hi = 65535,
+      .help = "on that NUMA node, where there is room" },
+    { 0 },
+};
 static const struct opt restore_opts[] = {
     { "dry-run", 0, OPT_FLAG, .key = "dry_run", .help = "only say what would be done" },
     { 0 },
@@ -93,6 +104,32 @@ static int policy_prepare(const struct opts *o, json_t *params)
 static void policy_print(const struct opts *o, const json_t *result)
 {
     puts(text_of(result, "policy"));
+}
+
+/* ---- rebalance, advice, plan ----------------------------------------------------------------------------- */
+
+static int rebalance_prepare(const struct opts *o, json_t *params)
+{
+    if (o->operand_nr)
+        json_object_set_new(params, "mode", json_string(o->operand[0]));
+    return -1;
+}
+
+static void rebalance_print(const struct opts *o, const json_t *result)
+{
+    printf("%s, %llu moves per minute at most: ", text_of(result, "mode"),
+           (unsigned long long)num_of(result, "budget"));
+    printf("%s\n", text_of(result, "why"));
+}
+
+static void advice_print(const struct opts *o, const json_t *result)
+{
+    layout_advice(stdout, result);
+}
+
+static void plan_print(const struct opts *o, const json_t *result)
+{
+    layout_plan(stdout, result);
 }
 
 /* ---- files ----------------------------------------------------------------------------------------------- */
@@ -308,6 +345,18 @@ const struct cmd cmds_layout[] = {
               "and cores in turn; pack: the fewest cores that bear it.",
       .sets = { call_json_opts, opt_common }, .run = call_run,
       .data = CALL(.method = "layout.policy", .prepare = policy_prepare, .print = policy_print) },
+    { "layout rebalance", "[off|on|advise]", "show or set whether sessions move by themselves",
+      .more = "advise, the default: it says in the log and in 'layout advice' what it would do. A session "
+              "moves when its\n"
+              "core was too busy for a while and another is better for it, and then not again for some time.",
+      .sets = { rebalance_opts, call_json_opts, opt_common }, .run = call_run,
+      .data = CALL(.method = "layout.rebalance", .prepare = rebalance_prepare, .print = rebalance_print) },
+    { "layout advice", NULL, "what rebalancing would do, or why it does nothing",
+      .sets = { call_json_opts, opt_common }, .run = call_run,
+      .data = CALL(.method = "layout.advice", .print = advice_print) },
+    { "layout plan", "N", "where N more sessions would go", .sets = { plan_opts, call_json_opts, opt_common },
+      .run = call_run,
+      .data = CALL(.method = "layout.plan", .operand = { { "sessions", OPT_NUM } }, .print = plan_print) },
     { "layout save", "FILE", "write the layout to a file that can be edited ('-': standard output)",
       .sets = { call_opts, opt_common }, .run = save_run },
     { "layout restore", "FILE", "make the layout what a file says ('-': standard input)",

@@ -261,21 +261,30 @@ static void verdicts_print(FILE *to, const json_t *cores)
                 chosen                                         ? "chosen"
                 : json_is_true(json_object_get(c, "possible")) ? "lost"
                                                                : "ruled out");
-        fprintf(to, "  score %-12llu", (unsigned long long)num_of(c, "score"));
+        if (json_is_true(json_object_get(c, "possible")))
+            fprintf(to, "  score %-12llu", (unsigned long long)num_of(c, "score"));
+        else
+            fprintf(to, "  %-18s", "");
         fprintf(to, "  %llu session%s, %llu%% busy", (unsigned long long)num_of(c, "sessions"),
                 num_of(c, "sessions") == 1 ? "" : "s", (unsigned long long)num_of(c, "busy"));
         fprintf(to, ": %s\n", plain(c, "why", text));
     }
 }
 
-static void entry_print(FILE *to, const json_t *e)
+static void time_make(uint64_t s, char out[static 32])
 {
-    const time_t t = (time_t)num_of(e, "t");
-    char when[32] = "?", text[CELL_LEN_MAX];
+    const time_t t = (time_t)s;
     struct tm tm;
 
-    if (localtime_r(&t, &tm))
-        strftime(when, sizeof(when), "%Y-%m-%d %H:%M:%S", &tm);
+    if (!localtime_r(&t, &tm) || !strftime(out, 32, "%Y-%m-%d %H:%M:%S", &tm))
+        strcpy(out, "?");
+}
+
+static void entry_print(FILE *to, const json_t *e)
+{
+    char when[32], text[CELL_LEN_MAX];
+
+    time_make(num_of(e, "t"), when);
     fprintf(to, "%s  %s", when, plain(e, "event", text));
     if (has(e, "from"))
         fprintf(to, " from core %s to %lld", plain(e, "from", text),
@@ -309,4 +318,49 @@ void layout_reasons(FILE *to, const json_t *answer)
     json_array_foreach(entries, i, e) entry_print(to, e);
     if (!json_array_size(entries))
         fputs("The journal has nothing of it.\n", to);
+}
+
+/* ---- advice, plan ---------------------------------------------------------------------------------------- */
+
+void layout_advice(FILE *to, const json_t *answer)
+{
+    char when[32], text[CELL_LEN_MAX];
+    size_t i;
+    json_t *a;
+
+    fprintf(to, "rebalance %s", plain(answer, "mode", text));
+    fprintf(to, "; now: %s\n", plain(answer, "why", text));
+    json_array_foreach(json_object_get(answer, "advice"), i, a)
+    {
+        time_make(num_of(a, "t"), when);
+        fprintf(to, "%s  %s", when, plain(a, "session", text));
+        fprintf(to, " from core %s", plain(a, "from", text));
+        fprintf(to, " to %s", plain(a, "to", text));
+        if (num_of(a, "times") > 1)
+            fprintf(to, " (%llu times)", (unsigned long long)num_of(a, "times"));
+        fprintf(to, ": %s%s\n", plain(a, "why", text),
+                json_is_true(json_object_get(a, "stands")) ? "" : " (over: it is not there any more)");
+    }
+}
+
+void layout_plan(FILE *to, const json_t *answer)
+{
+    const json_t *list = json_object_get(answer, "sessions");
+    char text[CELL_LEN_MAX];
+    size_t i;
+    json_t *s;
+
+    fprintf(to, "policy %s", plain(answer, "policy", text));
+    if (has(answer, "node"))
+        fprintf(to, ", node %s wanted", plain(answer, "node", text));
+    fputc('\n', to);
+    json_array_foreach(list, i, s)
+    {
+        fprintf(to, "%4zu  core %-4s", i + 1, plain(s, "core", text));
+        if (has(s, "node"))
+            fprintf(to, " node %s", plain(s, "node", text));
+        fprintf(to, "  %s\n", plain(s, "why", text));
+    }
+    if (has(answer, "refused"))
+        fprintf(to, "%4zu  none: %s\n", i + 1, plain(answer, "refused", text));
 }

@@ -12,5 +12,9 @@
 void layout_picture(FILE *to, const char *daemon, const json_t *layout);
 /* What layout.explain answered. */
 void layout_reasons(FILE *to, const json_t *answer);
+/* What layout.advice answered. */
+void layout_advice(FILE *to, const json_t *answer);
+/* What layout.plan answered. */
+void layout_plan(FILE *to, const json_t *answer);
 
 #endif
