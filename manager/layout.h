@@ -2,6 +2,7 @@
  * layout.h - which session is on which core, why, and how that changes; for the manager's files alone
  *
  * layout.c      the policy, pins, placement of new sessions; what of it is kept; the journal's entries
+ * nic.c         where the interface is that a session's packets leave by
  * move.c        a session goes to another core while it lives
  * layout_rpc.c  methods: show, explain, move, pin, policy
  * layout_plan.c methods: plan
@@ -48,6 +49,8 @@ void layout_free(struct mgr *m);
 void layout_stop(struct mgr *m, void (*done)(struct mgr *m));
 void layout_save(struct mgr *m); /* after a change */
 
+/* found() is called once s->node and s->nic are known, or cannot be; perhaps at once. s stays until then. */
+void nic_find(struct sess *s, void (*found)(struct sess *s));
 /* Chooses s->rt and s->core and says why, in the journal too. */
 void layout_place(struct sess *s);
 /* What bal_place() is asked about each reactor; @but: a session that is not counted, or NULL. @cores: rt_host_count(). */

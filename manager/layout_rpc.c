@@ -456,19 +456,20 @@ void do_layout_policy(void *user, struct rpc_call *call, json_t *params)
     static const struct param list[] = { PARAM_TEXT("policy"), { 0 } };
     const char *word = param_text(params, "policy");
     const uint64_t losses = rpc_json_losses();
+    const bool set = param_given(params, "policy");
     struct mgr *m = user;
     int at = 0;
 
     if (!param_check(call, params, list))
         return;
-    while (*word && bal_policy_names[at] && strcmp(bal_policy_names[at], word))
+    while (set && bal_policy_names[at] && strcmp(bal_policy_names[at], word))
         at++;
-    if (*word && !bal_policy_names[at]) {
+    if (set && !bal_policy_names[at]) {
         rpc_fail(call, RPC_INVALID_PARAMS, "policy '%.32s': one of free-core, numa, pinned, spread, pack",
                  word);
         return;
     }
-    if (*word) {
+    if (set) {
         m->layout->policy = (enum bal_policy)at;
         layout_save(m);
     }

@@ -276,21 +276,22 @@ void do_layout_rebalance(void *user, struct rpc_call *call, json_t *params)
     const char *word = param_text(params, "mode");
     const uint64_t losses = rpc_json_losses();
     struct mgr *m = user;
+    const bool set = param_given(params, "mode");
     struct layout *l = m->layout;
     int at = 0;
 
     if (!param_check(call, params, list))
         return;
-    while (*word && bal_auto_names[at] && strcmp(bal_auto_names[at], word))
+    while (set && bal_auto_names[at] && strcmp(bal_auto_names[at], word))
         at++;
-    if (*word && !bal_auto_names[at]) {
+    if (set && !bal_auto_names[at]) {
         rpc_fail(call, RPC_INVALID_PARAMS, "mode '%.32s': one of off, on, advise", word);
         return;
     }
-    if (*word)
+    if (set)
         l->rebalance = (enum bal_auto)at;
     l->budget = (unsigned)param_int(params, "budget", l->budget);
-    if (*word || param_given(params, "budget"))
+    if (set || param_given(params, "budget"))
         layout_save(m);
     rpc_reply_whole(call, settings_json(m), losses);
 }

@@ -260,9 +260,10 @@ static void ended(struct hop *h)
     sess_put(s);
 }
 
-static void loaded(struct settings_load *l)
+/* All is known that its place depends on. */
+static void locatable(struct sess *s)
 {
-    struct sess *s = container_of(l, struct sess, load);
+    struct settings_load *l = &s->load;
 
     s->loading = false;
     layout_place(s);
@@ -278,6 +279,11 @@ static void loaded(struct settings_load *l)
     s->conf.set = l->set;
     sess_hold(s);
     sess_go(s, &s->start, core_start, started);
+}
+
+static void loaded(struct settings_load *l)
+{
+    nic_find(container_of(l, struct sess, load), locatable);
 }
 
 unsigned sess_count_on(const struct mgr *m, const struct rt *rt)

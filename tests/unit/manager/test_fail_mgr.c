@@ -168,6 +168,21 @@ static json_t *logout_params(void)
     return json_pack("{s:s}", "iqn", FAKE_IQN);
 }
 
+static json_t *session_params(void)
+{
+    return json_pack("{s:s}", "session", FAKE_IQN);
+}
+
+static json_t *plan_params(void)
+{
+    return json_pack("{s:i}", "sessions", 2);
+}
+
+static json_t *restore_params(void)
+{
+    return json_pack("{s:s}", "text", "policy spread\nrebalance off 5\n");
+}
+
 static json_t *discover_params(void)
 {
     json_t *p = where();
@@ -208,6 +223,10 @@ static void requests_once(void *arg)
     list(&b, "list", 1);
     list(&b, "status", 0);
     list(&b, "layout.show", 0);
+    list(&b, "layout.save", 0);
+    json_decref(ask(&b, "layout.explain", session_params, NULL));
+    json_decref(ask(&b, "layout.plan", plan_params, NULL));
+    json_decref(ask(&b, "layout.restore", restore_params, NULL));
     json_decref(ask(&b, "detach", detach_params, "no disk"));
     json_decref(ask(&b, "logout", logout_params, "no session"));
     list(&b, "session.list", 0);
