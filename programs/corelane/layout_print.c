@@ -2,6 +2,7 @@
  * layout_print.c - the picture of a layout
  */
 #include <stdbool.h>
+#include <stdlib.h>
 #include <string.h>
 #include <time.h>
 
@@ -9,7 +10,7 @@
 #include "programs/corelane/print.h"
 
 #define BAR_LEN      20
-#define CORES_MAX    1024u
+#define SHOWN_MAX    1024u /* cores */
 #define QUIET_BUSY   0.005 /* below it a core has nothing to tell */
 #define QUIET_MIN    4u    /* so many such cores in a row are one line */
 #define SESSIONS_MAX 16u   /* of one core; the others are counted */
@@ -47,12 +48,12 @@ static int core_before(const json_t *a, const json_t *b)
     return 0;
 }
 
-static unsigned cores_sorted(const json_t *list, const json_t *out[static CORES_MAX])
+static unsigned cores_sorted(const json_t *list, const json_t *out[static SHOWN_MAX])
 {
     const size_t nr = json_array_size(list);
     unsigned n = 0;
 
-    for (size_t i = 0; i < nr && n < CORES_MAX; i++) {
+    for (size_t i = 0; i < nr && n < SHOWN_MAX; i++) {
         const json_t *c = json_array_get(list, i);
         unsigned at = n++;
 
@@ -160,24 +161,28 @@ static bool is_quiet(const json_t *core)
            real_of(core, "host") < QUIET_BUSY;
 }
 
-/* "cores 2-23,50  free". */
+static int number_before(const void *a, const void *b)
+{
+    const long long x = *(const long long *)a, y = *(const long long *)b;
+
+    return (x > y) - (x < y);
+}
+
+/* "cores 2-23,50  23, free". */
 static void quiet_line(FILE *to, const json_t *const *cores, unsigned nr)
 {
-    long long first = 0, last = -2;
+    long long cpu[SHOWN_MAX];
 
+    for (unsigned i = 0; i < nr; i++)
+        cpu[i] = json_integer_value(json_object_get(cores[i], "core"));
+    qsort(cpu, nr, sizeof(cpu[0]), number_before);
     fputs("    cores ", to);
-    for (unsigned i = 0; i <= nr; i++) {
-        const long long cpu = i < nr ? (long long)json_integer_value(json_object_get(cores[i], "core")) : -2;
-
-        if (i < nr && cpu == last + 1) {
-            last = cpu;
-            continue;
-        }
-        if (last >= 0)
-            fprintf(to, first == last ? "%lld%s" : "%lld-%s", first, first == last && i < nr ? "," : "");
-        if (last >= 0 && first != last)
-            fprintf(to, "%lld%s", last, i < nr ? "," : "");
-        first = last = cpu;
+    for (unsigned i = 0, last; i < nr; i = last + 1) {
+        for (last = i; last + 1 < nr && cpu[last + 1] == cpu[last] + 1;)
+            last++;
+        fprintf(to, "%s%lld", i ? "," : "", cpu[i]);
+        if (last > i)
+            fprintf(to, "-%lld", cpu[last]);
     }
     fprintf(to, "  %u, free\n", nr);
 }
@@ -220,7 +225,7 @@ static void unplaced_lines(FILE *to, const json_t *sessions)
 
 void layout_picture(FILE *to, const char *daemon, const json_t *layout)
 {
-    const json_t *cores[CORES_MAX], *sessions = json_object_get(layout, "sessions");
+    const json_t *cores[SHOWN_MAX], *sessions = json_object_get(layout, "sessions");
     const unsigned nr = cores_sorted(json_object_get(layout, "cores"), cores);
     bool pinned = false;
 
@@ -260,7 +265,7 @@ static void verdicts_print(FILE *to, const json_t *cores)
         fprintf(to, "    core %-4lld %-7s", (long long)json_integer_value(json_object_get(c, "core")),
                 chosen                                         ? "chosen"
                 : json_is_true(json_object_get(c, "possible")) ? "lost"
-                                                               : "ruled out");
+                                                               : "is out");
         if (json_is_true(json_object_get(c, "possible")))
             fprintf(to, "  score %-12llu", (unsigned long long)num_of(c, "score"));
         else
