@@ -324,6 +324,11 @@ void do_layout_restore(void *user, struct rpc_call *call, json_t *params)
     r->call = call;
     if ((err = bal_layout_parse(&r->want, text, strlen(text), name, why)))
         rpc_fail(call, err == -EINVAL ? RPC_FAILED : RPC_INTERNAL, "%s; nothing was changed", why);
+    /* All pins would go: a file that could not be read, or a pipe from a command that failed, looks like that. */
+    if (!err && !r->want.has_policy && !r->want.has_rebalance && !r->want.seats_nr) {
+        err = -EINVAL;
+        rpc_fail(call, RPC_FAILED, "%.80s: there is no layout in it; nothing was changed", name);
+    }
     if (err || cores_refused(r, name)) {
         restore_free(r);
         return;

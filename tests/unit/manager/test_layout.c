@@ -134,6 +134,7 @@ static void test_bad_parameters_are_refused_with_words(void **state)
         { "layout.plan", "{\"sessions\":1,\"target\":\"" IQN "\"}", "there is no session to " IQN },
         { "layout.plan", "{\"sessions\":1,\"target\":\"" IQN "\",\"node\":0}", "give one of both" },
         { "layout.restore", "{}", "'text' is missing" },
+        { "layout.restore", "{\"text\":\"# nothing\\n\",\"name\":\"f\"}", "f: there is no layout in it" },
         { "layout.restore", "{\"text\":\"policy\",\"name\":\"f\"}", "f:1: 1 words" },
         { "layout.restore", "{\"text\":\"policy pack\\nsession " IQN " 192.0.2.7 0 pin 9999\",\"name\":\"f\"}",
           "f:2: corelaned has no reactor on core 9999" },
