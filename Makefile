@@ -66,7 +66,8 @@ FAILOP_WRAP := $(foreach f,file_read file_write file_sync file_falloc recv recv_
 $(patsubst tests/unit/%.c,$(B)/unit/%,$(wildcard tests/unit/*/test_failop_*.c)): LDFLAGS += $(FAILOP_WRAP)
 
 # where the test says when a session has moved
-$(B)/unit/manager/test_move: LDFLAGS += -Wl,--wrap=mpio_nexus_move
+$(B)/unit/manager/test_move $(B)/unit/manager/test_rebalance: LDFLAGS += -Wl,--wrap=mpio_nexus_move
+$(B)/unit/manager/test_rebalance: LDFLAGS += -Wl,--wrap=bal_load_core
 
 # `make unit-ROOM` builds and runs one room's unit tests
 unit-%: $$(filter $(B)/unit/$$*/$$(any),$(TESTS))
