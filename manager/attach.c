@@ -1,9 +1,10 @@
 /*
- * attach.c - attachments: a LUN, a disk over it, a device over that
+ * attach.c - attachments: paths to a unit, a disk over them, a device over that
  *
- * Home decides; each step is a trip to the session's core and back: look the unit over, make the device, take
- * it away. What is taken over from a daemon that died is written down before its device can be used, and not
- * given up while its target cannot be reached: a file system waits behind it.
+ * Home decides. The first path that is open founds the disk, on the core of its session, where disk and device stay; others
+ * join when they are open, and are tried again for as long as they are not. What is taken over from a daemon that
+ * died is written down before its device can be used, and not given up while its target cannot be reached: a file
+ * system waits behind it.
  */
 #include <errno.h>
 #include <stdio.h>
@@ -12,8 +13,7 @@
 
 #include "manager/mgr_internal.h"
 
-#define RETRY_NS (5 * RT_S)
-#define FLUSH_NS (5 * RT_S)                 /* for what is left in the target's cache when a disk is detached */
+#define PATIENCE_NS (10 * RT_S) /* for the other sessions of before a disk that is taken over */
 
 /* ---- names and finding ----------------------------------------------------------------------------------- */
 
@@ -63,8 +63,12 @@ bool att_has_isid(const struct mgr *m, const uint8_t isid[static 6])
     rt_list_for (l, &m->atts) {
         const struct att *a = rt_list_entry(l, struct att, link);
 
-        if (a->has_isid && !memcmp(a->isid, isid, 6))
-            return true;
+        rt_list_for (lp, &a->paths) {
+            const struct path *p = rt_list_entry(lp, struct path, link);
+
+            if (p->spec.has_isid && !memcmp(p->spec.isid, isid, 6))
+                return true;
+        }
     }
     return false;
 }
@@ -100,9 +104,25 @@ void att_put(struct att *a)
     assert(a->holds);
     if (--a->holds)
         return;
-    assert(!a->path && !a->disk && !a->exp && !a->sess);
+    assert(!a->disk && !a->exp && rt_list_empty(&a->paths));
     explicit_bzero(&a->spec, sizeof(a->spec));
     free(a);
+}
+
+const struct path *att_path_first(const struct att *a)
+{
+    return rt_list_empty(&a->paths) ? NULL : rt_list_entry(a->paths.next, struct path, link);
+}
+
+struct sess *att_sess(const struct att *a)
+{
+    rt_list_for (l, &a->paths) {
+        const struct path *p = rt_list_entry(l, struct path, link);
+
+        if (p->sess)
+            return p->sess;
+    }
+    return NULL;
 }
 
 static void closed_tell(struct att *a, int err, const char *why)
@@ -119,14 +139,6 @@ static void closed_tell(struct att *a, int err, const char *why)
     }
 }
 
-static void sess_leave(struct att *a)
-{
-    struct sess *s = a->sess;
-
-    a->sess = NULL;
-    sess_unuse(s);
-}
-
 static void opened_tell(struct att *a, int err, const char *why)
 {
     void (*const opened)(struct att *, int, const char *, void *) = a->opened;
@@ -136,277 +148,235 @@ static void opened_tell(struct att *a, int err, const char *why)
         opened(a, err, why, a->opened_user);
 }
 
-/* It has no part on any core any more: out of the books. */
-static void att_gone(struct att *a)
+/* ---- the end --------------------------------------------------------------------------------------------- */
+
+/* No core has a part of it any more: out of the books. */
+static void att_over(struct att *a)
 {
-    if (a->sess)
-        sess_leave(a);
-    rt_timer_disarm(a->mgr->rt, &a->retry);
+    if (a->state == ATT_CLOSING)
+        rt_log(RT_INFO, "%s: detached", a->spec.name);
+    rt_timer_disarm(a->mgr->rt, &a->patience);
     rt_list_del(&a->link);
     store_save(a->mgr, NULL);
+    closed_tell(a, 0, NULL);
+    opened_tell(a, a->end_err, a->end_why);
+    att_put(a);
 }
 
-/* ---- on the session's core ------------------------------------------------------------------------------- */
-
-static void core_disk_event(void *user, enum mpio_event ev, const char *why)
+static void disk_freed(struct hop *h)
 {
-    struct att *a = user;
-
-    if (ev == MPIO_RESIZED && a->exp)
-        exp_resized(a->exp);
+    att_over(container_of(h, struct att, hop));
 }
 
-static void core_looked(void *user, int err, const char *why)
+static void att_end_step(struct att *a)
 {
-    struct att *a = user;
-
-    a->err = err;
-    if (err) {
-        a->path = NULL;
-        snprintf(a->why, sizeof(a->why), "%s", why && *why ? why : strerror(-err));
-    } else {
-        a->info = *mpio_path_lun_info(a->path);
-    }
-    hop_back(&a->hop);
-}
-
-static void core_look(struct hop *h)
-{
-    struct att *a = container_of(h, struct att, hop);
-    int err;
-
-    if (!a->sess->ini)
-        err = -ENOTCONN;
-    else if (!(err = mpio_path_open(&a->path, a->sess->nexus, a->spec.lun, core_looked, a)))
+    if (!rt_list_empty(&a->paths))
         return;
-    core_looked(a, err, NULL);
-}
-
-static void core_left(void *user)
-{
-    struct att *a = user;
-
-    a->joined = false;
-    mpio_disk_free(a->disk);
-    a->disk = NULL;
-    mpio_path_close(a->path);
-    a->path = NULL;
-    hop_back(&a->hop);
-}
-
-static void core_release(struct rt_op *op, int res)
-{
-    struct att *a = container_of(op, struct att, core_op);
-
-    if (a->joined)
-        mpio_disk_leave(a->disk, a->path, core_left, a);
+    a->ended = true;
+    if (a->disk)
+        hop_go(&a->hop, a->mgr->rt, a->rt, att_core_free, disk_freed);
     else
-        core_left(a);
+        att_over(a);
 }
 
-/* In a turn of its own: what we are called from may still look at the disk. */
-static void core_release_later(struct att *a)
+/* Its paths go, then the disk. */
+static void att_end(struct att *a, int err, const char *why)
 {
-    a->core_op.done = core_release;
-    rt_defer(a->sess->rt, &a->core_op);
-}
-
-static void told_lost(struct rt_msg *m)
-{
-    struct att *a = container_of(m, struct att, lost_msg);
-
-    if (a->state == ATT_UP) {
-        rt_log(RT_WARN, "%s: %s was taken away by somebody else: detached", a->spec.name, a->result.path);
-        att_close(a, true, NULL);
-    }
-}
-
-static void core_exp_event(void *user, enum exp_event ev)
-{
-    struct att *a = user;
-
-    if (ev != EXP_LOST || a->lost_told)
-        return;
-    a->lost_told = true;
-    a->lost_msg.fn = told_lost;
-    rt_post(a->mgr->rt, &a->lost_msg);
-}
-
-static void core_export_failed(struct att *a, int err, const char *why)
-{
-    a->exp = NULL;
-    a->err = err;
-    snprintf(a->why, sizeof(a->why), "%s", why && *why ? why : strerror(-err));
-    core_release_later(a);
-}
-
-static void core_exported(void *user, const struct exp_result *r)
-{
-    struct att *a = user;
-
-    if (r->err) {
-        core_export_failed(a, r->err, r->why);
-        return;
-    }
-    a->result = *r;
-    a->err = 0;
-    a->info = *mpio_disk_info(a->disk); /* it may have grown meanwhile */
-    hop_back(&a->hop);
-}
-
-static void core_joined(void *user, int err, const char *why)
-{
-    struct att *a = user;
-    const struct exp_conf conf = {
-        .kind = a->spec.kind,
-        .name = a->spec.name,
-        .run_dir = a->mgr->run_dir,
-        .readonly = a->spec.readonly,
-    };
-
-    a->joined = !err;
-    if (!err)
-        err = exp_open(&a->exp, a->disk, &conf, core_exported, core_exp_event, a);
-    if (err)
-        core_export_failed(a, err, a->joined ? NULL : why);
-}
-
-static void core_export(struct hop *h)
-{
-    struct att *a = container_of(h, struct att, hop);
-    const int err = mpio_disk_new(&a->disk, a->sess->rt, NULL, core_disk_event, a);
-
-    if (err) {
-        a->disk = NULL;
-        core_export_failed(a, err, NULL);
-        return;
-    }
-    mpio_disk_join(a->disk, a->path, core_joined, a);
-}
-
-static void core_flushed(struct mpio_io *io, int res)
-{
-    struct att *a = container_of(io, struct att, flush);
-
-    rt_timer_disarm(a->sess->rt, &a->flush_late);
-    if (res)
-        rt_log(RT_WARN,
-               "%s: the last flush failed (%s): if the target loses its power now, written data can be lost",
-               a->spec.name, strerror(-res));
-    core_release_later(a);
-}
-
-static void core_flush_late(struct rt_timer *t)
-{
-    mpio_disk_fail(container_of(t, struct att, flush_late)->disk, -ETIMEDOUT);
-}
-
-/* Nobody can flush the disk once its device is gone, and not everybody did before: what it took is to be safe
- * when its user is told that it is detached, as a disk of the kernel's is when it goes. */
-static void core_flush(struct att *a)
-{
-    a->flush = (struct mpio_io){ .io.op = INI_FLUSH, .done = core_flushed };
-    a->flush_late.fn = core_flush_late;
-    rt_timer_arm(a->sess->rt, &a->flush_late, FLUSH_NS);
-    mpio_submit(a->disk, &a->flush);
-}
-
-static void core_closed(void *user, int err, const char *why)
-{
-    struct att *a = user;
-
-    a->err = err;
-    if (err) {
-        snprintf(a->why, sizeof(a->why), "%s", why && *why ? why : strerror(-err));
-        hop_back(&a->hop);
-        return;
-    }
-    a->exp = NULL;
-    if (a->force || a->spec.readonly || a->result.kind == EXP_NONE)
-        core_release_later(a);
-    else
-        core_flush(a);
-}
-
-static void core_close(struct hop *h)
-{
-    struct att *a = container_of(h, struct att, hop);
-
-    if (a->exp) {
-        if (a->force)                       /* or it would wait for a target that cannot be reached */
-            mpio_disk_fail(a->disk, -EIO);
-        exp_close(a->exp, a->force, core_closed, a);
-    } else {
-        a->err = 0;
-        core_release_later(a);
-    }
-}
-
-/* ---- opening, at home ------------------------------------------------------------------------------------ */
-
-static void att_start(struct att *a);
-
-static void retry_fired(struct rt_timer *t)
-{
-    struct att *a = container_of(t, struct att, retry);
-
-    att_start(a);
-}
-
-/* Nothing of it is left on any core. A device that waits for its disk goes on waiting; for what will not mend
- * by itself (another unit answers there now) it is left to whoever reads the log. */
-static void att_failed(struct att *a, int err, const char *why)
-{
-    if (a->restored && err != -ESTALE && err != -ECANCELED) {
-        if (a->state != ATT_WAITING)
-            rt_log(RT_WARN, "%s: cannot be taken over yet: %s; trying again", a->spec.name, why);
-        a->state = ATT_WAITING;
-        if (a->sess)
-            sess_leave(a);
-        if (!a->mgr->stopping)
-            rt_timer_arm(a->mgr->rt, &a->retry, RETRY_NS);
-        return;
-    }
+    assert(!a->ending);
+    a->ending = true;
+    a->end_err = err;
+    snprintf(a->end_why, sizeof(a->end_why), "%s", why ? why : "");
+    if (a->state != ATT_CLOSING)
+        a->state = ATT_ENDING;
     att_hold(a);
-    att_gone(a);
-    opened_tell(a, err, why);
-    att_put(a);
+    rt_list_for_safe (l, &a->paths)
+        path_end(rt_list_entry(l, struct path, link), NULL, NULL);
+    if (!a->ended)
+        att_end_step(a);
     att_put(a);
 }
 
-static void undone(struct hop *h)
+void att_path_out(struct att *a)
 {
-    struct att *a = container_of(h, struct att, hop);
-
-    att_failed(a, a->result.err, a->result.why);
+    if (a->ending && !a->ended)
+        att_end_step(a);
 }
 
-/* After the unit was looked over: it has a part on the core that is to go first. */
-static void att_undo(struct att *a, int err, const char *why)
+/* ---- what a path has come to ----------------------------------------------------------------------------- */
+
+/* Two disks over one unit would each cache blocks that the other changes. */
+static struct att *same_unit(const struct att *a, const struct ini_lun_info *info)
 {
-    a->result = (struct exp_result){ .err = err };
-    snprintf(a->result.why, sizeof(a->result.why), "%.*s", (int)sizeof(a->result.why) - 1, why);
-    sess_go(a->sess, &a->hop, core_close, undone);
+    rt_list_for (l, &a->mgr->atts) {
+        struct att *b = rt_list_entry(l, struct att, link);
+
+        if (b != a && (b->state == ATT_UP || b->state == ATT_EXPORTING || b->state == ATT_CLOSING) &&
+            *b->info.wwid && !strcmp(b->info.wwid, info->wwid))
+            return b;
+    }
+    return NULL;
+}
+
+/* A device that waits for its disk goes on waiting; for what will not mend by itself (another unit answers there
+ * now) it is left to whoever reads the log. */
+void att_path_failed(struct att *a, struct path *failed)
+{
+    const struct path *first = att_path_first(a);
+
+    if (a->ending || a->state == ATT_UP || a->state == ATT_CLOSING)
+        return;
+    if (a->restored) {
+        if (a->state == ATT_LOGIN) {
+            rt_log(RT_WARN, "%s: cannot be taken over yet: %s; trying again", a->spec.name, failed->why);
+            a->state = ATT_WAITING;
+        }
+        att_founding(a); /* who was ready may have waited for this one */
+        return;
+    }
+    rt_list_for (l, &a->paths)
+        if (!path_refused(rt_list_entry(l, struct path, link)))
+            return;
+    att_end(a, first->err, first->why);
+}
+
+/* ---- a path goes over to the disk that its unit has already ----------------------------------------------- */
+
+struct merge { /* who asked for an attachment that became paths of another */
+    void (*opened)(struct att *a, int err, const char *why, void *user);
+    void *user;
+    unsigned left; /* paths that were begun and have not come to anything yet */
+    int err;
+    bool in; /* one of them is in */
+    char why[MGR_WHY_MAX], words[MGR_WHY_MAX];
+};
+
+static void merge_path_done(struct path *p, int err, const char *why, void *user)
+{
+    struct merge *mg = user;
+
+    mg->in |= !err;
+    if (err && !mg->err) {
+        mg->err = err;
+        snprintf(mg->why, sizeof(mg->why), "%s", why);
+    }
+    if (--mg->left)
+        return;
+    mg->opened(p->att, mg->in ? 0 : mg->err, mg->in ? mg->words : mg->why, mg->user);
+    free(mg);
+}
+
+/* Return: NULL, or why @a cannot become part of @b. */
+static const char *merge_refusal(const struct att *a, const struct att *b)
+{
+    if (a->separate)
+        return "it was to be a disk of its own";
+    if (b->state != ATT_UP)
+        return "that disk is not up";
+    if (a->spec.readonly != b->spec.readonly)
+        return a->spec.readonly ? "that disk can be written to" : "that disk cannot be written to";
+    if (!a->name_made && strcmp(a->spec.name, b->spec.name))
+        return "another name was asked for";
+    if (a->spec.kind != EXP_AUTO && a->spec.kind != b->result.kind)
+        return "another kind of device was asked for";
+    return NULL;
+}
+
+static bool att_merge(struct att *a, struct att *b)
+{
+    struct merge *mg = a->opened ? calloc(1, sizeof(*mg)) : NULL;
+
+    if (!mg)
+        return false;
+    *mg = (struct merge){ .opened = a->opened, .user = a->opened_user };
+    snprintf(mg->words, sizeof(mg->words),
+             "LUN %u of %.230s is the unit %.80s, which is attached as %s: it is a path of that disk now",
+             a->spec.lun, a->spec.wish.iqn, b->info.wwid, b->spec.name);
+    rt_list_for (l, &a->paths) {
+        const struct path *p = rt_list_entry(l, struct path, link);
+        struct path *q = path_new(b, &p->spec, merge_path_done, mg);
+
+        if (!q)
+            break;
+        q->spec.has_isid = false;
+        mg->left++;
+    }
+    if (!mg->left) {
+        free(mg);
+        return false;
+    }
+    /* At once, while the sessions are there: they are the same ones. */
+    rt_list_for (l, &b->paths) {
+        struct path *q = rt_list_entry(l, struct path, link);
+
+        if (q->done_user == mg && q->done == merge_path_done)
+            path_start(q, 0);
+    }
+    a->opened = NULL;
+    a->merged = true;
+    store_save(b->mgr, NULL);
+    return true;
+}
+
+/* ---- the disk is founded --------------------------------------------------------------------------------- */
+
+static void attached_log(const struct att *a)
+{
+    const struct path *p = a->founder;
+
+    if (a->result.kind == EXP_NONE)
+        rt_log(RT_INFO, "%s: LUN %u of %s, no device, session %s", a->spec.name, p->spec.lun, p->spec.wish.iqn,
+               p->sess->name);
+    else
+        rt_log(RT_INFO, "%s: LUN %u of %s is %s, session %s on core %d", a->spec.name, p->spec.lun,
+               p->spec.wish.iqn, a->result.path, p->sess->name, p->sess->core);
+}
+
+/* Those that are open join; those that did not come about are tried again from now on. */
+static void others_go_on(struct att *a)
+{
+    rt_list_for_safe (l, &a->paths) {
+        struct path *p = rt_list_entry(l, struct path, link);
+
+        if (p->state == PATH_OPEN)
+            att_path_open(a, p);
+        else if (path_refused(p) && !rt_timer_armed(&p->retry)) {
+            event_add(a->mgr, RT_WARN, a->spec.name, p->name, "LUN %u of %.120s at %s is no path yet: %.600s",
+                      p->spec.lun, p->spec.wish.iqn, p->portal, p->why);
+            snprintf(p->told, sizeof(p->told), "%s", p->why);
+            path_start(p, RT_S);
+        }
+    }
 }
 
 static void exported(struct hop *h)
 {
     struct att *a = container_of(h, struct att, hop);
+    struct path *p = a->founder;
 
-    if (a->err) {
-        att_failed(a, a->err, a->why);
+    if (a->err) { /* and the disk is gone */
+        const int err = a->err;
+
+        a->founder = NULL;
+        p->state = PATH_OPEN;
+        if (a->restored && err != -ESTALE) {
+            rt_log(RT_WARN, "%s: cannot be taken over yet: %s; trying again", a->spec.name, a->why);
+            a->state = ATT_WAITING;
+            path_drop(p, err, a->why);
+        } else {
+            att_end(a, err, a->why);
+        }
         return;
     }
+    p->state = PATH_IN;
     a->state = ATT_UP;
     a->restored = false;
-    if (a->result.kind == EXP_NONE)
-        rt_log(RT_INFO, "%s: LUN %u of %s, no device, session %s", a->spec.name, a->spec.lun, a->spec.wish.iqn,
-               a->sess->name);
-    else
-        rt_log(RT_INFO, "%s: LUN %u of %s is %s, session %s on core %d", a->spec.name, a->spec.lun,
-               a->spec.wish.iqn, a->result.path, a->sess->name, a->sess->core);
+    attached_log(a);
+    a->founder = NULL;
     store_save(a->mgr, NULL);
+    att_hold(a);
+    others_go_on(a);
     opened_tell(a, 0, NULL);
+    att_put(a);
 }
 
 static void stored(struct store_wait *w)
@@ -417,118 +387,191 @@ static void stored(struct store_wait *w)
         rt_log(RT_WARN,
                "%s: %s/attachments.json cannot be written (%s): its disk could not be taken over after a crash",
                a->spec.name, a->mgr->run_dir, strerror(-a->mgr->save_err));
-    sess_go(a->sess, &a->hop, core_export, exported);
+    hop_go(&a->hop, a->mgr->rt, a->rt, att_core_export, exported);
 }
 
-/* Two disks over one unit would each cache blocks that the other changes. */
-static const struct att *same_unit(const struct att *a)
+/* A name that was made up gives way to the alias that multipath.conf has for the unit. */
+static void alias_take(struct att *a)
 {
-    rt_list_for (l, &a->mgr->atts) {
-        const struct att *b = rt_list_entry(l, struct att, link);
+    const char *alias = a->set.alias, *wrong;
 
-        if (b != a && (b->state == ATT_UP || b->state == ATT_EXPORTING || b->state == ATT_CLOSING) &&
-            *b->info.wwid && !strcmp(b->info.wwid, a->info.wwid))
-            return b;
-    }
-    return NULL;
+    if (!*alias || !a->name_made || !strcmp(alias, a->spec.name))
+        return;
+    if (!(wrong = att_name_refusal(alias)) && find_name(a->mgr, alias))
+        wrong = "another disk has that name";
+    if (wrong)
+        rt_log(RT_WARN, "%s: the alias '%.100s' of multipath.conf is not taken: %s", a->spec.name, alias,
+               wrong);
+    else
+        snprintf(a->spec.name, sizeof(a->spec.name), "%.*s", (int)MGR_NAME_MAX, alias);
 }
 
-static void looked(struct hop *h)
+static void found(struct att *a, struct path *p)
 {
-    struct att *a = container_of(h, struct att, hop);
-    const struct att *other;
-    char why[MGR_WHY_MAX];
-
-    if (a->err) {
-        att_failed(a, a->err, a->why);
-        return;
-    }
-    if (a->mgr->stopping) {
-        att_undo(a, -ESHUTDOWN, "corelaned is being stopped");
-        return;
-    }
-    if ((other = same_unit(a))) {
-        snprintf(why, sizeof(why),
-                 "LUN %u of %s is the unit %.80s, which is attached as %s already: two disks over one unit "
-                 "would lose writes; use %s, or detach it first",
-                 a->spec.lun, a->spec.wish.iqn, a->info.wwid, other->spec.name, other->spec.name);
-        att_undo(a, -EEXIST, why);
-        return;
-    }
+    a->founder = p;
+    a->info = p->info;
+    a->rt = p->sess->rt;
+    a->core = p->sess->core;
+    p->state = PATH_JOINING;
+    policy_for(a->mgr, &a->info, &a->over, &a->set);
+    if (!a->restored)
+        alias_take(a);
     a->state = ATT_EXPORTING;
+    rt_timer_disarm(a->mgr->rt, &a->patience);
     a->store_wait.fn = stored;
     store_save(a->mgr, &a->store_wait);
 }
 
-static void att_look(struct att *a)
+/* Whether something may be left at the target under other identities of this disk's: a daemon of before had sessions with
+ * them that have not logged in again. */
+static bool others_owed(const struct att *a, const struct path *p)
 {
-    a->state = ATT_OPENING;
-    memcpy(a->isid, a->sess->conf.isid, sizeof(a->isid));
-    sess_go(a->sess, &a->hop, core_look, looked);
-}
+    rt_list_for (l, &a->paths) {
+        const struct path *q = rt_list_entry(l, struct path, link);
 
-static void sess_settled(struct sess_wait *w, int err, const char *why)
-{
-    struct att *a = container_of(w, struct att, sess_wait);
-
-    if (err)
-        att_failed(a, err, why);
-    else
-        att_look(a);
-}
-
-/* A write of an older session that is still on its way must not land after those of this disk. */
-static void att_settle(struct att *a)
-{
-    a->sess_wait.fn = sess_settled;
-    isid_settle(a->sess, &a->sess_wait);
-}
-
-static void sess_ready(struct sess_wait *w, int err, const char *why)
-{
-    struct att *a = container_of(w, struct att, sess_wait);
-
-    if (err)
-        att_failed(a, err, why);
-    else
-        att_settle(a);
-}
-
-static struct sess *sess_of_isid(struct mgr *m, const uint8_t isid[static 6])
-{
-    rt_list_for (l, &m->sessions) {
-        struct sess *s = rt_list_entry(l, struct sess, link);
-
-        if (sess_serves(s) && !memcmp(s->conf.isid, isid, 6))
-            return s;
+        if (q != p && q->spec.has_isid && !q->settled)
+            return true;
     }
-    return NULL;
+    return false;
 }
 
-static void att_start(struct att *a)
+static void reset_done(void *user, int resp, int err)
 {
-    struct mgr *m = a->mgr;
+    struct att *a = user;
 
-    a->sess = a->has_isid ? sess_of_isid(m, a->isid) : sess_shared(m, &a->spec.wish);
-    if (!a->sess)
-        a->sess = sess_new(m, &a->spec.wish, a->has_isid ? a->isid : NULL, false);
-    if (!a->sess) {
-        att_failed(a, -ENOMEM, "no memory for a session");
+    a->err = err ? err : resp ? -EIO : 0;
+    hop_back(&a->hop);
+}
+
+static void core_reset(struct hop *h)
+{
+    struct att *a = container_of(h, struct att, hop);
+
+    if (a->founder->sess->ini)
+        ini_lun_reset(a->founder->sess->ini, a->founder->spec.lun, reset_done, a);
+    else
+        reset_done(a, 0, -ENOTCONN);
+}
+
+static void were_reset(struct hop *h)
+{
+    struct att *a = container_of(h, struct att, hop);
+    struct path *p = a->founder;
+
+    a->founder = NULL;
+    p->state = PATH_OPEN;
+    if (a->err) {
+        a->state = ATT_WAITING;
+        path_drop(p, a->err,
+                  "the unit could not be reset, so that writes of before may still be on their way to it");
         return;
     }
-    sess_use(a->sess);
-    if (a->sess->state == SESS_UP) {
-        att_settle(a);
+    found(a, p);
+}
+
+/* What was sent over a portal that cannot be reached now ends with the unit's reset, whoever sent it. */
+static void others_reset(struct att *a, struct path *p)
+{
+    rt_log(RT_NOTICE,
+           "%s: not every session of before could log in again: the unit is reset, so that nothing of them is "
+           "carried out late",
+           a->spec.name);
+    a->founder = p;
+    p->state = PATH_JOINING;
+    a->state = ATT_EXPORTING;
+    sess_go(p->sess, &a->hop, core_reset, were_reset);
+}
+
+static void founder_try(struct att *a, struct path *p)
+{
+    struct att *other;
+    const char *cannot;
+    char why[MGR_WHY_MAX];
+
+    if (a->mgr->stopping) {
+        att_end(a, -ESHUTDOWN, "corelaned is being stopped");
         return;
     }
-    if (a->state != ATT_WAITING)
-        a->state = ATT_LOGIN;
-    a->sess_wait.fn = sess_ready;
-    sess_wait_up(a->sess, &a->sess_wait);
+    if (*a->wwid && strcmp(a->wwid, p->info.wwid)) {
+        snprintf(why, sizeof(why), "LUN %u of %.230s at %s is the unit %.100s, and this disk is %.100s",
+                 p->spec.lun, p->spec.wish.iqn, p->portal, p->info.wwid, a->wwid);
+        path_drop(p, -EXDEV, why);
+        return;
+    }
+    if ((other = same_unit(a, &p->info))) {
+        cannot = merge_refusal(a, other);
+        if (!cannot && att_merge(a, other)) {
+            att_end(a, 0, NULL);
+            return;
+        }
+        snprintf(
+            why, sizeof(why),
+            "LUN %u of %.230s is the unit %.80s, which is attached as %s already (%s): two disks over one unit "
+            "would lose writes; use %s, or detach it first",
+            p->spec.lun, p->spec.wish.iqn, p->info.wwid, other->spec.name, cannot ? cannot : "no memory",
+            other->spec.name);
+        att_end(a, -EEXIST, why);
+        return;
+    }
+    if (!others_owed(a, p))
+        found(a, p);
+    else if (a->patient)
+        others_reset(a, p);
+    else if (!rt_timer_armed(&a->patience))
+        rt_timer_arm(a->mgr->rt, &a->patience, PATIENCE_NS);
 }
+
+void att_founding(struct att *a)
+{
+    if (a->ending || (a->state != ATT_LOGIN && a->state != ATT_WAITING))
+        return;
+    rt_list_for (l, &a->paths) {
+        struct path *p = rt_list_entry(l, struct path, link);
+
+        if (p->state == PATH_OPEN) {
+            founder_try(a, p);
+            return;
+        }
+    }
+}
+
+static void patience_over(struct rt_timer *t)
+{
+    struct att *a = container_of(t, struct att, patience);
+
+    a->patient = true;
+    att_founding(a);
+}
+
+void att_path_open(struct att *a, struct path *p)
+{
+    char why[2 * MGR_WHY_MAX], listed[256];
+
+    if (a->state == ATT_LOGIN || a->state == ATT_WAITING) {
+        att_founding(a);
+        return;
+    }
+    if (a->state != ATT_UP)
+        return; /* others_go_on(), or the end, comes to it */
+    if (strcmp(p->info.wwid, a->info.wwid)) {
+        snprintf(why, sizeof(why),
+                 "LUN %u of %.230s at %s is the unit %.100s, and %s is the unit %.100s: they are not "
+                 "one",
+                 p->spec.lun, p->spec.wish.iqn, p->portal, p->info.wwid, a->spec.name, a->info.wwid);
+        path_drop(p, -EXDEV, why);
+    } else if (p != att_path_first(a) && policy_one_path(a->mgr, &p->info, listed)) {
+        snprintf(why, sizeof(why), "%s: the disk has one path only", listed);
+        path_drop(p, -EPERM, why);
+    } else {
+        path_join(p);
+    }
+}
+
+/* ---- opening --------------------------------------------------------------------------------------------- */
 
 /* What can be said against it before anybody is asked. */
-static bool spec_refused(struct mgr *m, const struct att_spec *spec, char why[static MGR_WHY_MAX])
+static bool spec_refused(struct mgr *m, const struct att_spec *spec, const struct path_spec *paths, unsigned nr,
+                         char why[static MGR_WHY_MAX])
 {
     const struct att *a = find_name(m, spec->name);
 
@@ -539,30 +582,38 @@ static bool spec_refused(struct mgr *m, const struct att_spec *spec, char why[st
     }
     rt_list_for (l, &m->atts) {
         a = rt_list_entry(l, struct att, link);
-        if (a->spec.lun == spec->lun && !strcmp(a->spec.wish.iqn, spec->wish.iqn) &&
-            a->spec.wish.portal.port == spec->wish.portal.port &&
-            !strcmp(a->spec.wish.portal.host, spec->wish.portal.host)) {
+        for (unsigned i = 0; i < nr; i++) {
+            if (!path_like(a, &paths[i]))
+                continue;
             snprintf(why, MGR_WHY_MAX,
-                     "LUN %u of %s is attached already, as %s%s%s: use that, or detach it first", spec->lun,
-                     spec->wish.iqn, a->spec.name, a->result.path[0] ? " at " : "", a->result.path);
+                     "LUN %u of %s is attached already, as %s%s%s: use that, or detach it first", paths[i].lun,
+                     paths[i].wish.iqn, a->spec.name, a->result.path[0] ? " at " : "", a->result.path);
             return true;
         }
     }
     return false;
 }
 
-static void start_later(struct rt_op *op, int res)
+static bool paths_make(struct att *a, const struct path_spec *paths, unsigned nr)
 {
-    att_start(container_of(op, struct att, core_op));
+    for (unsigned i = 0; i < nr; i++) {
+        struct path *p = path_new(a, &paths[i], NULL, NULL);
+
+        if (!p)
+            return false;
+        path_start(p, 0); /* so that opened() never comes from inside */
+    }
+    return true;
 }
 
-struct att *att_open(struct mgr *m, const struct att_spec *spec, const uint8_t *isid,
+struct att *att_open(struct mgr *m, const struct att_spec *spec, const struct path_spec *paths, unsigned nr,
                      void (*opened)(struct att *a, int err, const char *why, void *user), void *user,
                      char why[static MGR_WHY_MAX])
 {
     struct att *a;
 
-    if (spec_refused(m, spec, why))
+    assert(nr && nr <= MPIO_PATHS_MAX);
+    if (spec_refused(m, spec, paths, nr, why))
         return NULL;
     if (!(a = calloc(1, sizeof(*a)))) {
         snprintf(why, MGR_WHY_MAX, "no memory");
@@ -570,69 +621,53 @@ struct att *att_open(struct mgr *m, const struct att_spec *spec, const uint8_t *
     }
     a->mgr = m;
     a->spec = *spec;
+    a->spec.wish = paths[0].wish;
+    a->spec.lun = paths[0].lun;
+    a->over = spec->over;
+    a->restored = spec->restored;
+    a->separate = spec->separate;
+    snprintf(a->wwid, sizeof(a->wwid), "%s", spec->wwid);
     a->holds = 1;
+    a->patience.fn = patience_over;
+    rt_list_init(&a->paths);
+    rt_list_init(&a->close_waits);
+    iscsi_portal_format(&paths[0].wish.portal, a->portal);
+    if (!paths_make(a, paths, nr)) {
+        snprintf(why, MGR_WHY_MAX, "no memory");
+        rt_list_for_safe (l, &a->paths)
+            path_end(rt_list_entry(l, struct path, link), NULL, NULL);
+        att_put(a);
+        return NULL;
+    }
     a->opened = opened;
     a->opened_user = user;
-    a->retry.fn = retry_fired;
-    rt_list_init(&a->close_waits);
-    iscsi_portal_format(&spec->wish.portal, a->portal);
-    if (!*a->spec.name)
-        att_name_make(m, spec->wish.iqn, spec->lun, a->spec.name);
-    if (isid) {
-        a->restored = a->has_isid = true;
-        memcpy(a->isid, isid, sizeof(a->isid));
+    if (!*a->spec.name) {
+        a->name_made = true;
+        att_name_make(m, a->spec.wish.iqn, a->spec.lun, a->spec.name);
     }
     rt_list_push(&m->atts, &a->link);
-    a->core_op.done = start_later; /* so that opened() never comes from inside */
-    rt_defer(m->rt, &a->core_op);
     return a;
 }
 
-/* ---- closing, at home ------------------------------------------------------------------------------------ */
+/* ---- closing --------------------------------------------------------------------------------------------- */
 
 static void closed(struct hop *h)
 {
     struct att *a = container_of(h, struct att, hop);
 
-    if (a->err && a->force_more) {          /* refused by what force does not ask */
+    if (a->err && a->force_more) { /* refused by what force does not ask */
         a->force = true;
         a->force_more = false;
-        sess_go(a->sess, &a->hop, core_close, closed);
-        return;
-    }
-    if (a->err) {
+        hop_go(&a->hop, a->mgr->rt, a->rt, att_core_close, closed);
+    } else if (a->err) {
         a->state = ATT_UP;
+        att_hold(a);
+        others_go_on(a);
         closed_tell(a, a->err, a->why);
-        return;
+        att_put(a);
+    } else {
+        att_end(a, -ECANCELED, "detached");
     }
-    rt_log(RT_INFO, "%s: detached", a->spec.name);
-    att_gone(a);
-    closed_tell(a, 0, NULL);
-    att_put(a);
-}
-
-/* The device stays as it is, without a disk: only who owns it may say so. */
-static void waiting_drop(struct att *a)
-{
-    rt_log(RT_WARN, "%s: given up before it could be taken over: its device is left without a disk",
-           a->spec.name);
-    att_hold(a);
-    if (a->sess)
-        rt_list_del(&a->sess_wait.link);
-    att_gone(a);
-    closed_tell(a, 0, NULL);
-    opened_tell(a, -ECANCELED, "detached");
-    att_put(a);
-    att_put(a);
-}
-
-static void core_fail(struct hop *h)
-{
-    struct att *a = container_of(h, struct att, force_hop);
-
-    if (a->disk)
-        mpio_disk_fail(a->disk, -EIO);
-    hop_back(h);
 }
 
 static void failed(struct hop *h)
@@ -649,11 +684,11 @@ static void close_harder(struct att *a)
     if (a->force || a->force_more)
         return;
     a->force_more = true;
-    if (a->force_out)
+    if (a->force_out || a->ended)
         return;
     a->force_out = true;
     att_hold(a);
-    sess_go(a->sess, &a->force_hop, core_fail, failed);
+    hop_go(&a->force_hop, a->mgr->rt, a->rt, att_core_fail, failed);
 }
 
 void att_close(struct att *a, bool force, struct att_wait *w)
@@ -667,11 +702,14 @@ void att_close(struct att *a, bool force, struct att_wait *w)
         a->state = ATT_CLOSING;
         a->force = force;
         a->force_more = false;
-        sess_go(a->sess, &a->hop, core_close, closed);
+        hop_go(&a->hop, a->mgr->rt, a->rt, att_core_close, closed);
     } else if (a->state == ATT_CLOSING && force) {
         close_harder(a);
     } else if (dropped) {
-        waiting_drop(a);
+        /* The device stays as it is, without a disk: only who owns it may say so. */
+        rt_log(RT_WARN, "%s: given up before it could be taken over: its device is left without a disk",
+               a->spec.name);
+        att_end(a, -ECANCELED, "detached");
     } else if (w && !taken) {
         w->fn(w, -EBUSY,
               a->state == ATT_WAITING

@@ -81,8 +81,9 @@ static json_t *disks_of(const struct sess *s)
     rt_list_for (l, &s->mgr->atts) {
         const struct att *a = rt_list_entry(l, struct att, link);
 
-        if (a->sess == s)
-            json_array_append_new(names, json_string(a->spec.name));
+        rt_list_for (lp, &a->paths)
+            if (rt_list_entry(lp, struct path, link)->sess == s)
+                json_array_append_new(names, json_string(a->spec.name));
     }
     return names;
 }

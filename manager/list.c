@@ -18,9 +18,11 @@ struct visit {
     struct sess *sess;
     struct att *att; /* NULL: the session itself is what is looked at */
     bool known;      /* what follows was filled */
+    bool disk_seen;  /* the disk's core was visited too */
     struct ini_sess_info info;
     struct mpio_stats stats;
     uint64_t size;
+    unsigned usable; /* paths that requests can take */
 };
 
 struct gather {
@@ -66,10 +68,17 @@ static void gather_over(struct gather *g)
     free(g);
 }
 
+static void visit_disk(struct hop *h);
+
 static void visit_back(struct hop *h)
 {
     struct visit *v = container_of(h, struct visit, hop);
 
+    if (v->att && v->att->rt && !v->disk_seen) {
+        v->disk_seen = true;
+        hop_go(&v->hop, v->gather->mgr->rt, v->att->rt, visit_disk, visit_back);
+        return;
+    }
     if (!--v->gather->left)
         gather_over(v->gather);
 }
@@ -83,9 +92,23 @@ static void visit_run(struct hop *h)
         ini_sess_info(v->sess->ini, &v->info);
         v->known = true;
     }
-    if (v->att && v->att->disk) {
-        mpio_stats(v->att->disk, &v->stats);
-        v->size = mpio_disk_info(v->att->disk)->size;
+    hop_back(h);
+}
+
+/* On the disk's. */
+static void visit_disk(struct hop *h)
+{
+    struct visit *v = container_of(h, struct visit, hop);
+    const struct mpio_disk *d = v->att->disk;
+    struct mpio_path_info i;
+
+    if (d && mpio_disk_info(d)) {
+        mpio_stats(d, &v->stats);
+        v->size = mpio_disk_info(d)->size;
+    }
+    for (unsigned n = 0; d && n < mpio_disk_paths_nr(d); n++) {
+        mpio_disk_path_info(d, mpio_disk_path(d, n), &i);
+        v->usable += i.state == MPIO_PATH_UP || i.state == MPIO_PATH_SUSPECT || i.state == MPIO_PATH_MARGINAL;
     }
     hop_back(h);
 }
@@ -99,11 +122,15 @@ static void gather_go(struct gather *g)
         v->gather = g;
         if (v->att)
             att_hold(v->att);
-        if (!v->sess)
+        if (v->sess)
+            sess_hold(v->sess);
+        else if (!v->att || !v->att->rt)
             continue; /* waits for one: there is no core to go to */
-        sess_hold(v->sess);
         g->left++;
-        sess_go(v->sess, &v->hop, visit_run, visit_back);
+        if (v->sess)
+            sess_go(v->sess, &v->hop, visit_run, visit_back);
+        else
+            visit_back(&v->hop);
     }
     if (!--g->left)
         gather_over(g);
@@ -236,6 +263,8 @@ void list_sessions(struct mgr *m, struct rpc_call *call, bool (*keep)(const stru
 json_t *att_json(const struct att *a)
 {
     json_t *o = json_object();
+    const struct sess *s;
+    unsigned nr = 0, in = 0;
 
     set_text(o, "name", a->spec.name);
     set_text(o, "path", a->state >= ATT_UP ? a->result.path : "");
@@ -248,8 +277,15 @@ json_t *att_json(const struct att *a)
     set_text(o, "portal", a->portal);
     set_int(o, "lun", a->spec.lun);
     json_object_set_new(o, "readonly", json_boolean(a->spec.readonly || a->info.readonly));
-    set_text(o, "session", a->sess ? a->sess->name : "");
-    json_object_set_new(o, "core", a->sess ? json_integer(a->sess->core) : json_null());
+    s = att_sess(a);
+    set_text(o, "session", s ? s->name : "");
+    json_object_set_new(o, "core", a->rt ? json_integer(a->core) : json_null());
+    rt_list_for (link, &a->paths) {
+        nr++;
+        in += rt_list_entry(link, struct path, link)->state == PATH_IN;
+    }
+    set_int(o, "paths", nr);
+    set_int(o, "paths_in", in);
     return o;
 }
 
@@ -257,12 +293,16 @@ static const char *disk_state(const struct visit *v)
 {
     switch (v->att->state) {
     case ATT_LOGIN:
-    case ATT_OPENING:
+    case ATT_ENDING:
     case ATT_EXPORTING: return "attaching";
     case ATT_CLOSING: return "detaching";
     case ATT_WAITING: return "waiting";
     case ATT_UP: break;
     }
+    if (v->usable)
+        return "up";
+    if (v->att->paths.next->next != &v->att->paths)
+        return "paused"; /* of several paths none can be used now */
     if (!v->known || v->info.state == INI_FAILED || v->info.state == INI_OFFLINE)
         return "failed";
     return v->info.state == INI_UP ? "up" : "paused";
@@ -297,7 +337,7 @@ void list_atts(struct mgr *m, struct rpc_call *call)
         struct att *a = rt_list_entry(l, struct att, link);
 
         g->visits[g->nr].att = a;
-        g->visits[g->nr++].sess = a->sess;
+        g->visits[g->nr++].sess = att_sess(a);
     }
     gather_go(g);
 }

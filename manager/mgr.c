@@ -99,7 +99,7 @@ static void restored(struct att *a, int err, const char *why, void *user)
         rt_log(RT_ERR, "%s: not taken over: %s", a->spec.name, why);
     else
         rt_log(RT_NOTICE, "%s: %s is served again, from session %s", a->spec.name, a->result.path,
-               a->sess->name);
+               att_sess(a)->name);
 }
 
 static void owed_keep(struct mgr *m, const char *iqn, const uint8_t isid[static 6])
@@ -109,22 +109,40 @@ static void owed_keep(struct mgr *m, const char *iqn, const uint8_t isid[static 
                "no memory to remember a session of before with %s: what it left there is not ended first", iqn);
 }
 
+/* What its sessions may have left is ended before anything else is done there. */
+static void paths_owed(struct mgr *m, const struct path_spec *paths, unsigned nr)
+{
+    for (unsigned i = 0; i < nr; i++)
+        if (paths[i].has_isid)
+            owed_keep(m, paths[i].wish.iqn, paths[i].isid);
+}
+
 static void restore_entry(struct mgr *m, const json_t *entry)
 {
+    struct path_spec *paths = calloc(MPIO_PATHS_MAX, sizeof(*paths));
     struct att_spec spec;
     char why[MGR_WHY_MAX];
     bool takes_over = false;
     uint8_t isid[6];
-    const char *wrong = store_entry(entry, &spec, isid, &takes_over);
+    const char *wrong = paths ? store_entry(entry, &spec, isid, &takes_over) : "no memory";
+    unsigned nr;
 
-    if (wrong)
+    if (wrong) {
         rt_log(RT_ERR, "%s/attachments.json: an entry is passed over: %s", m->run_dir, wrong);
-    else if (!takes_over) {
+        free(paths);
+        return;
+    }
+    nr = store_paths(entry, &spec, isid, paths);
+    spec.restored = true;
+    if (!takes_over) {
         rt_log(RT_WARN, "%s: its device ended with the corelaned of before: attach it again", spec.name);
-        owed_keep(m, spec.wish.iqn, isid);
-    } else if (!att_open(m, &spec, isid, restored, NULL, why))
+        paths_owed(m, paths, nr);
+    } else if (!att_open(m, &spec, paths, nr, restored, NULL, why)) {
         rt_log(RT_ERR, "%s: not taken over: %s", spec.name, why);
+    }
     explicit_bzero(&spec, sizeof(spec));
+    explicit_bzero(paths, MPIO_PATHS_MAX * sizeof(*paths));
+    free(paths);
 }
 
 /* After the disks: theirs they log in with again themselves. */
@@ -172,6 +190,13 @@ int mgr_new(struct mgr **out, struct rt_host *host, const struct mgr_conf *conf)
     rt_list_init(&m->isids);
     rt_list_init(&m->atts);
     rt_list_init(&m->save_waits);
+    m->multipath_conf = conf->multipath_conf;
+    if (!(m->events = events_new())) {
+        mgr_free(m);
+        return -ENOMEM;
+    }
+    /* A mistake in it is no reason to be without disks. */
+    (void)mpconf_read(m, &m->mpconf, &m->mpconf_remarks);
     if ((err = name_find(m)) || (err = settings_check(m)) || (err = bal_load_new(&m->load, host)) ||
         (err = layout_new(m)) || (err = store_load(m, &m->restore))) {
         mgr_free(m);
@@ -271,7 +296,6 @@ void mgr_stop(struct mgr *m, void (*done)(void *arg), void *arg)
         struct att *a = rt_list_entry(l, struct att, link);
         struct stopper *st;
 
-        rt_timer_disarm(m->rt, &a->retry);
         if ((a->state != ATT_UP && a->state != ATT_CLOSING) || !(st = calloc(1, sizeof(*st))))
             continue;
         st->mgr = m;
@@ -295,6 +319,8 @@ void mgr_free(struct mgr *m)
     layout_free(m);
     bal_load_free(m->load);
     json_decref(m->restore);
+    mpio_mpconf_free(m->mpconf);
+    events_free(m->events);
     free(m->save_text);
     free(m);
 }

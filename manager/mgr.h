@@ -17,6 +17,7 @@ struct mgr_conf {
     const char *run_dir;    /* borrowed for life; attachments.json and what exports need live there */
     const char *config_dir; /* borrowed for life; open-iscsi's: initiatorname.iscsi, iscsid.conf, nodes/ */
     const struct bal_topo *topo; /* borrowed for life; NULL: nothing is known of the machine, every CPU is a core */
+    const char *multipath_conf; /* borrowed for life; NULL: none is read. That it is not there is fine */
 };
 
 /* Reads the initiator's name (or makes one up) and iscsid.conf, clears away what a daemon that died left, and,

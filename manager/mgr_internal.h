@@ -5,11 +5,18 @@
  * settings.c  what a session is to be like: iscsid.conf, node record, parameters
  * sess.c      sessions: made, shared by disks, ended
  * isid.c      their identities, and what may be left at targets under them
- * attach.c    attachments: a LUN, a disk, a device, in that order, and back
+ * path.c      one way to a disk's unit: session, unit, into the disk, and out
+ * attach.c    attachments: paths, a disk, a device, in that order, and back
+ * att_core.c  the disk's and the device's part of that, on their core
+ * policy.c    settings of a disk with several paths: multipath.conf, and what commands say
+ * events.c    what happened to disks and paths, for who asks later
  * list.c      what is known of them, gathered from their cores as JSON
  * discover.c  SendTargets, and keeping what was found
  * store.c     attachments.json
- * rpc.c       the methods: parameters in, answers out (those of the layout: layout.h)
+ * rpc.c       the methods: parameters in, answers out; attach_rpc.c and path_rpc.c have those of disks and paths, layout.h
+ *             names those of the layout
+ * wish.c      what a caller asks for a session
+ * path_list.c disks with all there is to say of their paths, as JSON
  * param.c     parameters against tables
  */
 #ifndef CORELANE_MANAGER_MGR_INTERNAL_H
@@ -33,6 +40,7 @@
 /* ---- to another core and back ---------------------------------------------------------------------------- */
 
 struct sess;
+struct att;
 
 /* run() on @away; when what it began is over, hop_back() there, which calls back() at home. One trip at a
  * time. To a session's core: sess_go(). */
@@ -143,8 +151,8 @@ void sess_returned(struct sess *s); /* hops tell: one of its trips is back */
 /* From now on trips to it wait, none being under way (asserted); sess_arrived(): they go to where s->rt is now. */
 void sess_leaves(struct sess *s);
 void sess_arrived(struct sess *s);
-/* The session to that portal that a disk may share, or NULL. */
-struct sess *sess_shared(struct mgr *m, const struct mgr_wish *wish);
+/* The session to that portal that a path of @a may stand on, or NULL: one over which it has no path yet. */
+struct sess *sess_shared(struct mgr *m, const struct mgr_wish *wish, const struct att *a);
 /* A new one, placed on a core; its login begins. isid: NULL: that of one to the same target which ended, or one
  * made up. Return: NULL: no memory. */
 struct sess *sess_new(struct mgr *m, const struct mgr_wish *wish, const uint8_t *isid, bool keep);
@@ -195,12 +203,14 @@ const char *isid_entry(const json_t *entry, char iqn[static ISCSI_NAME_LEN_MAX +
 void isid_format(const uint8_t isid[static 6], char out[static ISID_STR_MAX]);
 bool isid_parse(const char *text, uint8_t out[static 6]);
 
+#include "manager/paths.h"
+
 /* ---- attachments ----------------------------------------------------------------------------------------- */
 
 enum att_state {
-    ATT_LOGIN,     /* waits for its session */
-    ATT_OPENING,   /* the LUN is looked over */
-    ATT_EXPORTING, /* the device is made */
+    ATT_LOGIN,     /* waits for a path */
+    ATT_ENDING,    /* did not come about: its paths go */
+    ATT_EXPORTING, /* disk and device are made */
     ATT_UP,
     ATT_CLOSING,
     ATT_WAITING, /* to be taken over; its target cannot be reached yet */
@@ -213,15 +223,35 @@ struct store_wait {
 };
 
 struct att_spec {
-    struct mgr_wish wish;
+    struct mgr_wish wish; /* of the first path, as is the LUN */
     uint16_t lun;
     enum exp_kind kind;
     bool readonly;
+    bool separate; /* never a path of another disk */
+    bool restored; /* a device of before waits for it */
     char name[MGR_NAME_MAX + 1]; /* empty: made up */
+    char wwid[SCSI_WWID_MAX];    /* empty: whatever the first path leads to */
+    struct policy_over over;
 };
 struct att_wait {
     struct rt_link link;
     void (*fn)(struct att_wait *w, int err, const char *why);
+};
+
+#define PARCEL_MAX 8u
+struct parcel_text {
+    enum mpio_event ev;
+    char why[200];
+};
+struct parcel { /* what a disk told, on its way home; the disk's core's but while it is away */
+    struct rt_msg msg;
+    struct parcel_text text[PARCEL_MAX];
+    unsigned nr, lost_out;
+    /* The disk's core's always. */
+    struct parcel_text next[PARCEL_MAX];
+    unsigned next_nr, lost;
+    bool away;
+    void (*closing)(struct att *a);
 };
 
 struct att {
@@ -230,44 +260,57 @@ struct att {
     struct mgr *mgr;
     struct att_spec spec;
     char portal[ISCSI_PORTAL_STR_MAX];
+    char wwid[SCSI_WWID_MAX]; /* what it has to be; empty: not known before */
     enum att_state state;
-    bool restored; /* a device of before waits for it: it is not given up */
-    bool has_isid;
-    uint8_t isid[6]; /* of the session it stood on before, to be reinstated */
+    bool restored;  /* a device of before waits for it: it is not given up */
+    bool name_made; /* nobody asked for that name */
+    bool separate, merged;
+    bool ending, ended; /* its paths go; they are gone */
+    bool patient;      /* waited long enough for other sessions of before */
     unsigned holds;
-    struct sess *sess;
-    struct sess_wait sess_wait;
+    struct rt_link paths;
+    unsigned path_last;
+    struct path *founder; /* while the disk is made over it */
+    struct policy_over over;
     struct store_wait store_wait;
-    struct rt_timer retry;
+    struct rt_timer patience;
     struct hop hop, force_hop;
     bool force_more; /* a close under way was asked to be a forced one */
     bool force_out;  /* force_hop is on its trip */
     struct rt_link close_waits;
     void (*opened)(struct att *a, int err, const char *why, void *user);
     void *opened_user;
+    int end_err;
+    char end_why[MGR_WHY_MAX];
 
-    /* Written on the session's core while a trip is under way, read at home when it is over. */
+    /* Set at home before the disk is made: where it lives from then on, and how it chooses. */
+    struct rt *rt;
+    int core;
+    struct mpio_mpset set;
+
+    /* Written on the disk's core while a trip is under way, read at home when it is over. */
     int err;
     char why[MGR_WHY_MAX];
     struct ini_lun_info info;
     struct exp_result result;
     bool force;
 
-    /* The session's core's. */
-    struct mpio_path *path;
+    /* The disk's core's. */
     struct mpio_disk *disk;
-    bool joined; /* the path is in the disk */
+    bool joined; /* the founder is in the disk */
     struct exp *exp;
     struct rt_op core_op;
     struct mpio_io flush; /* the last of all */
     struct rt_timer flush_late;
     struct rt_msg lost_msg; /* to home, once */
     bool lost_told;
+    struct parcel parcel;
 };
 
 /* opened() is called once, later; on failure the attachment is gone on its return. Return: NULL with @why when
- * it is refused out of hand. @isid: that of the session it stood on before, to be taken over; or NULL. */
-struct att *att_open(struct mgr *m, const struct att_spec *spec, const uint8_t *isid,
+ * it is refused out of hand. @paths: @nr of them, 1..MPIO_PATHS_MAX; @spec's wish and LUN are the first's. Where the unit
+ * turns out to be attached already, its paths join that disk, which is what opened() is told of then, with words. */
+struct att *att_open(struct mgr *m, const struct att_spec *spec, const struct path_spec *paths, unsigned nr,
                      void (*opened)(struct att *a, int err, const char *why, void *user), void *user,
                      char why[static MGR_WHY_MAX]);
 /* w->fn follows; with an error all is as before. */
@@ -277,6 +320,19 @@ struct att *att_find(struct mgr *m, const char *name_or_path);
 bool att_has_isid(const struct mgr *m, const uint8_t isid[static 6]);
 void att_hold(struct att *a); /* as a listing does that has sent somebody to look at it */
 void att_put(struct att *a);
+const struct path *att_path_first(const struct att *a); /* NULL: none */
+struct sess *att_sess(const struct att *a);             /* of the first path that has one; NULL: none has */
+/* What a path tells: it is open, did not come about, is gone. */
+void att_path_open(struct att *a, struct path *p);
+void att_path_failed(struct att *a, struct path *p);
+void att_path_out(struct att *a);
+void att_founding(struct att *a); /* makes the disk if it can be made now */
+/* Trips of a->hop (att_core_fail: of a->force_hop) to the disk's core. */
+void att_core_export(struct hop *h);
+void att_core_close(struct hop *h);
+void att_core_free(struct hop *h);
+void att_core_fail(struct hop *h);
+void att_core_post(struct att *a);
 /* Whether a name may be given to an attachment. Return: NULL or what is wrong. */
 const char *att_name_refusal(const char *name);
 /* A name from IQN and LUN, not the same as one in use. */
@@ -287,7 +343,7 @@ void att_name_make(const struct mgr *m, const char *iqn, unsigned lun, char out[
 struct mgr {
     struct rt_host *host;
     struct rt *rt; /* home */
-    const char *run_dir, *config_dir;
+    const char *run_dir, *config_dir, *multipath_conf;
     char initiator[ISCSI_NAME_LEN_MAX + 1];
     struct bal_load *load;
     const struct bal_topo *topo; /* NULL: nothing is known of the machine */
@@ -295,6 +351,9 @@ struct mgr {
     struct rt_link sessions, atts;
     struct rt_link isids; /* identities of sessions that ended */
     unsigned sess_last;
+    struct events *events;
+    struct mpio_mpconf *mpconf; /* multipath.conf; NULL: none */
+    unsigned mpconf_remarks;
     uint64_t start_s;
     bool stopping;
     struct rt_op restore_op;
@@ -318,6 +377,10 @@ void store_save(struct mgr *m, struct store_wait *w /* may be NULL */);
 int store_load(struct mgr *m, json_t **out);
 /* One entry of it. Return: NULL or what is wrong with it. */
 const char *store_entry(const json_t *entry, struct att_spec *spec, uint8_t isid[static 6], bool *takes_over);
+/* Its paths into paths[MPIO_PATHS_MAX], the first of which is what store_entry() gave. Those that are wrong are passed
+ * over. Return: how many. */
+unsigned store_paths(const json_t *entry, const struct att_spec *spec, const uint8_t isid[static 6],
+                     struct path_spec *paths);
 
 /* Answers call with the sessions of which keep(s, arg) is true; NULL: all. */
 void list_sessions(struct mgr *m, struct rpc_call *call, bool (*keep)(const struct sess *s, const void *arg),
@@ -326,6 +389,25 @@ void list_atts(struct mgr *m, struct rpc_call *call);
 json_t *att_json(const struct att *a);
 
 const char *mgr_mode_word(enum rt_mode mode);
+/* What the parameters wish for; answers the call and returns false when they cannot be. */
+bool mgr_wish_take(struct rpc_call *call, const json_t *params, struct mgr_wish *w);
+bool mgr_refused_stopping(struct mgr *m, struct rpc_call *call); /* and answers it */
+/* The disk of parameter @key; answers the call and returns NULL when there is none. */
+struct att *mgr_att_take(struct mgr *m, struct rpc_call *call, const json_t *params, const char *key);
+/* Methods that have files of their own. */
+#define MGR_RPC(name) void mgr_rpc_##name(void *user, struct rpc_call *call, json_t *params)
+MGR_RPC(attach);
+MGR_RPC(detach);
+MGR_RPC(path_list);
+MGR_RPC(path_add);
+MGR_RPC(path_remove);
+MGR_RPC(path_fail);
+MGR_RPC(path_reinstate);
+MGR_RPC(path_policy);
+MGR_RPC(path_resume);
+MGR_RPC(path_fail_queued);
+MGR_RPC(path_reconfigure);
+MGR_RPC(path_events);
 
 /* Answers call. */
 void mgr_discover(struct mgr *m, struct rpc_call *call, const struct mgr_wish *wish);

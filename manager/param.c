@@ -18,6 +18,8 @@ static bool param_fits(const struct param *p, const json_t *v)
     switch (p->kind) {
     case PARAM_IS_TEXT: return json_is_string(v) && strlen(json_string_value(v)) == json_string_length(v);
     case PARAM_IS_BOOL: return json_is_boolean(v);
+    case PARAM_IS_LIST: return json_is_array(v);
+    case PARAM_IS_OBJECT: return json_is_object(v);
     case PARAM_IS_INT:
         return json_is_integer(v) && json_integer_value(v) >= p->lo && json_integer_value(v) <= p->hi;
     }
@@ -26,7 +28,8 @@ static bool param_fits(const struct param *p, const json_t *v)
 
 bool param_check(struct rpc_call *call, json_t *params, const struct param *list)
 {
-    static const char *const kinds[] = { [PARAM_IS_TEXT] = "a string", [PARAM_IS_BOOL] = "true or false" };
+    static const char *const kinds[] = { [PARAM_IS_TEXT] = "a string", [PARAM_IS_BOOL] = "true or false",
+                                         [PARAM_IS_LIST] = "a list", [PARAM_IS_OBJECT] = "an object" };
     const struct param *p;
     const char *key;
     json_t *v;

@@ -6,7 +6,7 @@
 
 #include "rpc/rpc.h"
 
-enum param_kind { PARAM_IS_TEXT, PARAM_IS_INT, PARAM_IS_BOOL };
+enum param_kind { PARAM_IS_TEXT, PARAM_IS_INT, PARAM_IS_BOOL, PARAM_IS_LIST, PARAM_IS_OBJECT };
 struct param {
     const char *key; /* NULL ends a table */
     enum param_kind kind;
@@ -16,6 +16,8 @@ struct param {
 /* clang-format off */
 #define PARAM_TEXT(name, ...) { .key = name, .kind = PARAM_IS_TEXT, __VA_ARGS__ }
 #define PARAM_BOOL(name) { .key = name, .kind = PARAM_IS_BOOL }
+#define PARAM_LIST(name) { .key = name, .kind = PARAM_IS_LIST }
+#define PARAM_OBJECT(name) { .key = name, .kind = PARAM_IS_OBJECT }
 #define PARAM_INT(name, low, high, ...) { .key = name, .kind = PARAM_IS_INT, .lo = low, .hi = high, __VA_ARGS__ }
 #define PARAMS_CRED PARAM_TEXT("user"), PARAM_TEXT("secret"), PARAM_TEXT("user_in"), PARAM_TEXT("secret_in")
 /* clang-format on */

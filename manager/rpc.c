@@ -14,73 +14,6 @@
 #include "manager/param.h"
 #include "rpc/json.h"
 
-/* ---- parameters ------------------------------------------------------------------------------------------ */
-
-/* Name and secret under the two keys. Return: NULL or what is wrong. */
-static const char *cred_take(const json_t *params, const char *name_key, const char *secret_key,
-                             const struct chap_cred *other, struct chap_cred *out)
-{
-    const char *name = param_text(params, name_key), *secret = param_text(params, secret_key);
-    const size_t len = strlen(secret);
-    const char *wrong;
-
-    if (!*name)
-        return *secret ? "a secret without a user: give both" : NULL;
-    if (strlen(name) > CHAP_NAME_LEN_MAX)
-        return "a CHAP name is at most 255 bytes long";
-    if ((wrong = chap_secret_refusal(secret, len, other ? other->secret : NULL, other ? other->secret_len : 0)))
-        return wrong;
-    snprintf(out->name, sizeof(out->name), "%s", name);
-    memcpy(out->secret, secret, len);
-    out->secret_len = (uint32_t)len;
-    return NULL;
-}
-
-/* What the parameters wish for; answers the call and returns false when they cannot be. */
-static bool wish_take(struct rpc_call *call, const json_t *params, struct mgr_wish *w)
-{
-    const char *wrong = NULL, *what = "iqn", *value = param_text(params, "iqn");
-    struct ini_settings set;
-
-    memset(w, 0, sizeof(*w));
-    if (*value)
-        wrong = iscsi_name_refusal(value, w->iqn);
-    if (!wrong && *(value = param_text(params, "portal"))) {
-        what = "portal";
-        wrong = iscsi_portal_parse(&w->portal, value);
-    }
-    if (wrong) {
-        rpc_fail(call, RPC_INVALID_PARAMS, "%s '%.230s': %s", what, value, wrong);
-        return false;
-    }
-    if (!(wrong = cred_take(params, "user", "secret", NULL, &w->user)))
-        wrong = cred_take(params, "user_in", "secret_in", &w->user, &w->user_in);
-    if (!wrong && *w->user_in.name && !*w->user.name)
-        wrong = "the target is to prove itself (user_in), but we do not: CHAP has our proof first, give user "
-                "and secret too";
-    if (wrong) {
-        rpc_fail(call, RPC_INVALID_PARAMS, "CHAP: %s", wrong);
-        return false;
-    }
-    /* Looked at here already: a session that exists may be the one that is wished for. */
-    value = param_text(params, "transport");
-    if (*value && (wrong = ini_settings_set(&set, "node.session.corelane.transport", value))) {
-        rpc_fail(call, RPC_INVALID_PARAMS, "transport '%.32s': %s", value, wrong);
-        return false;
-    }
-    snprintf(w->transport, sizeof(w->transport), "%s", value);
-    snprintf(w->header_digest, sizeof(w->header_digest), "%s", param_text(params, "header_digest"));
-    snprintf(w->data_digest, sizeof(w->data_digest), "%s", param_text(params, "data_digest"));
-    return true;
-}
-
-static bool refused_stopping(struct mgr *m, struct rpc_call *call)
-{
-    if (m->stopping)
-        rpc_fail(call, RPC_FAILED, "corelaned is being stopped");
-    return m->stopping;
-}
-
 /* ---- looking --------------------------------------------------------------------------------------------- */
 
 static const struct param no_params[] = { { 0 } };
@@ -137,7 +70,7 @@ static void do_discover(void *user, struct rpc_call *call, json_t *params)
     static const struct param list[] = { PARAM_TEXT("portal", .needed = true), PARAMS_CRED, { 0 } };
     struct mgr_wish wish;
 
-    if (!param_check(call, params, list) || refused_stopping(user, call) || !wish_take(call, params, &wish))
+    if (!param_check(call, params, list) || mgr_refused_stopping(user, call) || !mgr_wish_take(call, params, &wish))
         return;
     mgr_discover(user, call, &wish);
     explicit_bzero(&wish, sizeof(wish));
@@ -273,7 +206,7 @@ static void login_asked(struct settings_load *l)
 
     if (l->err)
         rpc_fail(ask->call, RPC_FAILED, "%s", l->why);
-    else if (!refused_stopping(ask->mgr, ask->call))
+    else if (!mgr_refused_stopping(ask->mgr, ask->call))
         login_start(ask->mgr, ask->call, &ask->wish, (unsigned)l->set.nr_sessions);
     explicit_bzero(ask, sizeof(*ask));
     free(ask);
@@ -311,7 +244,7 @@ static void do_login(void *user, struct rpc_call *call, json_t *params)
     const json_t *sessions = json_object_get(params, "sessions");
     struct mgr_wish wish;
 
-    if (!param_check(call, params, list) || refused_stopping(user, call) || !wish_take(call, params, &wish))
+    if (!param_check(call, params, list) || mgr_refused_stopping(user, call) || !mgr_wish_take(call, params, &wish))
         return;
     if (sessions)
         login_start(user, call, &wish, (unsigned)json_integer_value(sessions));
@@ -339,6 +272,18 @@ struct logout_one {
 static bool logout_means(const struct logout *lo, const struct sess *s)
 {
     return sess_matches(s, lo->wish.iqn, lo->any_portal ? NULL : &lo->wish.portal);
+}
+
+/* Whether a path of it stands on a session that is to end. */
+static bool logout_att(const struct logout *lo, const struct att *a)
+{
+    rt_list_for (l, &a->paths) {
+        const struct sess *s = rt_list_entry(l, struct path, link)->sess;
+
+        if (s && logout_means(lo, s))
+            return true;
+    }
+    return false;
 }
 
 static void logout_left(struct logout *lo)
@@ -391,7 +336,7 @@ static struct att *logout_next_att(const struct logout *lo)
     rt_list_for (l, &lo->mgr->atts) {
         struct att *a = rt_list_entry(l, struct att, link);
 
-        if (a->sess && a->state >= ATT_UP && logout_means(lo, a->sess))
+        if (a->state >= ATT_UP && logout_att(lo, a))
             return a;
     }
     return NULL;
@@ -427,7 +372,7 @@ static bool logout_possible(struct mgr *m, struct rpc_call *call, const struct l
     rt_list_for (l, &m->atts) {
         const struct att *a = rt_list_entry(l, struct att, link);
 
-        if (!a->sess || !logout_means(lo, a->sess))
+        if (!logout_att(lo, a))
             continue;
         if (!force || a->state < ATT_UP) {
             rpc_fail(call, RPC_FAILED, "the disk %s%s%s stands on a session to %s: detach it first%s",
@@ -459,105 +404,11 @@ static void do_logout(void *user, struct rpc_call *call, json_t *params)
     lo->call = call;
     lo->any_portal = !json_object_get(params, "portal");
     lo->att_wait.fn = logout_att_closed;
-    if (!wish_take(call, params, &lo->wish) || !logout_possible(user, call, lo, param_flag(params, "force"))) {
+    if (!mgr_wish_take(call, params, &lo->wish) || !logout_possible(user, call, lo, param_flag(params, "force"))) {
         free(lo);
         return;
     }
     logout_att_closed(&lo->att_wait, 0, NULL);
-}
-
-/* ---- attach, detach -------------------------------------------------------------------------------------- */
-
-static void attached(struct att *a, int err, const char *why, void *user)
-{
-    const uint64_t losses = rpc_json_losses();
-    struct rpc_call *call = user;
-
-    if (err)
-        rpc_fail(call, RPC_FAILED, "LUN %u of %s at %s is not attached: %s", a->spec.lun, a->spec.wish.iqn,
-                 a->portal, why);
-    else
-        rpc_reply_whole(call, att_json(a), losses);
-}
-
-static void do_attach(void *user, struct rpc_call *call, json_t *params)
-{
-    static const struct param list[] = {
-        PARAM_TEXT("iqn", .needed = true),
-        PARAM_TEXT("portal", .needed = true),
-        PARAM_INT("lun", 0, 16383, .needed = true),
-        PARAM_TEXT("export"),
-        PARAM_BOOL("readonly"),
-        PARAM_TEXT("name"),
-        PARAM_TEXT("header_digest"),
-        PARAM_TEXT("data_digest"),
-        PARAM_TEXT("transport"),
-        PARAMS_CRED,
-        { 0 },
-    };
-    struct att_spec spec = { 0 };
-    char why[MGR_WHY_MAX];
-    const char *name = param_text(params, "name"), *kind = param_text(params, "export"), *wrong;
-
-    if (!param_check(call, params, list) || refused_stopping(user, call) ||
-        !wish_take(call, params, &spec.wish))
-        return;
-    if (*kind && exp_kind_parse(kind, &spec.kind)) {
-        rpc_fail(call, RPC_INVALID_PARAMS, "export '%.32s': not one of auto, ublk, nbd, fuse, none", kind);
-        return;
-    }
-    if (json_object_get(params, "name") && (wrong = att_name_refusal(name))) {
-        rpc_fail(call, RPC_INVALID_PARAMS, "name '%.80s': %s", name, wrong);
-        return;
-    }
-    snprintf(spec.name, sizeof(spec.name), "%s", name);
-    spec.lun = (uint16_t)json_integer_value(json_object_get(params, "lun"));
-    spec.readonly = param_flag(params, "readonly");
-    if (!att_open(user, &spec, NULL, attached, call, why))
-        rpc_fail(call, RPC_FAILED, "%s", why);
-    explicit_bzero(&spec, sizeof(spec));
-}
-
-struct detach {
-    struct att_wait wait;
-    struct rpc_call *call;
-    char name[MGR_NAME_MAX + 1], path[256];
-};
-
-static void detached(struct att_wait *w, int err, const char *why)
-{
-    struct detach *d = container_of(w, struct detach, wait);
-
-    if (err)
-        rpc_fail(d->call, RPC_FAILED, "%s%s%s is not detached: %s", d->name, *d->path ? " at " : "", d->path,
-                 why);
-    else
-        rpc_reply(d->call, NULL);
-    free(d);
-}
-
-static void do_detach(void *user, struct rpc_call *call, json_t *params)
-{
-    static const struct param list[] = { PARAM_TEXT("name", .needed = true), PARAM_BOOL("force"), { 0 } };
-    struct detach *d;
-    struct att *a;
-
-    if (!param_check(call, params, list))
-        return;
-    if (!(a = att_find(user, param_text(params, "name")))) {
-        rpc_fail(call, RPC_FAILED, "there is no disk '%.256s': 'corelane list' shows those there are",
-                 param_text(params, "name"));
-        return;
-    }
-    if (!(d = calloc(1, sizeof(*d)))) {
-        rpc_fail(call, RPC_INTERNAL, "no memory");
-        return;
-    }
-    d->call = call;
-    d->wait.fn = detached;
-    snprintf(d->name, sizeof(d->name), "%s", a->spec.name);
-    snprintf(d->path, sizeof(d->path), "%s", a->result.path);
-    att_close(a, param_flag(params, "force"), &d->wait);
 }
 
 const struct rpc_method mgr_methods[] = {
@@ -566,8 +417,8 @@ const struct rpc_method mgr_methods[] = {
     { "discover", do_discover },
     { "login", do_login },
     { "logout", do_logout },
-    { "attach", do_attach },
-    { "detach", do_detach },
+    { "attach", mgr_rpc_attach },
+    { "detach", mgr_rpc_detach },
     { "list", do_list },
     { "layout.show", do_layout_show },
     { "layout.explain", do_layout_explain },
@@ -580,5 +431,15 @@ const struct rpc_method mgr_methods[] = {
     { "layout.plan", do_layout_plan },
     { "layout.save", do_layout_save },
     { "layout.restore", do_layout_restore },
+    { "path.list", mgr_rpc_path_list },
+    { "path.add", mgr_rpc_path_add },
+    { "path.remove", mgr_rpc_path_remove },
+    { "path.fail", mgr_rpc_path_fail },
+    { "path.reinstate", mgr_rpc_path_reinstate },
+    { "path.policy", mgr_rpc_path_policy },
+    { "path.resume", mgr_rpc_path_resume },
+    { "path.fail_queued", mgr_rpc_path_fail_queued },
+    { "path.reconfigure", mgr_rpc_path_reconfigure },
+    { "path.events", mgr_rpc_path_events },
 };
 const unsigned mgr_methods_nr = ARRAY_SIZE(mgr_methods);

@@ -123,6 +123,7 @@ static void sess_failed(struct sess *s, int err, const char *why)
     sess_hold(s);
     sess_waits_call(&s->settle_waits, err, s->why_failed);
     if (!first) {
+        paths_sess_failed(s->mgr, s);
         sess_put(s);
         return;
     }
@@ -371,14 +372,24 @@ bool sess_serves(const struct sess *s)
     return s->state <= SESS_UP && !s->settler;
 }
 
-struct sess *sess_shared(struct mgr *m, const struct mgr_wish *wish)
+/* Two paths of one disk over one session would be one. */
+static bool is_in(const struct sess *s, const struct att *a)
+{
+    rt_list_for (l, &a->paths)
+        if (rt_list_entry(l, struct path, link)->sess == s)
+            return true;
+    return false;
+}
+
+struct sess *sess_shared(struct mgr *m, const struct mgr_wish *wish, const struct att *a)
 {
     struct sess *best = NULL;
 
     rt_list_for (l, &m->sessions) {
         struct sess *s = rt_list_entry(l, struct sess, link);
 
-        if (!sess_serves(s) || !sess_matches(s, wish->iqn, &wish->portal) || !sess_carried(s, wish))
+        if (!sess_serves(s) || !sess_matches(s, wish->iqn, &wish->portal) || !sess_carried(s, wish) ||
+            is_in(s, a))
             continue;
         /* Who proves to be somebody else may be shown other units. */
         if (*wish->user.name && strcmp(wish->user.name, s->wish.user.name))

@@ -29,22 +29,49 @@ static void cred_put(json_t *entry, const char *name_key, const char *secret_key
     json_object_set_new(entry, secret_key, json_stringn((const char *)c->secret, c->secret_len));
 }
 
+/* What says a path of a disk: target, portal, LUN, and the identity of its session. */
+static void path_put_in(json_t *e, const struct path *p)
+{
+    const struct mgr_wish *w = &p->spec.wish;
+    char isid[ISID_STR_MAX];
+
+    isid_format(p->spec.isid, isid);
+    json_object_set_new(e, "iqn", json_string(w->iqn));
+    json_object_set_new(e, "portal", json_string(p->portal));
+    json_object_set_new(e, "lun", json_integer(p->spec.lun));
+    json_object_set_new(e, "isid", json_string(isid));
+    cred_put(e, "user", "secret", &w->user);
+    cred_put(e, "user_in", "secret_in", &w->user_in);
+    if (*w->transport)
+        json_object_set_new(e, "transport", json_string(w->transport));
+}
+
+/* The first path in the entry itself, where daemons look for it that know of one only; the others in a list. */
 static json_t *entry_of(const struct att *a)
 {
-    char isid[ISID_STR_MAX];
-    json_t *e;
+    json_t *e, *more = json_array();
 
-    isid_format(a->isid, isid);
-    e = json_pack("{s:s, s:s, s:s, s:i, s:s, s:b, s:s}", "name", a->spec.name, "iqn", a->spec.wish.iqn,
-                  "portal", a->portal, "lun", (int)a->spec.lun, "export",
+    e = json_pack("{s:s, s:s, s:b, s:s}", "name", a->spec.name, "export",
                   a->state == ATT_EXPORTING && !a->restored
                       ? "pending"
                       : exp_kind_name(a->restored ? a->spec.kind : a->result.kind),
-                  "readonly", (int)a->spec.readonly, "isid", isid);
-    cred_put(e, "user", "secret", &a->spec.wish.user);
-    cred_put(e, "user_in", "secret_in", &a->spec.wish.user_in);
-    if (*a->spec.wish.transport)
-        json_object_set_new(e, "transport", json_string(a->spec.wish.transport));
+                  "readonly", (int)a->spec.readonly, "wwid", *a->info.wwid ? a->info.wwid : a->wwid);
+    rt_list_for (l, &a->paths) {
+        const struct path *p = rt_list_entry(l, struct path, link);
+        json_t *one;
+
+        if (p->ending)
+            continue;
+        if (!json_object_get(e, "iqn")) {
+            path_put_in(e, p);
+            continue;
+        }
+        one = json_object();
+        path_put_in(one, p);
+        json_array_append_new(more, one);
+    }
+    json_object_set_new(e, "paths", more);
+    json_object_set_new(e, "policy", policy_over_json(&a->over));
     return e;
 }
 
@@ -57,7 +84,7 @@ static char *store_text(const struct mgr *m)
     rt_list_for (l, &m->atts) {
         const struct att *a = rt_list_entry(l, struct att, link);
 
-        if (a->restored || a->state >= ATT_EXPORTING)
+        if (!a->ending && (a->restored || a->state >= ATT_EXPORTING))
             json_array_append_new(list, entry_of(a));
     }
     top = json_pack("{s:i, s:o, s:o}", "version", 1, "disks", list, "identities", isid_list(m));
@@ -167,30 +194,73 @@ static void cred_get(const json_t *entry, const char *name_key, const char *secr
     memcpy(c->secret, json_string_value(secret), c->secret_len);
 }
 
-const char *store_entry(const json_t *entry, struct att_spec *spec, uint8_t isid[static 6], bool *takes_over)
+/* Return: NULL or what is wrong. */
+static const char *path_get(const json_t *e, struct mgr_wish *wish, uint16_t *lun, uint8_t isid[static 6])
 {
-    const char *name, *iqn, *portal, *kind, *isid_text, *wrong;
-    const char *transport = json_string_value(json_object_get(entry, "transport"));
-    int lun, readonly;
+    const char *iqn, *portal, *isid_text, *wrong;
+    const char *transport = json_string_value(json_object_get(e, "transport"));
+    int number;
 
-    memset(spec, 0, sizeof(*spec));
-    if (json_unpack((json_t *)entry, "{s:s, s:s, s:s, s:i, s:s, s:b, s:s}", "name", &name, "iqn", &iqn,
-                    "portal", &portal, "lun", &lun, "export", &kind, "readonly", &readonly, "isid", &isid_text))
-        return "name, iqn, portal, lun, export, readonly or isid is missing";
-    if ((wrong = att_name_refusal(name)) || (wrong = iscsi_name_refusal(iqn, spec->wish.iqn)) ||
-        (wrong = iscsi_portal_parse(&spec->wish.portal, portal)))
+    if (json_unpack((json_t *)e, "{s:s, s:s, s:i, s:s}", "iqn", &iqn, "portal", &portal, "lun", &number, "isid",
+                    &isid_text))
+        return "iqn, portal, lun or isid is missing";
+    if ((wrong = iscsi_name_refusal(iqn, wish->iqn)) || (wrong = iscsi_portal_parse(&wish->portal, portal)))
         return wrong;
-    if (lun < 0 || lun > UINT16_MAX)
+    if (number < 0 || number > UINT16_MAX)
         return "lun is out of range";
     if (!isid_parse(isid_text, isid))
         return "isid is not 12 hex digits";
+    *lun = (uint16_t)number;
+    cred_get(e, "user", "secret", &wish->user);
+    cred_get(e, "user_in", "secret_in", &wish->user_in);
+    if (transport)
+        snprintf(wish->transport, sizeof(wish->transport), "%s", transport);
+    return NULL;
+}
+
+const char *store_entry(const json_t *entry, struct att_spec *spec, uint8_t isid[static 6], bool *takes_over)
+{
+    const char *wwid = json_string_value(json_object_get(entry, "wwid")), *name, *kind, *wrong, *key;
+    json_t *value;
+    int readonly;
+
+    memset(spec, 0, sizeof(*spec));
+    if (json_unpack((json_t *)entry, "{s:s, s:s, s:b}", "name", &name, "export", &kind, "readonly", &readonly))
+        return "name, export or readonly is missing";
+    if ((wrong = att_name_refusal(name)) || (wrong = path_get(entry, &spec->wish, &spec->lun, isid)))
+        return wrong;
     snprintf(spec->name, sizeof(spec->name), "%s", name);
-    spec->lun = (uint16_t)lun;
     spec->readonly = readonly;
     *takes_over = !exp_kind_parse(kind, &spec->kind) && spec->kind == EXP_UBLK;
-    cred_get(entry, "user", "secret", &spec->wish.user);
-    cred_get(entry, "user_in", "secret_in", &spec->wish.user_in);
-    if (transport)
-        snprintf(spec->wish.transport, sizeof(spec->wish.transport), "%s", transport);
+    if (wwid && strlen(wwid) < sizeof(spec->wwid))
+        snprintf(spec->wwid, sizeof(spec->wwid), "%s", wwid);
+    json_object_foreach(json_object_get(entry, "policy"), key, value)
+        (void)policy_set(&spec->over, key, value); /* what is not known any more holds no longer */
     return NULL;
+}
+
+unsigned store_paths(const json_t *entry, const struct att_spec *spec, const uint8_t isid[static 6],
+                     struct path_spec *paths)
+{
+    unsigned nr = 1;
+    const char *wrong;
+    size_t i;
+    json_t *e;
+
+    paths[0] = (struct path_spec){ .wish = spec->wish, .lun = spec->lun, .has_isid = true };
+    memcpy(paths[0].isid, isid, 6);
+    json_array_foreach(json_object_get(entry, "paths"), i, e)
+    {
+        if (nr == MPIO_PATHS_MAX)
+            break;
+        paths[nr] = (struct path_spec){ 0 };
+        if ((wrong = path_get(e, &paths[nr].wish, &paths[nr].lun, paths[nr].isid))) {
+            rt_log(RT_ERR, "%s: a path of it is passed over: %s", spec->name, wrong);
+            continue;
+        }
+        /* None yet: it had no session before. */
+        paths[nr].has_isid = memcmp(paths[nr].isid, (const uint8_t[6]){ 0 }, 6);
+        nr++;
+    }
+    return nr;
 }

@@ -1,34 +1,20 @@
 /*
  * cmd_disk.c - discovery, sessions and disks: commands to corelaned
  */
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "iscsi/name.h"
+#include "programs/common/text.h"
 #include "programs/corelane/call.h"
 #include "programs/corelane/commands.h"
 #include "programs/corelane/print.h"
+#include "programs/corelane/where.h"
 
 /* A login may be tried for login_timeout times initial_login_retry_max, 120 s as open-iscsi has it. */
 #define LOGIN_WAIT_S 300u
 
-#define SECRETS                                                                                                \
-    "Credentials come from --user and --secret-file, else from the node record or iscsid.conf in "             \
-    "corelaned's\n"                                                                                            \
-    "--config-dir. Secrets are read from the files, or from the environment variables CORELANE_SECRET and\n"   \
-    "CORELANE_SECRET_IN: a command line can be read by every user of the host."
-
-#define TRANSPORT                                                                                              \
-    { "transport", 0, OPT_WORD, .key = "transport", .arg = "auto|tcp|shm",                                    \
-      .help = "what carries the session (default: the node's, auto: shared memory on one host)" }
-
-static const struct opt cred_opts[] = {
-    { "user", 0, OPT_TEXT, .key = "user", .arg = "NAME", .help = "CHAP name that we prove" },
-    { "secret-file", 0, OPT_TEXT, .arg = "FILE", .help = "its first line is the secret; - is standard input" },
-    { "user-in", 0, OPT_TEXT, .key = "user_in", .arg = "NAME", .help = "CHAP name that the target must prove" },
-    { "secret-in-file", 0, OPT_TEXT, .arg = "FILE", .help = "and its secret" },
-    { 0 },
-};
 static const struct opt login_opts[] = {
     { "portal", 'p', OPT_TEXT, .key = "portal", .arg = "ADDR[:PORT]", .help = "where the target listens" },
     { "sessions", 0, OPT_NUM, .key = "sessions", .arg = "N", .lo = 1, .hi = 1024,
@@ -46,10 +32,15 @@ static const struct opt logout_opts[] = {
     { 0 },
 };
 static const struct opt attach_opts[] = {
-    { "portal", 'p', OPT_TEXT, .key = "portal", .arg = "ADDR[:PORT]", .help = "where the target listens" },
+    { "portal", 'p', OPT_TEXT, .many = true, .arg = "ADDR[:PORT][,sessions=N][,transport=auto|tcp|shm]",
+      .help = "where the target listens; each time it is given, one path more (or N)" },
+    { "sessions", 0, OPT_NUM, .key = "sessions", .arg = "N", .lo = 1, .hi = 64,
+      .help = "how many sessions to each portal, each a path on a core of its own (default: the node's nr_sessions, 1)" },
     { "lun", 0, OPT_NUM, .key = "lun", .arg = "N", .lo = 0, .hi = 16383, .help = "which of its LUNs" },
     { "export", 0, OPT_WORD, .key = "export", .arg = "auto|ublk|nbd|fuse|none",
       .help = "what kind of disk (default: auto, the best that works here)" },
+    { "separate", 0, OPT_FLAG, .key = "separate",
+      .help = "a disk of its own, or nothing: not a path of the disk that the LUN may be already" },
     { "readonly", 0, OPT_FLAG, .key = "readonly", .help = "a disk that cannot be written to" },
     { "name", 0, OPT_TEXT, .key = "name", .arg = "NAME",
       .help = "what to call it (default: made from IQN and LUN)" },
@@ -64,55 +55,26 @@ static const struct opt detach_opts[] = {
 
 /* ---- what the tables cannot say -------------------------------------------------------------------------- */
 
-static int creds_prepare(const struct opts *o, json_t *params)
-{
-    int status = -1;
-
-    if (opt_has(o, "secret-file") && !json_object_get(params, "user"))
-        return opt_usage(o->prog, o->cmd, "--secret-file needs --user");
-    if (opt_has(o, "secret-in-file") && !opt_has(o, "user-in"))
-        return opt_usage(o->prog, o->cmd, "--secret-in-file needs --user-in");
-    if (opt_has(o, "user"))
-        status = secret_param(o, "secret-file", "CORELANE_SECRET", "secret", params);
-    if (status < 0 && opt_has(o, "user") && !json_object_get(params, "secret"))
-        status =
-            opt_usage(o->prog, o->cmd, "--user needs a secret: give --secret-file, or set CORELANE_SECRET");
-    if (status < 0 && opt_has(o, "user-in"))
-        status = secret_param(o, "secret-in-file", "CORELANE_SECRET_IN", "secret_in", params);
-    if (status < 0 && opt_has(o, "user-in") && !json_object_get(params, "secret_in"))
-        status = opt_usage(o->prog, o->cmd,
-                           "--user-in needs a secret: give --secret-in-file, or set CORELANE_SECRET_IN");
-    return status;
-}
-
-static int portal_check(const struct opts *o, const char *text)
-{
-    struct iscsi_portal portal;
-    const char *wrong = iscsi_portal_parse(&portal, text);
-
-    return wrong ? opt_usage(o->prog, o->cmd, "portal '%s': %s", text, wrong) : -1;
-}
-
 static int portal_needed(const struct opts *o)
 {
     const char *text = opt_text(o, "portal", NULL);
 
-    return text ? portal_check(o, text)
+    return text ? where_portal(o, text)
                 : opt_usage(o->prog, o->cmd, "--portal is missing: where does the target listen?");
 }
 
 static int discover_prepare(const struct opts *o, json_t *params)
 {
-    const int status = portal_check(o, o->operand[0]);
+    const int status = where_portal(o, o->operand[0]);
 
-    return status < 0 ? creds_prepare(o, params) : status;
+    return status < 0 ? where_creds(o, params) : status;
 }
 
 static int login_prepare(const struct opts *o, json_t *params)
 {
     const int status = portal_needed(o);
 
-    return status < 0 ? creds_prepare(o, params) : status;
+    return status < 0 ? where_creds(o, params) : status;
 }
 
 static int logout_prepare(const struct opts *o, json_t *params)
@@ -120,31 +82,50 @@ static int logout_prepare(const struct opts *o, json_t *params)
     return opt_has(o, "portal") ? portal_needed(o) : -1;
 }
 
-static int url_params(const struct opts *o, json_t *params)
+/* "ADDR:PORT,sessions=2,transport=tcp" as an object. Return: -1 to go on, else the exit status. */
+static int portal_object(const struct opts *o, const char *given, json_t *list)
 {
-    char portal[ISCSI_PORTAL_STR_MAX];
-    struct iscsi_url url;
-    const char *wrong = iscsi_url_parse(&url, o->operand[0]);
+    char text[512], *at = text, *word;
+    json_t *e = json_object();
+    uint64_t n;
 
-    if (wrong)
-        return opt_usage(o->prog, o->cmd, "'%s': %s", o->operand[0], wrong);
-    if (opt_has(o, "portal") || opt_has(o, "lun"))
-        return opt_usage(o->prog, o->cmd, "the URL says portal and LUN: leave --portal and --lun out");
-    if (*url.user && opt_has(o, "user"))
-        return opt_usage(o->prog, o->cmd,
-                         "the URL says the user: leave --user out, or the user out of the URL");
-    iscsi_portal_format(&url.portal, portal);
-    json_object_set_new(params, "iqn", json_string(url.target));
-    json_object_set_new(params, "portal", json_string(portal));
-    json_object_set_new(params, "lun", json_integer(url.lun));
-    if (!*url.user)
-        return -1;
-    json_object_set_new(params, "user", json_string(url.user));
-    if (*url.secret) {
-        json_object_set_new(params, "secret", json_string(url.secret));
-        return -1;
+    json_array_append_new(list, e);
+    if (strlen(given) >= sizeof(text))
+        return opt_usage(o->prog, o->cmd, "--portal %.64s...: too long", given);
+    snprintf(text, sizeof(text), "%s", given);
+    word = strsep(&at, ",");
+    if (where_portal(o, word) >= 0)
+        return EXIT_USAGE;
+    json_object_set_new(e, "portal", json_string(word));
+    while ((word = strsep(&at, ","))) {
+        if (!strncmp(word, "sessions=", 9) && !number_parse(word + 9, &n) && n >= 1 && n <= 64)
+            json_object_set_new(e, "sessions", json_integer((json_int_t)n));
+        else if (!strcmp(word, "transport=auto") || !strcmp(word, "transport=tcp") || !strcmp(word, "transport=shm"))
+            json_object_set_new(e, "transport", json_string(word + 10));
+        else
+            return opt_usage(o->prog, o->cmd,
+                             "--portal %s: behind the address may stand sessions=1..64 and transport=auto|tcp|shm", given);
     }
-    return secret_param(o, "secret-file", "CORELANE_SECRET", "secret", params);
+    return -1;
+}
+
+/* One portal that is nothing but an address is told as ever, for daemons that know of one only. */
+static int portals_params(const struct opts *o, json_t *params)
+{
+    json_t *list = json_array();
+    int status = -1;
+
+    for (unsigned i = 0; status < 0 && i < o->given_nr; i++)
+        if (!strcmp(o->given[i].opt->name, "portal"))
+            status = portal_object(o, o->given[i].text, list);
+    if (status < 0 && !json_array_size(list))
+        status = opt_usage(o->prog, o->cmd, "--portal is missing: where does the target listen?");
+    if (status < 0 && json_array_size(list) == 1 && json_object_size(json_array_get(list, 0)) == 1)
+        json_object_set(params, "portal", json_object_get(json_array_get(list, 0), "portal"));
+    else if (status < 0)
+        json_object_set(params, "portals", list);
+    json_decref(list);
+    return status;
 }
 
 static int attach_prepare(const struct opts *o, json_t *params)
@@ -152,17 +133,19 @@ static int attach_prepare(const struct opts *o, json_t *params)
     int status = -1;
 
     if (!strncmp(o->operand[0], "iscsi:", 6)) {
-        status = url_params(o, params);
+        if (opt_has(o, "portal") || opt_has(o, "lun"))
+            return opt_usage(o->prog, o->cmd, "the URL says portal and LUN: leave --portal and --lun out");
+        status = where_url(o, o->operand[0], params);
     } else {
         if (json_object_set_new(params, "iqn", json_string(o->operand[0])))
             return opt_usage(o->prog, o->cmd, "'%s' is not UTF-8 text", o->operand[0]);
-        status = portal_needed(o);
+        status = portals_params(o, params);
         if (status < 0 && !opt_has(o, "lun"))
             status = opt_usage(o->prog, o->cmd,
                                "--lun is missing: which LUN of the target? 'corelane lun list' at the "
                                "target shows them; the first is 0");
     }
-    return status < 0 ? creds_prepare(o, params) : status;
+    return status < 0 ? where_creds(o, params) : status;
 }
 
 /* ---- printing -------------------------------------------------------------------------------------------- */
@@ -204,6 +187,8 @@ static void attach_print(const struct opts *o, const json_t *result)
     const char *path = json_string_value(json_object_get(result, "path"));
     const char *why = json_string_value(json_object_get(result, "why"));
 
+    if (json_object_get(result, "joined"))
+        fprintf(stderr, "%s: %s\n", o->prog, text_of(result, "joined"));
     if (why && *why && !strcmp(opt_text(o, "export", "auto"), "auto"))
         fprintf(stderr, "%s: %s\n", o->prog, why);
     puts(path && *path ? path : text_of(result, "name"));
@@ -214,7 +199,8 @@ static void list_print(const struct opts *o, const json_t *result)
     static const struct column columns[] = {
         { "NAME", "name", CELL_TEXT },       { "PATH", "path", CELL_TEXT },
         { "STATE", "state", CELL_TEXT },     { "SIZE", "size", CELL_SIZE },
-        { "EXPORT", "export", CELL_TEXT },   { "SESSION", "session", CELL_TEXT },
+        { "EXPORT", "export", CELL_TEXT },   { "PATHS", "paths", CELL_TEXT },
+        { "SESSION", "session", CELL_TEXT },
         { "CORE", "core", CELL_TEXT },       { "IN FLIGHT", "in_flight", CELL_TEXT },
         { "READ", "read_bytes", CELL_SIZE }, { "WRITTEN", "write_bytes", CELL_SIZE },
         { "ERRORS", "errors", CELL_TEXT },
@@ -233,13 +219,13 @@ static void list_print(const struct opts *o, const json_t *result)
 const struct cmd cmds_disk[] = {
     { "discover", "ADDR[:PORT]", "ask a portal which targets there are, and keep them as node records",
       .more = "Prints ADDR:PORT,GROUP IQN for each. Records that exist are left as they are.\n\n" SECRETS,
-      .sets = { cred_opts, call_json_opts, opt_common },
+      .sets = { where_cred_opts, call_json_opts, opt_common },
       CALL("discover", .operand = { { "portal", OPT_TEXT } }, .prepare = discover_prepare,
            .print = discover_print) },
     { "login", "IQN", "log in to a target, each session on a core of its own",
       .more = "Not needed before 'corelane attach', which logs in by itself where there is no session "
               "yet.\n\n" SECRETS,
-      .sets = { login_opts, cred_opts, call_json_opts, opt_common },
+      .sets = { login_opts, where_cred_opts, call_json_opts, opt_common },
       CALL("login", .operand = { IQN }, .timeout_s = LOGIN_WAIT_S, .prepare = login_prepare,
            .print = login_print) },
     { "logout", "IQN", "end the sessions to a target", .sets = { logout_opts, call_json_opts, opt_common },
@@ -248,7 +234,7 @@ const struct cmd cmds_disk[] = {
       .more = "Give IQN with --portal and --lun, or iscsi://[USER%SECRET@]ADDR[:PORT]/IQN/LUN. Returns when "
               "the disk can be\n"
               "used, and prints its path (its name with --export none).\n\n" SECRETS,
-      .sets = { attach_opts, cred_opts, call_json_opts, opt_common },
+      .sets = { attach_opts, where_cred_opts, call_json_opts, opt_common },
       CALL("attach", .operand = { { NULL, OPT_TEXT } }, .timeout_s = LOGIN_WAIT_S, .prepare = attach_prepare,
            .print = attach_print) },
     { "detach list", NULL, "the same as 'corelane list'", .sets = { call_json_opts, opt_common },

@@ -7,6 +7,6 @@
 #include "programs/common/opt.h"
 
 /* Each ends with a row without words. */
-extern const struct cmd cmds_target[], cmds_disk[], cmds_show[], cmds_layout[], cmds_kernel[], cmds_bench[];
+extern const struct cmd cmds_target[], cmds_disk[], cmds_path[], cmds_show[], cmds_layout[], cmds_kernel[], cmds_bench[];
 
 #endif

@@ -18,6 +18,7 @@ static const struct {
     const struct cmd *cmds;
 } groups[] = {
     { "Disks of this host (corelaned):", cmds_disk },
+    { "Paths of disks (corelaned):", cmds_path },
     { "Targets of this host (corelane-targetd):", cmds_target },
     { "Looking:", cmds_show },
     { "Sessions and cores:", cmds_layout },

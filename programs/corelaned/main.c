@@ -16,12 +16,14 @@ struct corelaned {
     struct service service;
     struct mgr *mgr;
     struct rpc_server *rpc;
-    char config_dir[PATH_LEN_MAX];
+    char config_dir[PATH_LEN_MAX], multipath_conf[PATH_LEN_MAX];
 };
 
 static const struct opt corelaned_opts[] = {
     { "config-dir", 0, OPT_TEXT, .arg = "DIR",
       .help = "initiator name, iscsid.conf and node records, as open-iscsi keeps them (default: /etc/iscsi)" },
+    { "multipath-conf", 0, OPT_TEXT, .arg = "FILE",
+      .help = "how disks with several paths choose among them (default: /etc/multipath.conf, if there is one)" },
     { 0 },
 };
 
@@ -56,6 +58,7 @@ static int serve(struct corelaned *d)
 {
     const struct mgr_conf conf = { .run_dir = d->service.run_dir,
                                    .config_dir = d->config_dir,
+                                   .multipath_conf = d->multipath_conf,
                                    .topo = d->service.topo };
     int err;
 
@@ -74,9 +77,12 @@ static int serve(struct corelaned *d)
 static int config_find(struct corelaned *d, const struct opts *o)
 {
     const char *dir = opt_text(o, "config-dir", "/etc/iscsi");
+    const char *mp = opt_text(o, "multipath-conf", "/etc/multipath.conf");
 
     if (path_absolute(dir, d->config_dir))
         return opt_usage(o->prog, o->cmd, "--config-dir %.64s...: give a shorter, absolute path", dir);
+    if (path_absolute(mp, d->multipath_conf))
+        return opt_usage(o->prog, o->cmd, "--multipath-conf %.64s...: give a shorter, absolute path", mp);
     return -1;
 }
 
