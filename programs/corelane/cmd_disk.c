@@ -233,7 +233,9 @@ const struct cmd cmds_disk[] = {
     { "attach", "IQN|URL", "make a LUN a disk of this host",
       .more = "Give IQN with --portal and --lun, or iscsi://[USER%SECRET@]ADDR[:PORT]/IQN/LUN. Returns when "
               "the disk can be\n"
-              "used, and prints its path (its name with --export none).\n\n" SECRETS,
+              "used, and prints its path (its name with --export none). With several portals or sessions it has as many\n"
+              "paths: it can be used over the first that is there, and the others join as they come up; 'corelane path list'\n"
+              "shows them. A LUN that is attached already becomes a path of that disk.\n\n" SECRETS,
       .sets = { attach_opts, where_cred_opts, call_json_opts, opt_common },
       CALL("attach", .operand = { { NULL, OPT_TEXT } }, .timeout_s = LOGIN_WAIT_S, .prepare = attach_prepare,
            .print = attach_print) },
