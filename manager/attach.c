@@ -513,9 +513,9 @@ static void founder_try(struct att *a, struct path *p)
         att_end(a, -EEXIST, why);
         return;
     }
-    if (!others_owed(a, p))
+    if (!others_owed(a, p) && !p->sess->unsure)
         found(a, p);
-    else if (a->patient)
+    else if (a->patient || !others_owed(a, p))
         others_reset(a, p);
     else if (!rt_timer_armed(&a->patience))
         rt_timer_arm(a->mgr->rt, &a->patience, PATIENCE_NS);

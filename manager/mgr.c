@@ -102,9 +102,9 @@ static void restored(struct att *a, int err, const char *why, void *user)
                att_sess(a)->name);
 }
 
-static void owed_keep(struct mgr *m, const char *iqn, const uint8_t isid[static 6])
+static void owed_keep(struct mgr *m, const char *iqn, const uint8_t isid[static 6], const struct iscsi_portal *portal)
 {
-    if (isid_keep(m, iqn, isid, true, NULL))
+    if (isid_keep(m, iqn, isid, portal, true, NULL))
         rt_log(RT_ERR,
                "no memory to remember a session of before with %s: what it left there is not ended first", iqn);
 }
@@ -114,7 +114,7 @@ static void paths_owed(struct mgr *m, const struct path_spec *paths, unsigned nr
 {
     for (unsigned i = 0; i < nr; i++)
         if (paths[i].has_isid)
-            owed_keep(m, paths[i].wish.iqn, paths[i].isid);
+            owed_keep(m, paths[i].wish.iqn, paths[i].isid, &paths[i].wish.portal);
 }
 
 static void restore_entry(struct mgr *m, const json_t *entry)
@@ -151,11 +151,13 @@ static void restore_isid(struct mgr *m, const json_t *entry)
     char iqn[ISCSI_NAME_LEN_MAX + 1];
     uint8_t isid[6];
     const char *wrong = isid_entry(entry, iqn, isid);
+    struct iscsi_portal portal;
 
+    isid_entry_portal(entry, &portal);
     if (wrong)
         rt_log(RT_ERR, "%s/attachments.json: an identity is passed over: %s", m->run_dir, wrong);
     else if (!att_has_isid(m, isid))
-        owed_keep(m, iqn, isid);
+        owed_keep(m, iqn, isid, &portal);
 }
 
 /* In the first turn. */

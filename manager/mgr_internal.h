@@ -105,6 +105,8 @@ struct sess {
     enum sess_state state;
     bool keep;      /* asked for by login: stays when no disk uses it */
     bool settler;   /* serves nobody: logs in with an old identity, and out, to end what is left under it */
+    bool elsewhere; /* and not where the session is that waits for it */
+    bool unsure;    /* something may be left at the target that was sent by a portal which cannot be reached */
     bool fresh;     /* its identity was made up for it: no session had it before */
     bool clean;     /* once it is gone: nothing is left at the target under its identity */
     unsigned users; /* attachments that stand on it or wait for it */
@@ -184,8 +186,10 @@ struct sess *sess_find(struct mgr *m, unsigned id);
 struct isid;
 struct isid *isid_record(void); /* to free(); NULL: no memory */
 /* @owed: something may be left under it; else it is kept for the next session to have one that the target knows.
+ * @portal: where it was used; host empty: not known.
  * @record: taken where one is needed; NULL, or NULL in it: one is made. Return: 0 or -ENOMEM. */
-int isid_keep(struct mgr *m, const char *iqn, const uint8_t isid[static 6], bool owed, struct isid **record);
+int isid_keep(struct mgr *m, const char *iqn, const uint8_t isid[static 6], const struct iscsi_portal *portal, bool owed,
+              struct isid **record);
 void isids_free(struct mgr *m);
 /* For a new session. Return: whether it was made up. */
 bool isid_choose(struct mgr *m, const char *iqn, uint8_t out[static 6]);
@@ -193,11 +197,13 @@ bool isid_choose(struct mgr *m, const char *iqn, uint8_t out[static 6]);
 void isid_take(struct mgr *m, const uint8_t isid[static 6], uint8_t out[static 6]);
 bool isid_lives(const struct mgr *m, const uint8_t isid[static 6]); /* a session has it that does not end */
 /* w->fn is called when nothing is left at the target of s, which is up, under any other identity of ours (perhaps
- * at once), or with why not. Sessions log in for that as s did, and out. */
+ * at once), or with why not. Sessions log in for that, where each identity was used, and out. Those of other portals than
+ * that of s that cannot be reached do not fail it: s->unsure is set, and a unit is reset before its disk is made. */
 void isid_settle(struct sess *s, struct sess_wait *w);
 void isid_settled(struct sess *settler); /* it is gone, and clean or not */
 json_t *isid_list(const struct mgr *m);  /* those under which something may be left, as on record; NULL: no memory */
 /* One of that list. Return: NULL, or what is wrong with it. */
+void isid_entry_portal(const json_t *entry, struct iscsi_portal *out);
 const char *isid_entry(const json_t *entry, char iqn[static ISCSI_NAME_LEN_MAX + 1], uint8_t isid[static 6]);
 #define ISID_STR_MAX 13
 void isid_format(const uint8_t isid[static 6], char out[static ISID_STR_MAX]);

@@ -252,7 +252,7 @@ static void ended(struct hop *h)
 
     rt_list_del(&s->link);
     if (!isid_lives(s->mgr, s->conf.isid))
-        (void)isid_keep(s->mgr, s->wish.iqn, s->conf.isid, !s->clean, &s->record);
+        (void)isid_keep(s->mgr, s->wish.iqn, s->conf.isid, &s->wish.portal, !s->clean, &s->record);
     if (s->settler)
         isid_settled(s);
     if (!s->mgr->stopping)                  /* which saves when all is over */
@@ -278,6 +278,8 @@ static void locatable(struct sess *s)
         return;
     }
     s->conf.set = l->set;
+    if (s->elsewhere)                       /* somebody waits who can do without it */
+        s->conf.set.login_retry_max = 0;
     sess_hold(s);
     sess_go(s, &s->start, core_start, started);
 }

@@ -33,9 +33,11 @@ static void cred_put(json_t *entry, const char *name_key, const char *secret_key
 static void path_put_in(json_t *e, const struct path *p)
 {
     const struct mgr_wish *w = &p->spec.wish;
+    /* Zeroes where it has no session: what an earlier one may have left is among the identities. */
+    const bool lives = p->sess ? p->state != PATH_LOGIN || p->spec.has_isid : p->spec.has_isid && !p->settled;
     char isid[ISID_STR_MAX];
 
-    isid_format(p->spec.isid, isid);
+    isid_format(lives ? p->spec.isid : (const uint8_t[6]){ 0 }, isid);
     json_object_set_new(e, "iqn", json_string(w->iqn));
     json_object_set_new(e, "portal", json_string(p->portal));
     json_object_set_new(e, "lun", json_integer(p->spec.lun));
@@ -234,21 +236,23 @@ const char *store_entry(const json_t *entry, struct att_spec *spec, uint8_t isid
     *takes_over = !exp_kind_parse(kind, &spec->kind) && spec->kind == EXP_UBLK;
     if (wwid && strlen(wwid) < sizeof(spec->wwid))
         snprintf(spec->wwid, sizeof(spec->wwid), "%s", wwid);
-    json_object_foreach(json_object_get(entry, "policy"), key, value)
-        (void)policy_set(&spec->over, key, value); /* what is not known any more holds no longer */
+    json_object_foreach(json_object_get(entry, "policy"), key, value)(void)
+        policy_set(&spec->over, key, value); /* what is not known any more holds no longer */
     return NULL;
 }
 
 unsigned store_paths(const json_t *entry, const struct att_spec *spec, const uint8_t isid[static 6],
                      struct path_spec *paths)
 {
+    static const uint8_t none[6];
     unsigned nr = 1;
     const char *wrong;
     size_t i;
     json_t *e;
 
-    paths[0] = (struct path_spec){ .wish = spec->wish, .lun = spec->lun, .has_isid = true };
+    paths[0] = (struct path_spec){ .wish = spec->wish, .lun = spec->lun };
     memcpy(paths[0].isid, isid, 6);
+    paths[0].has_isid = memcmp(isid, none, 6);
     json_array_foreach(json_object_get(entry, "paths"), i, e)
     {
         if (nr == MPIO_PATHS_MAX)
@@ -258,8 +262,7 @@ unsigned store_paths(const json_t *entry, const struct att_spec *spec, const uin
             rt_log(RT_ERR, "%s: a path of it is passed over: %s", spec->name, wrong);
             continue;
         }
-        /* None yet: it had no session before. */
-        paths[nr].has_isid = memcmp(paths[nr].isid, (const uint8_t[6]){ 0 }, 6);
+        paths[nr].has_isid = memcmp(paths[nr].isid, none, 6);
         nr++;
     }
     return nr;

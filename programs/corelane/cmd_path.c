@@ -179,23 +179,31 @@ static void policy_print(const struct opts *o, const json_t *result)
     }
 }
 
+/* "-" for what is empty. */
+static const char *word_of(const json_t *o, const char *key)
+{
+    const char *s = text_of(o, key);
+
+    return *s ? s : "-";
+}
+
 static void path_line(const json_t *p, bool last)
 {
     const json_t *alua = json_object_get(p, "alua");
     char core[CELL_LEN_MAX];
 
     cell_format(json_object_get(p, "core"), CELL_TEXT, core);
-    printf("  %s- %s %s %s %s core %s %s", last ? "`" : "|", text_of(p, "name"), text_of(p, "session"),
-           text_of(p, "portal"), text_of(p, "transport"), core, text_of(p, "state"));
+    printf("  %s- %s %s %s %s core %s %s", last ? "`" : "|", word_of(p, "name"), word_of(p, "session"),
+           word_of(p, "portal"), word_of(p, "transport"), core, word_of(p, "state"));
     if (alua)
-        printf(" %s tpg %" PRIu64 " port %" PRIu64, text_of(alua, "state"), num_of(alua, "group"),
+        printf(" %s tpg %" PRIu64 " port %" PRIu64, word_of(alua, "state"), num_of(alua, "group"),
                num_of(alua, "port"));
     if (json_object_get(p, "requests"))
         printf(" in-flight %" PRIu64 " requests %" PRIu64 " errors %" PRIu64 " downs %" PRIu64,
                num_of(p, "in_flight"), num_of(p, "requests"), num_of(p, "errors"), num_of(p, "downs"));
     putchar('\n');
-    if (*text_of(p, "why") && strcmp(text_of(p, "why"), "-"))
-        printf("  %s    %s\n", last ? " " : "|", text_of(p, "why"));
+    if (strcmp(word_of(p, "why"), "-"))
+        printf("  %s    %s\n", last ? " " : "|", word_of(p, "why"));
 }
 
 /* Those of one group; without one (@group UINT64_MAX): those that are not in the disk. Return: how many. */
@@ -249,10 +257,10 @@ static void topology_print(const struct opts *o, const json_t *result)
 
         cell_format(json_object_get(d, "size"), CELL_SIZE, size);
         cell_format(json_object_get(d, "core"), CELL_TEXT, core);
-        printf("%s (%s) %s %s,%s\n", text_of(d, "name"), text_of(d, "wwid"), text_of(d, "path"),
-               text_of(d, "vendor"), text_of(d, "product"));
+        printf("%s (%s) %s %s,%s\n", word_of(d, "name"), word_of(d, "wwid"), word_of(d, "path"),
+               word_of(d, "vendor"), word_of(d, "product"));
         printf("size=%s state=%s core=%s ro=%s failovers=%" PRIu64 " waited=%" PRIu64 "\n", size,
-               text_of(d, "state"), core, json_is_true(json_object_get(d, "readonly")) ? "yes" : "no",
+               word_of(d, "state"), core, json_is_true(json_object_get(d, "readonly")) ? "yes" : "no",
                num_of(d, "failovers"), num_of(d, "waited"));
         policy_line(json_object_get(d, "policy"), "policy=");
         for (uint64_t group = 0; group < 64 && shown < nr; group++)
