@@ -389,7 +389,7 @@ static int load(struct bal_log *l, int fd, const char *path, char why[static 256
     size_t len = 0;
     int err = file_read(fd, &text, &len);
 
-    for (p = text; !err && (nl = memchr(p, '\n', len - (size_t)(p - text))); p = nl + 1, line++)
+    for (p = text; !err && p && (nl = memchr(p, '\n', len - (size_t)(p - text))); p = nl + 1, line++)
         err = line_take(l, p, (size_t)(nl - p));
     if (err == -EBADMSG)
         snprintf(why, 256, "%.150s, line %u: not what we write: mend it or take the line out", path, line - 1);

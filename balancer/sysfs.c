@@ -30,11 +30,10 @@ int bal_sys_open(struct bal_sys **out, const char *root, char why[static 256])
 
     if (!s)
         return -ENOMEM;
-    s->real = !strcmp(root, "/");
+    *s = (struct bal_sys){ .fd = { -1, -1 }, .real = !strcmp(root, "/") };
     for (unsigned i = 0; i < TREES; i++) {
         char path[BAL_SYS_PATH_MAX];
 
-        s->fd[i] = -1;
         if (snprintf(path, sizeof(path), "%s/%s", root, trees[i]) < (int)sizeof(path))
             s->fd[i] = open(path, O_PATH | O_DIRECTORY | O_CLOEXEC);
         else
@@ -129,7 +128,7 @@ int bal_sys_read(const struct bal_sys *s, const char *path, char *out, size_t le
 
 int bal_sys_read_num(const struct bal_sys *s, const char *path, unsigned *out)
 {
-    char text[16], *end;
+    char text[16] = "", *end;
     const int n = bal_sys_read(s, path, text, sizeof(text), NULL);
     unsigned long v;
 
