@@ -93,6 +93,17 @@ echo '{"op":"set","name":"proc/sys/kernel/core_pattern","id":1,"boot":"","time":
 refused "a journal with what we would never write" 1 "line 1" lk undo --force
 : >"$JOURNAL"
 
+# ---- killed at any instant, again and again. Forced in the end: a file of a made-up tree, unlike one of sysfs, can be half written
+killed=0
+for i in {1..40}; do
+    timeout -s KILL "0.00$((RANDOM % 10))$((RANDOM % 10))" "$BUILD/corelane" layout kernel "$([ $((i % 2)) = 0 ] && echo undo || echo apply)" \
+        --root "$R" >/dev/null 2>&1
+    [ $? != 137 ] || killed=$((killed + 1))
+done
+echo "# $killed of 40 were killed at work"
+ok "undo after all that" lk undo --force
+same "every byte is back after $killed kills" "$before" "$(files)"
+
 # ---- which settings and cores
 ok "only the queues" lk apply --only wq --cores 2-3
 same "a named core, also an isolated one" 8 "$(cat "$WQ/iscsi_q_4/cpumask")"
