@@ -164,7 +164,7 @@ install: all
 	install -m 644 man/*.1 $(DESTDIR)$(prefix)/share/man/man1/
 	install -m 644 man/*.8 $(DESTDIR)$(prefix)/share/man/man8/
 	for u in packaging/systemd/*.service; do \
-	    sed -e 's|/usr/sbin|$(prefix)/sbin|' "$$u" >$(DESTDIR)$(prefix)/lib/systemd/system/$${u##*/} || exit 1; done
+	    sed -e 's|/usr/\(s\{0,1\}bin\)/|$(prefix)/\1/|' "$$u" >$(DESTDIR)$(prefix)/lib/systemd/system/$${u##*/} || exit 1; done
 	install -m 644 README.md LICENSE docs/*.md $(DESTDIR)$(prefix)/share/doc/corelane/
 
 clean:
