@@ -104,6 +104,7 @@ struct foe {
     unsigned hostile_logins;                /* login requests that take from the script */
     bool login_scripted;                    /* all of them do */
     bool digests;                           /* does them, and likes small bursts */
+    bool groups;                            /* has target port groups */
     struct keys_text text;
     uint8_t *disk;                          /* FOE_BLOCKS */
     struct foe_conn *conn[FOE_CONNS];

@@ -99,6 +99,7 @@ static void inquiry(struct foe_conn *c, const struct iscsi_pdu *pdu)
     const uint8_t *cdb = pdu->cmd.cdb;
 
     if (!(cdb[1] & 1)) {
+        d[5] = c->foe->groups ? 0x30 : 0;
         memcpy(d + 8, "CORELANEFUZZ DISK       1.0 ", 28);
         data_in(c, pdu, d, sizeof(d));
         return;
@@ -120,7 +121,11 @@ static void inquiry(struct foe_conn *c, const struct iscsi_pdu *pdu)
         d[5] = 3;
         d[7] = 8;
         memcpy(d + 8, naa, sizeof(naa));
-        data_in(c, pdu, d, 16);
+        if (c->foe->groups) {
+            memcpy(d + 16, (uint8_t[]){ 1, 0x94, 0, 4, 0, 0, 0, 1, 1, 0x95, 0, 4, 0, 0, 0, 2 }, 16);
+            d[3] += 16;
+        }
+        data_in(c, pdu, d, 4u + d[3]);
         return;
     case 0xb0:
         d[3] = 0x3c;
@@ -165,6 +170,18 @@ static void report_luns(struct foe_conn *c, const struct iscsi_pdu *pdu)
     const uint8_t d[16] = { [3] = 8 };
 
     data_in(c, pdu, d, sizeof(d));
+}
+
+static void groups(struct foe_conn *c, const struct iscsi_pdu *pdu)
+{
+    static const uint8_t d[16] = { [3] = 12, [7] = 2, [11] = 1, [15] = 1 };
+
+    if (!c->foe->groups)
+        sense(c, pdu, SCSI_ILLEGAL_REQUEST, 0x20);
+    else if (pdu->cmd.cdb[0] == SCSI_MAINTENANCE_IN)
+        data_in(c, pdu, d, sizeof(d));
+    else
+        status(c, pdu->itt, SCSI_GOOD, 0);
 }
 
 static void mode_sense(struct foe_conn *c, const struct iscsi_pdu *pdu)
@@ -290,6 +307,8 @@ static void command(struct foe_conn *c, const struct iscsi_pdu *pdu, const uint8
     case SCSI_REPORT_LUNS:      report_luns(c, pdu);         return;
     case SCSI_MODE_SENSE_6:
     case SCSI_MODE_SENSE_10:    mode_sense(c, pdu);          return;
+    case SCSI_MAINTENANCE_IN:
+    case SCSI_MAINTENANCE_OUT:  groups(c, pdu);              return;
     case SCSI_UNMAP:
     case SCSI_WRITE_SAME_16:    zero(c, pdu, data, len);     return;
     case SCSI_WRITE_10:

@@ -31,6 +31,7 @@ enum { HEAD_FLAGS, HEAD_SEED, HEAD_SKIP, HEAD_MORE };
 #define BY_NAME 0x01u                       /* the portal's host is looked up */
 #define CURIOUS 0x02u
 #define ABANDON 0x04u                       /* does not wait for its requests in the end */
+#define HAND 0x08u                          /* the unit has other paths, and target port groups */
 #define EARLY_NS (200 * RT_MS)
 /* Seed 1; the first 14 commands, which look the unit over, are answered honestly. */
 static const uint8_t head[OPS_HEAD_LEN] = { 0, 1, 14, 0 };
@@ -56,6 +57,7 @@ static void foe_begin(void *arg)
     s->foe.script = &s->ops;
     s->foe.skip = s->ops.head[HEAD_SKIP] % 32;
     s->foe.digests = s->ops.head[HEAD_FLAGS] & FOE_DIGESTS;
+    s->foe.groups = s->ops.head[HEAD_MORE] & HAND;
 }
 
 static void honest_begin(void *arg)
@@ -78,6 +80,7 @@ static void host_begin(void *arg)
     tenant_init(&s->bad, s->host.rt, FUZZ_INITIATOR, FUZZ_TARGET, more & BY_NAME ? "foe" : ADDR_FOE,
                 ISCSI_PORT);
     s->bad.curious = more & CURIOUS;
+    s->bad.hand = more & HAND;
     set->login_timeout_s = 3;
     set->logout_timeout_s = 2;
     set->cmd_timeout_s = 4;

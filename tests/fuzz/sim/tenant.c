@@ -70,12 +70,22 @@ static void on_reset(void *user, int resp, int err)
     on_answer(user);
 }
 
+static void on_done(void *user, int err)
+{
+    (void)err;
+    on_answer(user);
+}
+
 static void ask(struct tenant *t)
 {
     if (t->asking || t->finishing)
         return;
     t->asking = true;
-    if (t->done % 16 < 8)
+    if (t->hand && t->lun && t->opened && t->done % 48 >= 32)
+        ini_lun_abort_all(t->lun, on_done, t);
+    else if (t->hand && t->lun && t->opened && t->done % 48 >= 16)
+        ini_lun_activate(t->lun, on_done, t);
+    else if (t->done % 16 < 8)
         ini_report_luns(t->sess, on_units, t);
     else
         ini_lun_reset(t->sess, 0, on_reset, t);
@@ -204,6 +214,10 @@ static void on_opened(void *user, int err, const char *why)
     }
     if (err)
         return;
+    if (t->hand) {
+        ini_lun_hand_back(t->lun, true);
+        ini_sess_watch(t->sess, 700);
+    }
     /* What a hostile target calls a disk may be too small for us, or have other blocks: the errors are its own. */
     for (unsigned i = 0; i < TENANT_SLOTS; i++)
         rt_timer_arm(t->rt, &t->slot[i].gap, GAP_MIN);

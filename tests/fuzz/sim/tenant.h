@@ -36,6 +36,7 @@ struct tenant {
     struct ini_lun *lun;
     bool up, opening, opened, failed, over, finishing, stopping;
     bool curious;                           /* asks for the list of units, and resets its own now and then */
+    bool hand;                              /* as one path of several: requests are handed back, silence is watched */
     bool asking;                            /* such a question has no answer yet */
     unsigned opens;
     uint64_t done, errors;
