@@ -198,8 +198,9 @@ bool ini_buf_good(const struct ini_sess *s, const void *mem, size_t len);
 void ini_sess_watch(struct ini_sess *s, uint32_t silence_ms);
 /* Sees to it that nothing is left at the target of what a session whose connection is gone had sent: logs in with its ISID at
  * @portal, another of the same target and portal group, which has the target end the old session (RFC 7143 6.3.5), and out.
- * done: 0: nothing of it can be carried out any more, be it that the session itself came back meanwhile; else -errno. One at a
- * time (-EBUSY). On the session's core. */
+ * done: 0: nothing of it can be carried out any more, be it that the session itself came back meanwhile; else -errno (-EXDEV:
+ * the portal is of another group, or does not say of which). One at a time (-EBUSY). Never from inside, but for -ENOMEM. On the
+ * session's core. */
 void ini_sess_fence(struct ini_sess *s, const struct iscsi_portal *portal, void (*done)(void *user, int err),
                     void *user);
 /* Drops the connection, as if it had broken, with that reason; recovery begins. Where there is none: nothing. */
@@ -264,8 +265,9 @@ enum ini_event {
     INI_LUN_PAUSED, INI_LUN_RESUMED,        /* the session recovers, is back */
     INI_LUN_ALUA,                           /* ini_lun_alua() says something else than before */
 };
-/* Looks the unit over: INQUIRY, VPD 00 83 80 B0 B1 B2, READ CAPACITY, MODE SENSE. done(user, err, why): err 0
- * and *out set, or -errno. *out may be used from then until ini_lun_close(). event may be NULL. */
+/* Looks the unit over: INQUIRY, VPD 00 83 80 B0 B1 B2, REPORT TARGET PORT GROUPS, READ CAPACITY, MODE SENSE.
+ * done(user, err, why): err 0 and *out set, or -errno (-EAGAIN: this port does not tell its size now, as it is unavailable).
+ * *out may be used from then until ini_lun_close(). event may be NULL. */
 int ini_lun_open(struct ini_sess *s, uint16_t lun, struct ini_lun **out,
                  void (*done)(void *user, int err, const char *why),
                  void (*event)(void *user, enum ini_event ev), void *user);
@@ -283,7 +285,9 @@ struct ini_sess *ini_lun_sess(const struct ini_lun *l);
 uint16_t ini_lun_number(const struct ini_lun *l);
 
 const struct ini_alua *ini_lun_alua(const struct ini_lun *l);
-/* Explicit: asks the unit to make this port's group active/optimized (SET TARGET PORT GROUPS). done: 0 or -errno. */
+/* Explicit: asks the unit to make this port's group active/optimized (SET TARGET PORT GROUPS). done: 0, or -errno; from inside
+ * the call: -ENOTCONN, -EOPNOTSUPP (it has no explicit access), -EBUSY. The state has been read again by then, where it can be.
+ * Who closes the unit first hears nothing. */
 void ini_lun_activate(struct ini_lun *l, void (*done)(void *user, int err), void *user);
 /* With @on, requests that this session cannot carry out now are not kept until it can: they end with
  *   -ENOTCONN      nothing of it was or will be carried out; also a path in standby or unavailable
@@ -293,7 +297,8 @@ void ini_lun_activate(struct ini_lun *l, void (*done)(void *user, int err), void
  * end with -ENOTCONN whatever was the case. Also those that wait when it is switched on. Off by default. */
 void ini_lun_hand_back(struct ini_lun *l, bool on);
 /* After another session reset the unit: asks for the end of what this one has there (ABORT TASK SET) and sends it again.
- * done: 0 or -errno (the connection will be dropped then). */
+ * done: 0 or -errno (the connection will be dropped then); from inside the call: -ENOTCONN, -EBUSY. Who closes the unit first
+ * hears nothing. */
 void ini_lun_abort_all(struct ini_lun *l, void (*done)(void *user, int err), void *user);
 
 enum ini_io_op { INI_READ, INI_WRITE, INI_FLUSH, INI_UNMAP, INI_ZERO };
