@@ -718,6 +718,30 @@ static void test_task_management_is_answered_first(void **state)
     scene_end(&x);
 }
 
+/* That lives on the core where it began; see test_fence.c. */
+static void test_a_move_waits_for_what_is_left_of_a_fence(void **state)
+{
+    struct scene x;
+    struct told t;
+
+    (void)state;
+    go(&x, NULL, NULL);
+    x.r.s->fences_nr = 1;
+    move_begin(&x, &t, LIMIT);
+    for (unsigned i = 0; i < 50; i++) {
+        assert_true(rt_turn(at(&x.r, 0), 100 * RT_US) >= 0);
+        assert_true(rt_turn(at(&x.r, 1), 100 * RT_US) >= 0);
+    }
+    assert_int_equal(t.nr, 0);
+    here(&x.r);
+    x.r.s->fences_nr = 0;
+    ini_move_check(x.r.s);
+    both_until(&x.r, t.nr);
+    assert_int_equal(t.err, 0);
+    still_works(&x, 1);
+    scene_end(&x);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -738,6 +762,7 @@ int main(void)
         cmocka_unit_test(test_a_late_command_is_aborted_on_the_new_core),
         cmocka_unit_test(test_what_waits_to_be_sent_again_goes_along),
         cmocka_unit_test(test_task_management_is_answered_first),
+        cmocka_unit_test(test_a_move_waits_for_what_is_left_of_a_fence),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
