@@ -9,6 +9,7 @@
  * ini_move.c      the session goes on on another core
  * ini_err.c       keep-alive, command timeouts and their escalation, task management
  * ini_discover.c  SendTargets
+ * ini_cmd.c       small commands, sent again where that is right; REPORT LUNS
  * ini_lun.c       a logical unit: probe, identity, unit attentions
  * ini_alua.c      how a unit can be reached through this port
  * ini_io.c        bytes in and out of a unit: pieces, retries, errors
