@@ -348,10 +348,19 @@ static void turn_due(struct sim *w, struct sim_event *ev)
         (void)sim_turn(rt);
 }
 
-struct call {
-    void (*fn)(void *arg);
-    void *arg;
-};
+/* As a part of a turn; in the program's context. */
+static void call(struct rt *rt, void (*fn)(void *arg), void *arg)
+{
+    rt->c.now = rt->w->now;
+    rt->in_turn = true;
+    sim_pollers_wake(rt);
+    fn(arg);
+    queue_begin(rt);
+    rt->in_turn = false;
+    if (rt->pollers)
+        rt->poll_at = rt->w->now;
+    turn_plan(rt);
+}
 
 void sim_call(struct rt *rt, void (*fn)(void *arg), void *arg)
 {
@@ -360,16 +369,21 @@ void sim_call(struct rt *rt, void (*fn)(void *arg), void *arg)
 
     assert(!w->turning);                    /* from outside only */
     before = sim_context_enter(w, prog_of(rt), rt);
-    rt->c.now = w->now;
-    rt->in_turn = true;
-    sim_pollers_wake(rt);
-    fn(arg);
-    queue_begin(rt);
-    rt->in_turn = false;
-    if (rt->pollers)
-        rt->poll_at = w->now;
-    turn_plan(rt);
+    call(rt, fn, arg);
     sim_context_leave(w, &before);
+}
+
+void sim_on(struct rt *rt, void (*fn)(void *arg), void *arg)
+{
+    struct rt *from = rt->w->turning;
+
+    assert(from && prog_of(from) == prog_of(rt));
+    rt->w->turning = rt;
+    if (rt->in_turn)                        /* this one, or one that is in the midst of calling us */
+        fn(arg);
+    else
+        call(rt, fn, arg);
+    rt->w->turning = from;
 }
 
 /* Before a wait of rt_turn(). Return: until when nothing but an event of the world's ends it. */

@@ -175,6 +175,9 @@ struct rt_host *sim_prog_host(const struct sim_prog *p);
 
 /* Calls fn(arg) now on a reactor, as a part of a turn of it. From outside, not from inside any program. */
 void sim_call(struct rt *rt, void (*fn)(void *arg), void *arg);
+/* The same from a core of the same program, or this very one: for a test's own code, which is to have no core. What a
+ * program says to another core it has to post. */
+void sim_on(struct rt *rt, void (*fn)(void *arg), void *arg);
 
 /* For tests that turn their reactors themselves with rt_turn(), or call rt_host_run(): what is between these runs as
  * @p. A program with neither main nor stopped is nothing but what is done so. */
