@@ -25,9 +25,14 @@ static void disk_event(void *user, enum mpio_event ev, const char *why)
         scene_fail(d->nexus->scene, "nexus %u takes unit %u for another one", d->nexus->id, d->unit->number);
 }
 
+static void call_close(void *arg)
+{
+    mpio_path_close(arg);
+}
+
 static void path_closed(struct desk *d)
 {
-    mpio_path_close(d->path);
+    sim_on(mpio_nexus_rt(d->nexus->nexus), call_close, d->path);
     d->path = NULL;
     d->opening = false; /* the tick tries again */
 }
@@ -52,16 +57,11 @@ static void disk_joined(void *user, int err, const char *why)
     pr_start(d);
 }
 
-static void path_opened(void *user, int err, const char *why)
+static void path_join(void *arg)
 {
-    struct desk *d = user;
+    struct desk *d = arg;
     struct nexus_end *n = d->nexus;
 
-    scene_log(n->scene, "    nexus %u unit %u: opened: %d %s", n->id, d->unit->number, err, why ? why : "");
-    if (err) {
-        d->opening = false; /* the tick tries again */
-        return;
-    }
     if (mpio_path_lun_info(d->path)->block_len != d->unit->per_block * STAMP_LEN)
         scene_fail(n->scene, "unit %u has blocks of %u bytes", d->unit->number,
                    mpio_path_lun_info(d->path)->block_len);
@@ -73,6 +73,27 @@ static void path_opened(void *user, int err, const char *why)
         return;
     }
     mpio_disk_join(d->leaving, d->path, disk_joined, d);
+}
+
+/* On the session's core. */
+static void path_opened(void *user, int err, const char *why)
+{
+    struct desk *d = user;
+    struct nexus_end *n = d->nexus;
+
+    scene_log(n->scene, "    nexus %u unit %u: opened: %d %s", n->id, d->unit->number, err, why ? why : "");
+    if (err)
+        d->opening = false; /* the tick tries again */
+    else
+        sim_on(n->rt, path_join, d);
+}
+
+static void call_open(void *arg)
+{
+    struct desk *d = arg;
+
+    if (mpio_path_open(&d->path, d->nexus->nexus, (uint16_t)d->unit->number, path_opened, d))
+        d->opening = false;
 }
 
 static void disk_left(void *user)
@@ -100,13 +121,14 @@ static void desk_tick(struct desk *d)
 {
     struct nexus_end *n = d->nexus;
 
+    if (n->moving)
+        return;
     if (d->disk && desk_idle(d) && d->lun->err && !d->lun->offline) /* gone for good: look for it anew */
         disk_close(d);
     if (d->disk || d->opening || n->s->state != INI_UP)
         return;
     d->opening = true;
-    if (mpio_path_open(&d->path, n->nexus, (uint16_t)d->unit->number, path_opened, d))
-        d->opening = false;
+    nexus_on(n, call_open, d);
 }
 
 /* ---- sessions -------------------------------------------------------------------------------------------- */
@@ -180,16 +202,32 @@ static void on_stopped(void *user)
     n->life = LIFE_STOPPED; /* the tick frees it */
 }
 
+static void call_stop(void *arg)
+{
+    struct nexus_end *n = arg;
+
+    ini_sess_stop(n->s, n->drain, on_stopped, n);
+}
+
 static void sess_stop(struct nexus_end *n, bool drain)
 {
     n->life = LIFE_STOPPING;
-    ini_sess_stop(n->s, drain, on_stopped, n);
+    n->drain = drain;
+    nexus_on(n, call_stop, n);
+}
+
+static void call_free(void *arg)
+{
+    struct nexus_end *n = arg;
+
+    mpio_nexus_free(n->nexus);
+    ini_sess_free(n->s);
 }
 
 /* Gives the session up; it comes back later, unless its program leaves. */
 void nexus_close(struct nexus_end *n, enum nexus_way way)
 {
-    if (n->life != LIFE_RUN)
+    if (n->life != LIFE_RUN || n->moving) /* the tick tries again */
         return;
     n->life = LIFE_CLOSING;
     n->way = (uint8_t)way;
@@ -230,9 +268,8 @@ static void stopped_tick(struct nexus_end *n)
     }
     if (!desks_idle(n))
         return; /* they are closed at the next tick */
-    mpio_nexus_free(n->nexus);
+    nexus_on(n, call_free, n);
     n->nexus = NULL;
-    ini_sess_free(n->s);
     n->s = NULL;
     n->life = LIFE_OFF;
     n->due_ns = rt_now(n->rt) + sim_rng_range(&n->rng, RT_MS, n->scene->plan.hold_ns);
@@ -299,6 +336,7 @@ static int inid_main(void *arg)
         memset(&n->tick, 0, sizeof(n->tick));
         n->tick.fn = on_tick;
         n->start = (struct rt_msg){ .fn = on_start };
+        n->moving = false;
         n->due_ns = 0;
         rt_post(n->rt, &n->start);
     }
@@ -353,7 +391,7 @@ void client_gone(struct client *c)
         n->s = NULL;
         n->nexus = NULL;
         n->life = LIFE_OFF;
-        n->failed = false;
+        n->failed = n->moving = false;
         n->once = 0;
         n->breaks++;
         n->seen_reset = false;

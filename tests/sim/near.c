@@ -109,7 +109,7 @@ void near_give(struct slot *s)
     if (!s->lent)
         return;
     print_check(s, "that was kept for the next request");
-    ini_buf_put(s->desk->nexus->s, s->lent, s->lent_len);
+    nexus_buf_put(s->desk->nexus, s->lent, s->lent_len);
     s->lent = NULL;
     s->buf = s->own;
 }
@@ -120,7 +120,7 @@ void near_take(struct slot *s, uint32_t len)
     struct sim_rng *r = &n->rng;
     uint32_t off;
 
-    if (!n->scene->plan.near[n->client->id])
+    if (!n->scene->plan.near[n->client->id] || n->moving)   /* then it has none: see slot_next() */
         return;
     off = sim_rng_below(r, 3) ? 0 : (uint32_t)sim_rng_range(r, 1, 4095);
     if (s->lent && (sim_rng_below(r, 3) == 0 || s->lent_len < len || !ini_buf_good(n->s, s->lent, s->lent_len)))
@@ -128,7 +128,7 @@ void near_take(struct slot *s, uint32_t len)
     print_check(s, "that was kept for the next request");
     if (!s->lent && sim_rng_chance(r, n->scene->plan.lent_ppm)) {
         s->lent_len = len + off;
-        if (!(s->lent = ini_buf_get(n->s, s->lent_len)))
+        if (!(s->lent = nexus_buf_get(n, s->lent_len)))
             return;
     }
     if (s->lent)

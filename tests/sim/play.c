@@ -132,6 +132,7 @@ static void storm(struct scene *sc)
 {
     act(sc, ACT_STORM);
     swarm_start(sc);
+    moves_start(sc);
     tgtd_boot(sc);
     for (unsigned i = 0; i < sc->plan.clients; i++)
         client_boot(&sc->client[i]);

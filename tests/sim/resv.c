@@ -73,16 +73,25 @@ static void status_parse(struct desk *d, const uint8_t *p, uint32_t len)
     prh_read(prh, d->pr.tick, key, holder, type);
 }
 
-static void look_done(struct ini_task *t)
+static void look_over(void *arg)
 {
-    struct desk *d = container_of(t, struct desk, pr.task);
+    struct desk *d = arg;
+    const struct ini_task *t = &d->pr.task;
 
-    desk_attention(d, t);
     if (!t->err && t->status == SCSI_GOOD)
         status_parse(d, d->pr.buf, t->in_len);
     scene_log(d->nexus->scene, "    nexus %u unit %u: PR IN: %d, status %02x", d->nexus->id, d->unit->number,
               t->err, t->status);
     over(d);
+}
+
+/* On the session's core. */
+static void look_done(struct ini_task *t)
+{
+    struct desk *d = container_of(t, struct desk, pr.task);
+
+    desk_attention(d, t);
+    sim_on(d->nexus->rt, look_over, d);
 }
 
 static void look(struct desk *d)
@@ -101,7 +110,7 @@ static void look(struct desk *d)
     t->edtl = sizeof(d->pr.buf);
     t->in = (struct dm_buf){ &d->pr.iov, 1, sizeof(d->pr.buf) };
     t->done = look_done;
-    ini_submit(d->nexus->s, t);
+    nexus_submit(d->nexus, t);
 }
 
 /* ---- changing -------------------------------------------------------------------------------------------- */
@@ -123,12 +132,12 @@ void pr_aborts_over(struct desk *d)
     hist_reset_end(d->unit->hist);
 }
 
-static void change_done(struct ini_task *t)
+static void change_over(void *arg)
 {
-    struct desk *d = container_of(t, struct desk, pr.task);
+    struct desk *d = arg;
+    const struct ini_task *t = &d->pr.task;
     enum prh_answer a = PRH_REFUSED;
 
-    desk_attention(d, t);
     d->nexus->once--;
     if (t->err)
         a = PRH_LOST;
@@ -146,6 +155,15 @@ static void change_done(struct ini_task *t)
               t->sense.ascq);
     prh_end(&d->unit->prh, a);
     over(d);
+}
+
+/* On the session's core. */
+static void change_done(struct ini_task *t)
+{
+    struct desk *d = container_of(t, struct desk, pr.task);
+
+    desk_attention(d, t);
+    sim_on(d->nexus->rt, change_over, d);
 }
 
 static void change(struct desk *d, enum prh_sa sa, enum prh_type type, uint64_t key, uint64_t sa_key)
@@ -184,7 +202,7 @@ static void change(struct desk *d, enum prh_sa sa, enum prh_type type, uint64_t 
         aborts_begin(d);
     prh_begin(&d->unit->prh, &op);
     breaks = swarm_once(d->nexus, 24);
-    ini_submit(d->nexus->s, t);
+    nexus_submit(d->nexus, t);
     if (breaks)
         desk_burst(d);
 }
@@ -264,7 +282,7 @@ static void pr_timer(struct rt_timer *timer)
     /* Whoever lost a command on a session that goes on ends that: only then it is known to be over. */
     if (sc->act == ACT_CALM && d->unit->prh.ghosts >> d->nexus->id & 1 && d->nexus->life == LIFE_RUN)
         nexus_close(d->nexus, WAY_DRAIN);
-    if (d->nexus->life != LIFE_RUN || !d->disk || d->abandoned || sc->failed || !prh_free(&d->unit->prh) ||
+    if (d->nexus->life != LIFE_RUN || d->nexus->moving || !d->disk || d->abandoned || sc->failed || !prh_free(&d->unit->prh) ||
         d->unit->pr_desk)
         pr_wait(d, SOON_NS);
     else if (sc->act == ACT_STORM)

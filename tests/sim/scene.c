@@ -324,8 +324,10 @@ struct scene *scene_new(uint64_t seed, uint8_t *buffers, struct tally *tally)
     sc->rng = sim_rng(seed, 50);
     sc->fault_rng = sim_rng(seed, 51);
     sc->near_rng = sim_rng(seed, 52);
+    sc->move_rng = sim_rng(seed, 53);
     plan_draw(sc);
     near_draw(sc);
+    moves_draw(sc);
     sc->tgtd.scene = sc;
     sc->tgtd.machine = sim_machine_new(sc->w, "tgt", 4);
     for (unsigned i = 0; i < sc->plan.units; i++)

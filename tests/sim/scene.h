@@ -12,6 +12,7 @@
  * resv.c    persistent reservations
  * near.c    sessions in shared memory: how far they are, and the memory that their requests use
  * swarm.c   faults
+ * move.c    sessions that go from core to core
  * play.c    the acts, and what has to be true in each
  *
  * All of a scene's memory is its own and outside of the programs: it stays when they are killed.
@@ -61,7 +62,8 @@ struct desk;
     X(TGT_FROZEN, "target frozen")                                                                               \
     X(CLIENT_FROZEN, "initiator frozen")                                                                         \
     X(DOOR_CUT, "unix socket cut")                                                                               \
-    X(LOOP_OFF, "target restarted without loopback")
+    X(LOOP_OFF, "target restarted without loopback")                                                             \
+    X(MOVE, "session moved")
 enum scene_fault {
     SCENE_FAULT_BASE = SIM_FAULT_NR - 1,
 #define X(name, text) SCENE_FAULT_##name,
@@ -125,6 +127,7 @@ struct plan {
     bool near[CLIENTS_MAX];                 /* it is on the target's host */
     uint32_t loop_off_ppm;                  /* the target starts without loopback */
     uint32_t lent_ppm;                      /* a request uses memory that its session gave out */
+    unsigned moves;                         /* of sessions from core to core, in a storm, about so many; 0: none */
 };
 
 /* ---- units ----------------------------------------------------------------------------------------------- */
@@ -204,7 +207,9 @@ struct nexus_end {
     struct scene *scene;
     struct client *client;
     unsigned id;
-    struct rt *rt;                          /* valid while its program runs */
+    struct rt *rt;                          /* where its desks are; valid while its program runs */
+    bool moving;                            /* nobody calls anything of the session */
+    bool drain;                             /* as it is stopped */
     struct rt_msg start;
     struct rt_timer tick;
     struct ini_conf conf;
@@ -278,7 +283,8 @@ struct scene {
     struct sim *w;
     uint64_t seed;
     struct plan plan;
-    struct sim_rng rng, fault_rng, near_rng;
+    struct sim_rng rng, fault_rng, near_rng, move_rng;
+    struct sim_timer move_timer;
     enum act act;
     struct tgtd tgtd;
     struct ctl ctl;
@@ -364,6 +370,19 @@ void swarm_note(struct scene *sc, enum scene_fault f, const struct nexus_end *n)
 /* A command that must not be sent twice is about to be submitted, @bytes of it at once. Return: whether its send will
  * break soon after it, so that something more should be in it. */
 bool swarm_once(struct nexus_end *n, uint32_t bytes);
+
+/* move.c */
+void moves_draw(struct scene *sc);
+void moves_start(struct scene *sc);
+/* Calls of a desk to its session, on the core where that is now; none while it moves. And back. */
+static inline void nexus_on(struct nexus_end *n, void (*fn)(void *arg), void *arg)
+{
+    assert(!n->moving);
+    sim_on(ini_sess_rt(n->s), fn, arg);
+}
+void nexus_submit(struct nexus_end *n, struct ini_task *t);
+void *nexus_buf_get(struct nexus_end *n, size_t len);
+void nexus_buf_put(struct nexus_end *n, void *mem, size_t len);
 
 /* play.c */
 struct result {

@@ -409,12 +409,12 @@ static void call_abandon(void *arg)
 
 static void do_session(struct scene *sc, enum kind k, struct nexus_end *n)
 {
-    if (!n->s || n->life != LIFE_RUN || sim_frozen(n->client->prog))
+    if (!n->s || n->life != LIFE_RUN || n->moving || sim_frozen(n->client->prog))
         return;
     switch (k) {
     case K_LUN_RESET:
         swarm_note(sc, SCENE_FAULT_LUN_RESET, n);
-        sim_call(n->rt, call_reset, n);
+        sim_call(ini_sess_rt(n->s), call_reset, n);
         break;
     case K_LOGOUT:
         swarm_note(sc, SCENE_FAULT_LOGOUT, n);

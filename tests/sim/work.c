@@ -15,6 +15,7 @@
 #include "tests/sim/scene.h"
 
 #define POLL_NS     (50 * RT_MS) /* how often one that has nothing to do looks again */
+#define MOVING_NS   (20 * RT_US) /* likewise, that needs the session itself, which moves */
 #define TRIES_MAX   50u          /* of a command that was told to wait, or of something that happened */
 #define BACKOFF_NS  (20 * RT_S)             /* after a write that failed, at most */
 #define AUDIT_TRIES 200u
@@ -191,7 +192,7 @@ void desk_attention(struct desk *d, const struct ini_task *t)
 {
     if (d->disk && !t->err && t->status == SCSI_CHECK_CONDITION && t->sense.key == SCSI_UNIT_ATTENTION &&
         !d->lun->err)
-        ini_lun_recheck(d->lun);
+        ini_lun_recheck(d->lun);            /* on the session's core: its answer came there */
 }
 
 static enum hist_fate task_fate(const struct slot *s, const struct ini_task *t)
@@ -222,13 +223,13 @@ static void once_over(struct slot *s)
     n->once--;
 }
 
-static void task_done(struct ini_task *t)
+static void task_over(void *arg)
 {
-    struct slot *s = container_of(t, struct slot, task);
+    struct slot *s = arg;
+    struct ini_task *t = &s->task;
     struct hist *h = s->desk->unit->hist;
 
     assert(s->busy);
-    desk_attention(s->desk, t);
     if (s->op == OP_MODE) {
         slot_over(s, t->err);
         return;
@@ -255,6 +256,15 @@ static void task_done(struct ini_task *t)
         write_over(s, task_fate(s, t));
     }
     slot_over(s, t->err ? t->err : t->status == SCSI_GOOD ? 0 : -EIO);
+}
+
+/* On the session's core. */
+static void task_done(struct ini_task *t)
+{
+    struct slot *s = container_of(t, struct slot, task);
+
+    desk_attention(s->desk, t);
+    sim_on(s->desk->nexus->rt, task_over, s);
 }
 
 static void task_submit(struct slot *s)
@@ -287,7 +297,7 @@ static void task_submit(struct slot *s)
     if (caw)
         near_meddle(s);
     breaks = caw && swarm_once(d->nexus, out);
-    ini_submit(d->nexus->s, t);
+    nexus_submit(d->nexus, t);
     if (breaks)
         desk_burst(d);
 }
@@ -312,7 +322,7 @@ static void mode_submit(struct slot *s)
     s->iov[0] = (struct iovec){ s->buf, 24 };
     t->edtl = 24;
     t->out = (struct dm_buf){ s->iov, 1, 24 };
-    ini_submit(d->nexus->s, t);
+    nexus_submit(d->nexus, t);
 }
 
 /* ---- drawing --------------------------------------------------------------------------------------------- */
@@ -478,6 +488,8 @@ static void slot_draw(struct slot *s)
 
     s->write = NULL;
     s->op = (uint8_t)op_draw(s);
+    if (d->nexus->moving && s->op >= OP_SAME)
+        s->op = OP_WRITE;                   /* what goes past the disk has to wait; this does by itself */
     s->fua = s->op != OP_READ && s->op != OP_FLUSH && s->op != OP_SAME && s->op != OP_MODE &&
              sim_rng_chance(&d->nexus->rng, sc->plan.fua_ppm);
     s->value = stamp_value(d->nexus->id, (uint64_t)d->unit->number << 40 | ++d->count, s->op == OP_SAME);
@@ -514,7 +526,9 @@ static void slot_next(struct slot *s)
     struct scene *sc = scene_of(s);
     const bool burst = sc->act == ACT_STORM && !sim_rng_below(&d->nexus->rng, 12);
 
-    if (s->waiting) { /* whatever the act: it is under way */
+    if (d->nexus->moving && (s->waiting || s->lent)) {
+        wait_for(s, MOVING_NS);
+    } else if (s->waiting) { /* whatever the act: it is under way */
         s->waiting = false;
         task_submit(s);
     } else if (!d->disk || d->nexus->life != LIFE_RUN || d->abandoned || sc->failed) {
