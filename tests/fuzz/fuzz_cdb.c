@@ -3,7 +3,8 @@
  *
  * The unit keeps its bytes in memory or in a file, its registrations in a file, of a simulated machine. Input: how soon
  * cores wake, and steps; each is a command (run to its end, left under way, cancelled, or without the data it waits
- * for), or what else befalls a unit: a reset, a new size, an initiator that leaves and comes back, a disk that fails.
+ * for), or what else befalls a unit: a reset, a new size, other access states of its port groups (each initiator has one
+ * of its own), an initiator that leaves and comes back, a disk that fails.
  * Every command ends once, with a status and sense of the standard's, and no more data than it was to have; what our
  * initiator's parsers are for, they take. Registrations are the same in a unit opened after it. Nothing leaks.
  */
@@ -393,7 +394,7 @@ static void step_known(struct fuzz_in *in, unsigned nexus, unsigned how)
     cmd_go(c, how);
 }
 
-/* A command with a list that holds together. @which: of the three that have one worth it. */
+/* A command with a list that holds together. @which: of the five that have one worth it. */
 static void step_list(struct fuzz_in *in, unsigned nexus, unsigned how, unsigned which)
 {
     struct cmd *c = cmd_new(nexus, 0);
@@ -409,9 +410,13 @@ static void step_list(struct fuzz_in *in, unsigned nexus, unsigned how, unsigned
     } else if (which == 2) {
         c->cdb[0] = SCSI_UNMAP;
         len = list_unmap(c->out, in);
-    } else {
+    } else if (which == 3) {
         c->cdb[0] = SCSI_PR_OUT;
         len = list_reserve(c->out, in, &c->cdb[1], &c->cdb[2]);
+    } else {
+        c->cdb[0] = 0xa4;                   /* SET TARGET PORT GROUPS */
+        c->cdb[1] = 0x0a;
+        len = list_groups(c->out, in);
     }
     harm = fuzz_u8(in);
     if (harm & 0x80)                        /* cut short, or with one byte wrong */
@@ -421,7 +426,7 @@ static void step_list(struct fuzz_in *in, unsigned nexus, unsigned how, unsigned
     if (which == 0)
         c->cdb[4] = (uint8_t)len;
     else
-        store_be16(&c->cdb[7], (uint16_t)len);
+        store_be16(&c->cdb[which == 4 ? 8 : 7], (uint16_t)len);
     c->t.edtl = len;
     c->t.write = len > 0;
     cmd_go(c, how);
@@ -460,6 +465,7 @@ static void request_done(struct lun_request *r, int err)
 static struct lun_request request;
 static unsigned request_how;
 static uint64_t request_size;
+static struct lun_group request_groups[NEXUSES];
 
 static void request_here(void *arg)
 {
@@ -467,6 +473,9 @@ static void request_here(void *arg)
     case 0:  lun_reset(rig.lun, &request, &rig.itl[0], LUN_RESET_UNIT); break;
     case 1:  lun_reset(rig.lun, &request, NULL, LUN_RESET_TARGET); break;
     case 2:  lun_resize(rig.lun, &request, request_size); break;
+    case 4:
+        lun_set_groups(rig.lun, &request, request_groups, NEXUSES, LUN_GROUPS_CHANGED);
+        break;
     default: lun_quiesce(rig.lun, &request); break;
     }
 }
@@ -479,6 +488,20 @@ static void ask(unsigned how, uint64_t size)
     request_size = size;
     answered = false;
     call(rt_host_at(rig.host, 0), request_here, NULL);
+}
+
+/* The states of the groups that nexuses come in by, from outside: any that a request may name. */
+static void ask_groups(uint8_t what)
+{
+    static const uint8_t states[8] = {
+        LUN_PORT_OPTIMIZED, LUN_PORT_NON_OPTIMIZED, LUN_PORT_STANDBY,       LUN_PORT_UNAVAILABLE,
+        LUN_PORT_OFFLINE,   LUN_PORT_TRANSITIONING, LUN_PORT_KEEP,          LUN_PORT_BACK,
+    };
+
+    for (unsigned i = 0; i < NEXUSES; i++)
+        request_groups[i] = (struct lun_group){ .tag = (uint16_t)(i + 1), .state = states[what >> 3 * i & 7],
+                                                .preferred = what >> (6 + i) & 1 };
+    ask(4, 0);
 }
 
 static void attach_here(void *arg)
@@ -507,25 +530,38 @@ static void view_check(const struct lun_view *v)
         fuzz_check(v->pr_holder >= 0 && v->pr_holder < (int)v->regs_nr && pr_type_ok(v->pr_type));
     for (unsigned i = 0; i < v->regs_nr; i++)
         fuzz_check(v->regs[i].key);
+    fuzz_check(v->groups_nr == NEXUSES);
+    for (unsigned i = 0; i < v->groups_nr; i++) {
+        const struct lun_group *g = &v->groups[i];
+
+        fuzz_check(g->tag == i + 1 && *lun_port_state_name(g->state) != '?' && g->was != LUN_PORT_TRANSITIONING);
+    }
 }
 
 static void step(struct fuzz_in *in)
 {
     const uint8_t what = fuzz_u8(in);
     const unsigned nexus = what >> 4 & 1, how = what >> 5 & 3;
+    uint8_t chosen;
 
     switch (what & 15) {
     case 8: case 9:
         step_list(in, nexus, how, 3);
         break;
     case 10:
-        step_list(in, nexus, how, fuzz_u8(in) % 3);
+        chosen = fuzz_u8(in);
+        step_list(in, nexus, how, chosen >= 0xc0 ? 4 : chosen % 3);
         break;
     case 11:
         all_end();
         break;
     case 12:
-        ask(how & 1, 0);
+        if (how == 3) {
+            stalled_end();
+            ask_groups(fuzz_u8(in));
+        } else {
+            ask(how & 1, 0);
+        }
         until(flag_set, &answered);
         break;
     case 13:
@@ -586,6 +622,7 @@ static void unit_make(bool file)
         .block_len = BLOCK_LEN, .naa = { 0x60, 1, 2, 3 },
         .state_path = state_path,
     };
+    struct lun_group groups[NEXUSES];
     char why[256];
 
     sim_enter(rig.prog);
@@ -593,6 +630,9 @@ static void unit_make(bool file)
     if (lun_new(&rig.lun, rig.host, CORES - 1, &conf, why))
         fprintf(stderr, "%s\n", why);
     fuzz_check(rig.lun);
+    for (unsigned i = 0; i < NEXUSES; i++)
+        groups[i] = (struct lun_group){ .tag = (uint16_t)(i + 1) };
+    lun_init_groups(rig.lun, groups, NEXUSES);
     sim_leave(rig.world);
 }
 
@@ -620,6 +660,14 @@ static void wipe_here(void *arg)
     be_zero(rig.lun->be, rt_host_at(rig.host, 0), &io, 0, BLOCKS * BLOCK_LEN, false);
 }
 
+static bool groups_unchanged(const struct lun_view *v)
+{
+    for (unsigned i = 0; i < v->groups_nr; i++)
+        if (v->groups[i].state || v->groups[i].preferred || v->groups[i].why)
+            return false;
+    return true;
+}
+
 /* A unit that is as it was when it was made, but for what is on it, serves the next input too: to make one takes longer
  * than most inputs. */
 static bool unit_unchanged(void)
@@ -627,7 +675,7 @@ static bool unit_unchanged(void)
     const struct lun_view *v = rig.lun->parts[0].view;
 
     return v->blocks == BLOCKS && v->wce == rig.lun->cached && !v->quiet && !v->d_sense && !v->swp && !v->legacy &&
-           !v->pr_gen && !v->pr_type && !v->aptpl && !v->regs_nr && !strcmp(rig.kind, "ram");
+           !v->pr_gen && !v->pr_type && !v->aptpl && !v->regs_nr && groups_unchanged(v) && !strcmp(rig.kind, "ram");
 }
 
 static void unit_begin(bool file)
@@ -723,7 +771,7 @@ static void rig_new(void)
     for (unsigned i = 0; i < NEXUSES; i++) {
         struct nexus *n = &rig.nexus[i];
 
-        *n = (struct nexus){ .ops = &ops, .rt = rt_host_at(rig.host, i % CORES), .tpgt = 1, .rel_port = 1 };
+        *n = (struct nexus){ .ops = &ops, .rt = rt_host_at(rig.host, i % CORES), .tpgt = (uint16_t)(i + 1), .rel_port = (uint16_t)(i + 1) };
         snprintf(n->initiator, sizeof(n->initiator), "iqn.2024-01.org.example:host%u", i);
         snprintf(n->target, sizeof(n->target), "iqn.2024-01.org.example:target");
         n->isid[5] = (uint8_t)(i + 1);

@@ -76,9 +76,24 @@ static inline uint32_t list_reserve(uint8_t *out, struct fuzz_in *in, uint8_t *s
     store_be32(&out[head - 4], len);
     if (move) {
         out[17] = flags >> 4 & 3;
-        out[19] = 1;
+        out[19] = (uint8_t)(who + 1);       /* the port that it comes in by; there are two */
     }
     return head + len;
+}
+
+/* SET TARGET PORT GROUPS: up to three groups, of which there are two. @out: zeroed, 16 bytes. Return: bytes. */
+static inline uint32_t list_groups(uint8_t *out, struct fuzz_in *in)
+{
+    static const uint8_t states[8] = { 0, 1, 2, 3, 14, 0, 4, 15 };
+    const uint32_t nr = fuzz_u8(in) & 3;
+
+    for (uint32_t i = 0; i < nr; i++) {
+        const uint8_t what = fuzz_u8(in);
+
+        out[4 + 4 * i] = states[what & 7];
+        out[4 + 4 * i + 3] = what >> 3 & 3;
+    }
+    return 4 + 4 * nr;
 }
 
 #endif
