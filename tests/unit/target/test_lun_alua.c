@@ -471,6 +471,33 @@ static void test_data_that_come_late_meet_the_new_state(void **state)
     world_end(&w);
 }
 
+/* What is in the backend by a port that stops serving has ended before anybody is told so: here a WRITE SAME of many
+ * pieces. */
+static void test_a_state_is_told_when_what_ran_before_it_has_ended(void **state)
+{
+    const uint8_t block[512] = { 0xaa };
+    struct set s = { .told = LUN_GROUPS_CHANGED };
+    const struct lun_group g[] = { { .tag = 1 }, { .tag = 2, .state = LUN_PORT_UNAVAILABLE } };
+    struct world w;
+    struct cmd *c;
+
+    world_groups(&w);
+    c = cmd_new(&w, 1, OP16(0x93, 0, 0, RAM_LEN / 512), block, 512, 0);
+    cmd_begin(&w, c);
+    assert_false(c->done);
+    s.groups = g;
+    s.nr = 2;
+    s.a.w = &w;
+    s.a.r.fn = asked_done;
+    on_core(&w, rt_host_at(w.host, 0), set_here, &s);
+    turn_while(&w, !s.a.done);
+    assert_true(c->done);
+    assert_int_equal(c->t.status, SCSI_GOOD);
+    cmd_finish(&w, c);
+    cmd_free(c);
+    world_end(&w);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -488,6 +515,7 @@ int main(void)
         cmocka_unit_test(test_a_reservation_holds_for_states),
         cmocka_unit_test(test_a_reservation_moves_to_a_port_that_is_there),
         cmocka_unit_test(test_data_that_come_late_meet_the_new_state),
+        cmocka_unit_test(test_a_state_is_told_when_what_ran_before_it_has_ended),
     };
 
     rt_log_level(RT_ERR);
