@@ -13,7 +13,7 @@
 #define X_IQN "iqn.2026-01.test:another-target-with-quite-a-name"
 
 static struct bed bed;
-static char disk_path[128], keys_path[160];
+static char disk_path[128], keys_path[160], portal_addr[32];
 
 /* ---- the target ------------------------------------------------------------------------------------------ */
 
@@ -40,6 +40,11 @@ static int up(void **state)
     bed_do(&bed, "chap.set", json_pack("{s:b, s:s, s:s, s:s}", "discovery", 1, "direction", "out", "user", "we",
                                        "secret", "a secret of ours"));
     bed_do(&bed, "chap.clear", json_pack("{s:b, s:s}", "discovery", 1, "direction", "out"));
+    list = bed_call(&bed, "portal.add", json_pack("{s:s, s:i}", "addr", "127.0.0.77:0", "group", 2));
+    snprintf(portal_addr, sizeof(portal_addr), "%s", json_string_value(json_object_get(list, "addr")));
+    json_decref(list);
+    bed_do(&bed, "alua.set", json_pack("{s:s, s:i, s:i, s:s}", "iqn", T_IQN, "lun", 0, "group", 2, "state", "optimized"));
+    bed_do(&bed, "portal.remove", json_pack("{s:s}", "addr", portal_addr));
     return 0;
 }
 
@@ -118,7 +123,7 @@ static size_t weight(json_t *json)
 /* A request, and what there is to be afterwards: learnt when nothing failed. */
 struct ask {
     const char *method, *params;
-    bool disk;                              /* "path" is added */
+    bool disk, portal;                      /* "path", "addr" is added */
     bool looks;                             /* the answer is what matters */
     json_t *answer, *doc;
 };
@@ -154,6 +159,8 @@ static void step(struct ask *a)
         assert_int_equal(rpc_json_read(&p, a->params, strlen(a->params), 0, NULL), 0);
         if (a->disk)
             json_object_set_new(p, "path", json_string(disk_path));
+        if (a->portal)
+            json_object_set_new(p, "addr", json_string(portal_addr));
         answer = ask(a->method, p);
         after = saved();
         done = json_object_get(answer, "result");
@@ -455,13 +462,18 @@ static struct ask changes[] = {
                        " \"secret\": \"another, of length\"}"),
     CHANGE("lun.resize", AT_X ", \"lun\": 0, \"size\": 131072}"),
     CHANGE("lun.resize", AT_X ", \"lun\": 3, \"size\": 131072}"),
+    { .method = "portal.add", .portal = true, .params = "{\"group\": 2}" },
+    CHANGE("alua.set", AT_T ", \"lun\": 0, \"group\": 2, \"state\": \"standby\", \"transition_ms\": 1}"),
+    CHANGE("alua.set", AT_X ", \"group\": 2, \"state\": \"non-optimized\", \"preferred\": true}"),
 };
 static struct ask looks[] = {
     LOOK("status", "{}"),        LOOK("target.list", "{}"),  LOOK("lun.list", AT_X "}"),
     LOOK("acl.list", "{}"),      LOOK("chap.list", "{}"),    LOOK("portal.list", "{}"),
-    LOOK("session.list", "{}"),  LOOK("layout.show", "{}"),
+    LOOK("session.list", "{}"),  LOOK("layout.show", "{}"),  LOOK("alua.list", "{}"),
 };
 static struct ask undoing[] = {
+    CHANGE("alua.set", AT_T ", \"lun\": 0, \"group\": 2, \"state\": \"optimized\"}"),
+    { .method = "portal.remove", .portal = true, .params = "{\"force\": false}" },
     CHANGE("lun.delete", AT_T ", \"lun\": 5}"),
     CHANGE("lun.delete", AT_X ", \"lun\": 3}"),
     CHANGE("acl.remove", AT_X ", \"initiator\": \"" I_IQN "\"}"),
