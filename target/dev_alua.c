@@ -52,7 +52,7 @@ enum lun_next dev_set_groups_check(struct scsi_task *t)
         return LUN_DONE; /* asks for nothing */
     if (t->blocks < SET_HEAD_LEN + SET_DESC_LEN || t->blocks % SET_DESC_LEN ||
         t->blocks > SET_HEAD_LEN + LUN_GROUPS_MAX * SET_DESC_LEN) {
-        t->out_len = 0;                     /* nothing is asked for, however much was announced */
+        t->out_len = 0; /* nothing is asked for, however much was announced */
         return task_bad_cdb(t, 6, -1);
     }
     return LUN_RUN;

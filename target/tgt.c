@@ -134,7 +134,7 @@ static int portals_open(struct tgt *t, const struct tgt_conf *conf)
         return 0;
     for (unsigned i = 0; i < ARRAY_SIZE(any); i++) {
         if (!rt_addr_parse(&addr, any[i], ISCSI_PORT))
-            err = portal_listen(t, &addr, TGT_GROUP_DEFAULT, i > 0, &p);   /* a host without IPv6 is none without portals */
+            err = portal_listen(t, &addr, TGT_GROUP_DEFAULT, i > 0, &p);   /* a host may have no IPv6 */
         if (err && !i)
             return err;
     }

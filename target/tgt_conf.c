@@ -124,8 +124,8 @@ static int check_tag(struct conf_at *at, json_t *v)
 static int check_state(struct conf_at *at, json_t *v)
 {
     if (lun_port_state_parse(json_string_value(v)) < 0)
-        return refuse(at, "state \"%.32s\" is not known; it may be optimized, non-optimized, standby, unavailable "
-                      "or offline", json_string_value(v));
+        return refuse(at, "state \"%.32s\" is not known; it may be optimized, non-optimized, standby, "
+                      "unavailable or offline", json_string_value(v));
     return 0;
 }
 

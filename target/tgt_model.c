@@ -371,7 +371,9 @@ int model_open(struct tgt *t)
             unit_note(u, lun);
         }
     }
-    return rpc_json_losses() != losses ? -ENOMEM : 0;   /* an identity that is not saved would be another next time */
+    if (rpc_json_losses() != losses)        /* an identity that is not saved would be another next time */
+        return -ENOMEM;
+    return 0;
 }
 
 int model_start(struct tgt *t)

@@ -67,12 +67,14 @@ static const struct opt portal_remove_opts[] = {
     { 0 },
 };
 static const struct opt alua_set_opts[] = {
-    { "group", 0, OPT_NUM, .key = "group", .arg = "N", .lo = 1, .hi = 65535, .help = "the portal group (required)" },
+    { "group", 0, OPT_NUM, .key = "group", .arg = "N", .lo = 1, .hi = 65535,
+      .help = "the portal group (required)" },
     { "state", 0, OPT_WORD, .key = "state", .arg = "optimized|non-optimized|standby|unavailable|offline",
       .help = "how well its ports reach the LUNs (required)" },
     { "lun", 0, OPT_NUM, .key = "lun", .arg = "N", .lo = 0, .hi = LUN_MAX,
       .help = "for this LUN only (default: all, also those to come)" },
-    { "preferred", 0, OPT_FLAG, .key = "preferred", .help = "the group is a preferred one (default: it is not)" },
+    { "preferred", 0, OPT_FLAG, .key = "preferred",
+      .help = "the group is a preferred one (default: it is not)" },
     { "transition-ms", 0, OPT_NUM, .key = "transition_ms", .arg = "MS", .lo = 0, .hi = 60000,
       .help = "the group is in transition for so long first (default: 0)" },
     { 0 },
@@ -305,7 +307,8 @@ const struct cmd cmds_target[] = {
               "a group of its own to set its state apart with 'corelane alua set'.",
       .sets = { portal_add_opts, call_json_opts, opt_common },
       CALL("portal.add", .operand = { { "addr", OPT_TEXT } }, .print = portal_add_print) },
-    { "portal remove", "ADDR[:PORT]", "listen there no more", .sets = { portal_remove_opts, call_json_opts, opt_common },
+    { "portal remove", "ADDR[:PORT]", "listen there no more",
+      .sets = { portal_remove_opts, call_json_opts, opt_common },
       CALL("portal.remove", .operand = { { "addr", OPT_TEXT } }) },
     { "alua set", "IQN", "set how well a target's LUNs are reached by a portal group",
       .more = "Initiators use optimized paths first, then non-optimized ones; the other states serve no reads and "
@@ -313,7 +316,8 @@ const struct cmd cmds_target[] = {
               "It holds after a restart, too. What an initiator sets (SET TARGET PORT GROUPS) holds until then.",
       .sets = { alua_set_opts, call_json_opts, opt_common },
       CALL("alua.set", .operand = { IQN }, .prepare = alua_set_prepare, .timeout_s = 120) },
-    { "alua list", "[IQN]", "show how LUNs are reached by each portal group", .sets = { call_json_opts, opt_common },
+    { "alua list", "[IQN]", "show how LUNs are reached by each portal group",
+      .sets = { call_json_opts, opt_common },
       CALL("alua.list", .operand = { IQN }, .print = alua_list_print) },
     { 0 },
 };

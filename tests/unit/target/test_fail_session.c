@@ -43,7 +43,8 @@ static int up(void **state)
     list = bed_call(&bed, "portal.add", json_pack("{s:s, s:i}", "addr", "127.0.0.77:0", "group", 2));
     snprintf(portal_addr, sizeof(portal_addr), "%s", json_string_value(json_object_get(list, "addr")));
     json_decref(list);
-    bed_do(&bed, "alua.set", json_pack("{s:s, s:i, s:i, s:s}", "iqn", T_IQN, "lun", 0, "group", 2, "state", "optimized"));
+    bed_do(&bed, "alua.set", json_pack("{s:s, s:i, s:i, s:s}", "iqn", T_IQN, "lun", 0, "group", 2, "state",
+                                       "optimized"));
     bed_do(&bed, "portal.remove", json_pack("{s:s}", "addr", portal_addr));
     return 0;
 }
