@@ -118,7 +118,7 @@ for p in corelane corelaned corelane-targetd; do
     ok "$p --help" "$BUILD/$p" --help
 done
 commands=$(cl --help | sed -n 's/^  \([a-z][a-z ]*[a-z]\)\( .*\)\{0,1\}$/\1/p' | sed 's/ [A-Z].*//' | awk '{
-    if ($1 ~ /^(target|lun|acl|chap|portal|session|layout|path)$/) print $1 " " $2; else if ($1 == "detach" && $2 == "list") print $1 " " $2;
+    if ($1 ~ /^(target|lun|acl|alua|chap|portal|session|layout|path)$/) print $1 " " $2; else if ($1 == "detach" && $2 == "list") print $1 " " $2;
     else print $1 }' | sort -u)
 ok "all commands are in the help" test "$(wc -l <<<"$commands")" -ge 25
 
