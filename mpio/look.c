@@ -292,6 +292,8 @@ static void path_reopen(struct mpio_path *p)
     if (!p->reinstate || p->in_flight || p->leaving)
         return;
     p->reinstate = false;
+    if (!p->quarantine && !p->seen.gone)
+        return; /* it came back by itself meanwhile */
     p->reopening_asked = true;
     p->want.reopen_nr = ++p->reopen_nr_asked;
     path_want(p, ASK_REOPEN);

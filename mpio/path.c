@@ -242,11 +242,6 @@ static void path_reopen(struct mpio_path *p)
 
     if (p->reopening)
         return; /* its end answers the question that came last */
-    if (p->lun && !p->now.gone && !p->now.changed) {
-        p->now.reopen.nr = p->reopen_nr;
-        p->now.reopen.err = 0;
-        return;
-    }
     ini_lun_close(p->lun);
     p->lun = NULL;
     p->now.open = p->now.up = false;
