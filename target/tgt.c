@@ -11,7 +11,6 @@
 
 #define STOP_ASK_NS RT_S                    /* for initiators to log out by themselves */
 #define STOP_END_NS (800 * RT_MS)           /* for what is left to end */
-#define SAMPLE_NS RT_S
 
 /* ---- rounds ---------------------------------------------------------------------------------------------- */
 
@@ -141,14 +140,6 @@ static int portals_open(struct tgt *t, const struct tgt_conf *conf)
     return 0;
 }
 
-static void on_sample(struct rt_timer *timer)
-{
-    struct tgt *t = container_of(timer, struct tgt, sampler);
-
-    portal_sample(t);
-    rt_timer_arm(t->rt, timer, SAMPLE_NS);
-}
-
 /* The first thing that runs. */
 static void on_start(struct rt_msg *m)
 {
@@ -157,7 +148,6 @@ static void on_start(struct rt_msg *m)
     if (t->stopping)                        /* before it began: its portals are closed */
         return;
     t->started_s = rt_wall_s(t->rt);
-    on_sample(&t->sampler);
     portal_start(t);
 }
 
@@ -188,6 +178,10 @@ static int tgt_open(struct tgt *t, const struct tgt_conf *conf)
     if (!(t->cores = calloc(t->cores_nr, sizeof(*t->cores))) ||
         !(t->peers = calloc(TGT_PEERS_MAX, tgt_peer_size)))
         return -ENOMEM;
+    if ((err = bal_load_new(&t->load, t->host)))
+        return err;
+    if (t->topo && (err = bal_load_kernel(t->load)))
+        rt_log(RT_WARN, "what others use of the cores is not known: %s", strerror(-err));
     if ((err = conf_read(t, t->config_path)) || (err = model_open(t)))
         return err;
     conf_limits(t->doc, &t->limits);
@@ -229,7 +223,6 @@ int tgt_new(struct tgt **out, struct rt_host *host, const struct tgt_conf *conf)
     rt_list_init(&t->units);
     rt_list_init(&t->changes);
     rt_list_init(&t->entries);
-    t->sampler.fn = on_sample;
     err = tgt_open(t, conf);
     if (err) {
         if (err == -ENOMEM)
@@ -253,7 +246,8 @@ static void stop_over(struct tgt *t)
     if (!t->stop_done)
         return;
     rt_timer_disarm(t->rt, &t->stop_timer);
-    rt_timer_disarm(t->rt, &t->sampler);
+    bal_load_free(t->load);
+    t->load = NULL;
     rt_log(RT_INFO, "the target has stopped");
     t->stop_done(t->stop_arg);
     t->stop_done = NULL;
@@ -291,7 +285,7 @@ static unsigned sessions_left(const struct tgt *t)
 
     for (unsigned i = 0; i < t->cores_nr; i++)
         n += t->cores[i].sessions_nr;
-    return n;
+    return n + t->arrivals_nr;
 }
 
 void tgt_session_gone(struct tgt *t)
@@ -357,6 +351,7 @@ void tgt_free(struct tgt *t)
 
     if (!t)
         return;
+    bal_load_free(t->load);
     for (unsigned i = 0; t->cores && i < t->cores_nr; i++)
         idle &= !t->cores[i].ctls || core_is_idle(&t->cores[i]);
     idle &= model_is_idle(t);

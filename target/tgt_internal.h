@@ -20,6 +20,7 @@
 #define CORELANE_TARGET_TGT_INTERNAL_H
 
 #include <jansson.h>
+#include "balancer/load.h"
 #include "balancer/place.h"
 #include "iscsi/chap.h"
 #include "iscsi/proto.h"
@@ -120,7 +121,6 @@ struct tgt_core {
 
     /* The first core's, for placement and layout.show. */
     unsigned sessions_nr;                   /* placed there and not gone */
-    struct rt_stats stats[2];               /* of the last two seconds' ends */
 };
 
 /* A call made on every core in turn, the last answer at home. */
@@ -162,6 +162,9 @@ struct tgt_arrival {
     uint32_t portal;
     uint32_t penalty_ms;                    /* how long a failed authentication is to wait for its answer */
     char why_core[BAL_TEXT_MAX];            /* why it got that core */
+    struct rt_work work;                    /* which interface leads to the peer, and its node */
+    char ifname[32];
+    int node;
     int err;                                /* on the way back: of sess_start() */
 };
 
@@ -171,7 +174,6 @@ void portal_accept(struct tgt_portal *p);   /* first core: from now on */
 void portal_close(struct tgt_portal *p);
 void portal_start(struct tgt *t);           /* on the first core: accept from now on */
 void portal_stop(struct tgt *t);
-void portal_sample(struct tgt *t);          /* once a second: load of the cores */
 /* Tags of the groups whose portals are open, ascending. Return: how many. */
 unsigned portal_groups(const struct tgt *t, uint16_t tags[static TGT_PORTALS_MAX]);
 bool portal_is_open(const struct tgt *t, uint32_t id);  /* and is to stay so */
@@ -233,6 +235,7 @@ struct unit {
     uint8_t fresh[16];                      /* the identity it gets if it has none */
     char naa[33];                           /* as text, once it was to be opened */
     char offline[256];                      /* why */
+    int node;                               /* NUMA node of the device under it, BAL_NODE_ANY */
 
     /* On its way out, when there may be no memory to remember more. */
     struct lun_request req;
@@ -335,8 +338,8 @@ struct tgt {
     unsigned logins_nr;
     struct peer *peers;                     /* TGT_PEERS_MAX */
     struct rt_msg start_msg;
-    struct rt_timer sampler;
-    unsigned sample;
+    struct bal_load *load;                  /* NULL once the target has stopped */
+    unsigned arrivals_nr;                   /* connections of which it is being asked where they come from */
 
     bool stopping;
     void (*stop_done)(void *arg);

@@ -259,6 +259,7 @@ struct unit *unit_new(struct tgt *t, const char *iqn, uint16_t number)
     u->tgt = t;
     snprintf(u->iqn, sizeof(u->iqn), "%s", iqn);
     u->number = number;
+    u->node = BAL_NODE_ANY;
     u->owner = t->units_made++ % t->cores_nr;   /* shared state spreads over the cores */
     rt_list_init(&u->link);
     rt_random(t->rt, u->fresh, sizeof(u->fresh));
@@ -331,6 +332,8 @@ int unit_open(struct unit *u, json_t *lun, bool known, char why[static 256])
         u->lun = NULL;
         return err;
     }
+    if (u->tgt->topo && conf.be.path)
+        u->node = bal_dev_node(conf.be.path);
     return 0;
 }
 

@@ -9,8 +9,10 @@
 #include <string.h>
 #include "target/sess.h"
 
+/* Where a peer is reached: kept that long, as routes change. */
+#define WAY_KEEP_NS (60 * RT_S)
+
 #define ACCEPT_PAUSE_NS RT_S
-#define SAMPLE_NS RT_S                      /* what portal_sample() is called after */
 #define PENALTY_MS 250u                     /* for each failure that is remembered */
 #define PENALTIES_MAX 6u
 #define FORGIVE_NS (10 * RT_S)              /* one failure is forgotten in */
@@ -20,6 +22,9 @@ struct peer {
     sa_family_t family;                     /* 0: a free place */
     uint32_t logins, failures;
     uint64_t failed_at;
+    uint64_t way_at;                        /* 0: it was not asked where it is reached */
+    int node;                               /* of the interface */
+    char ifname[32];
 };
 
 const size_t tgt_peer_size = sizeof(struct peer);
@@ -88,35 +93,49 @@ void portal_placed(struct tgt_core *core, int delta)
     core->sessions_nr += (unsigned)delta;
 }
 
-void portal_sample(struct tgt *t)
+/* The node of the devices under all logical units, where they share one. Which target a connection is for shows in its login,
+ * too late; most hosts have one kind of disk. */
+static int units_node(const struct tgt *t)
 {
-    for (unsigned i = 0; i < t->cores_nr; i++) {
-        struct tgt_core *c = &t->cores[i];
+    int node = BAL_NODE_ANY;
 
-        c->stats[0] = c->stats[1];
-        rt_stats(c->rt, &c->stats[1]);
+    rt_list_for(l, &t->units) {
+        const struct unit *u = rt_list_entry(l, struct unit, link);
+
+        if (!u->lun || u->node == BAL_NODE_ANY)
+            continue;
+        if (node != BAL_NODE_ANY && node != u->node)
+            return BAL_NODE_ANY;
+        node = u->node;
     }
+    return node;
 }
 
-/* Percent of the last second. */
-static unsigned busy_pct(const struct tgt_core *c)
+/* @peer: NULL: not remembered any more. */
+static void core_choose(struct tgt *t, struct tgt_arrival *a, const struct peer *peer)
 {
-    const uint64_t ns = c->stats[1].busy_ns - c->stats[0].busy_ns;
-
-    return ns < SAMPLE_NS ? (unsigned)(ns * 100 / SAMPLE_NS) : 100;
-}
-
-static void core_choose(struct tgt *t, struct tgt_arrival *a)
-{
-    const struct bal_ask ask = { .policy = BAL_FREE_CORE, .node = BAL_NODE_ANY, .pin = -1 };
+    struct bal_ask ask = { .policy = BAL_FREE_CORE, .node = BAL_NODE_ANY, .pin = -1 };
     struct bal_core cores[RT_CORES_MAX];
     int at;
 
-    for (unsigned i = 0; i < t->cores_nr; i++)
-        cores[i] = (struct bal_core){ .cpu = rt_core(t->cores[i].rt), .sessions = t->cores[i].sessions_nr,
-                                      .busy_pct = busy_pct(&t->cores[i]) };
+    if (peer && peer->way_at && peer->node != BAL_NODE_ANY) {
+        ask.node = peer->node;
+        ask.what = peer->ifname;
+    } else {
+        ask.node = units_node(t);
+        ask.what = "the logical units' disk";
+    }
+    for (unsigned i = 0; i < t->cores_nr; i++) {
+        cores[i] = bal_load_core(t->load, i);
+        cores[i].sessions = t->cores[i].sessions_nr;
+    }
     at = bal_place(t->topo, cores, t->cores_nr, &ask, NULL, a->why_core);
     a->core = &t->cores[at < 0 ? 0 : at];   /* all were taken from the cpuset: somewhere it has to live */
+}
+
+static bool way_known(const struct tgt *t, const struct peer *p)
+{
+    return !t->topo || (p->way_at && rt_now(t->rt) - p->way_at < WAY_KEEP_NS);
 }
 
 /* The message is back on the first core. */
@@ -140,6 +159,52 @@ static void arrival_arrived(struct rt_msg *m)
     a->err = sess_start(a->core, a);
     m->fn = arrival_back;
     rt_post(a->core->tgt->rt, m);
+}
+
+static void arrival_send(struct tgt *t, struct tgt_arrival *a, const struct peer *peer)
+{
+    core_choose(t, a, peer);
+    portal_placed(a->core, 1);
+    rt_sock_move(a->sock, a->core->rt);
+    a->msg.fn = arrival_arrived;
+    rt_post(a->core->rt, &a->msg);
+}
+
+/* On a helper thread: the kernel is asked, and /sys read. */
+static void way_find(struct rt_work *w)
+{
+    struct tgt_arrival *a = container_of(w, struct tgt_arrival, work);
+    char text[RT_ADDR_STR_MAX];
+    unsigned queues;
+
+    a->node = BAL_NODE_ANY;
+    rt_addr_format(&a->peer, text);
+    *strrchr(text, ':') = '\0';            /* the port */
+    if (bal_nic_of(text, a->ifname, &a->node, &queues))
+        a->node = BAL_NODE_ANY;             /* it came from there all the same: placed without */
+}
+
+/* Back on the first core. A stop has waited for it. */
+static void way_found(struct rt_work *w)
+{
+    struct tgt_arrival *a = container_of(w, struct tgt_arrival, work);
+    struct tgt *t = a->core->tgt;
+    struct peer *peer = peer_find(t, &a->peer, false);
+
+    t->arrivals_nr--;
+    if (t->stopping) {
+        rt_sock_close(a->sock);
+        portal_login_over(t, &a->peer, false);
+        free(a);
+        tgt_session_gone(t);
+        return;
+    }
+    if (peer) {
+        peer->way_at = rt_now(t->rt);
+        peer->node = a->node;
+        memcpy(peer->ifname, a->ifname, sizeof(peer->ifname));
+    }
+    arrival_send(t, a, peer);
 }
 
 /* ---- accepting ------------------------------------------------------------------------------------------- */
@@ -175,16 +240,19 @@ static void arrival_take(struct tgt_portal *p)
     peer_forgive(peer, rt_now(t->rt));
     peer->logins++;
     t->logins_nr++;
-    core_choose(t, a);
     a->sock = p->conn;
     a->peer = p->peer;
     a->group = p->group;
     a->portal = p->id;
     a->penalty_ms = peer->failures * PENALTY_MS;
-    portal_placed(a->core, 1);
-    rt_sock_move(a->sock, a->core->rt);
-    a->msg.fn = arrival_arrived;
-    rt_post(a->core->rt, &a->msg);
+    if (way_known(t, peer)) {
+        arrival_send(t, a, peer);
+        return;
+    }
+    a->core = &t->cores[0];                 /* until it is chosen */
+    t->arrivals_nr++;
+    a->work = (struct rt_work){ .run = way_find, .done = way_found };
+    rt_work(t->rt, &a->work);
 }
 
 static void accept_arm(struct tgt_portal *p)

@@ -267,7 +267,7 @@ struct gather {
     struct rpc_call *call;
     json_t *list;
     bool lost;                   /* an entry did not find memory, on whatever core */
-    struct rt_stats (*stats)[2]; /* layout.show: copies, by core; the first core goes on writing its own */
+    struct bal_share *shares; /* layout.show: copies, by core; the first core goes on writing its own */
 };
 
 static void gather_end(struct gather *g, json_t *answer, uint64_t losses)
@@ -278,7 +278,7 @@ static void gather_end(struct gather *g, json_t *answer, uint64_t losses)
     } else {
         rpc_reply_whole(g->call, answer, losses);
     }
-    free(g->stats);
+    free(g->shares);
     free(g);
 }
 
@@ -310,13 +310,13 @@ static void gather_start(struct tgt *t, struct rpc_call *call,
 {
     struct gather *g = calloc(1, sizeof(*g));
 
-    if (!g || !(g->stats = calloc(t->cores_nr, sizeof(*g->stats)))) {
+    if (!g || !(g->shares = calloc(t->cores_nr, sizeof(*g->shares)))) {
         free(g);
         rpc_fail(call, RPC_INTERNAL, "no memory for the answer");
         return;
     }
-    for (unsigned i = 0; i < t->cores_nr; i++)
-        memcpy(g->stats[i], t->cores[i].stats, sizeof(g->stats[i]));
+    for (unsigned i = 0; t->load && i < t->cores_nr; i++)
+        bal_load_share(t->load, i, &g->shares[i]);
     g->call = call;
     g->list = json_array();
     g->lost = !g->list;
@@ -338,22 +338,22 @@ static const char *mode_name(enum rt_mode mode)
 static void layout_each(struct tgt_core *core, struct tgt_round *r)
 {
     struct gather *g = container_of(r, struct gather, round);
-    const struct rt_stats *a = &g->stats[core->index][0], *b = &g->stats[core->index][1];
-    const double busy = (double)(b->busy_ns - a->busy_ns), poll = (double)(b->poll_ns - a->poll_ns);
-    const double sleep = (double)(b->sleep_ns - a->sleep_ns), all = busy + poll + sleep;
+    const struct bal_share *share = &g->shares[core->index];
     const uint64_t losses = rpc_json_losses();
-    json_t *names = json_array();
+    json_t *names = json_array(), *placed = json_array();
 
     rt_list_for(l, &core->sessions) {
         struct sess *s = rt_list_entry(l, struct sess, link);
 
-        if (s->id)
-            json_array_append_new(names, json_sprintf("%llu %s", (unsigned long long)s->id, s->initiator));
+        if (!s->id)
+            continue;
+        json_array_append_new(names, json_sprintf("%llu %s", (unsigned long long)s->id, s->initiator));
+        json_array_append_new(placed, json_pack("{s:I, s:s}", "session", (json_int_t)s->id, "why", s->why_core));
     }
-    json_array_append_new(g->list, json_pack("{s:i, s:s, s:f, s:f, s:f, s:o}", "core", rt_core(core->rt),
-                                             "mode", mode_name(rt_mode(core->rt)),
-                                             "busy", all > 0 ? busy / all : 0, "poll", all > 0 ? poll / all : 0,
-                                             "sleep", all > 0 ? sleep / all : 0, "sessions", names));
+    json_array_append_new(g->list, json_pack("{s:i, s:s, s:f, s:f, s:f, s:f, s:o, s:o}", "core", rt_core(core->rt),
+                                             "mode", mode_name(rt_mode(core->rt)), "busy", share->busy,
+                                             "poll", share->poll, "sleep", share->sleep, "host", share->host,
+                                             "sessions", names, "placed", placed));
     g->lost |= rpc_json_losses() != losses;
 }
 

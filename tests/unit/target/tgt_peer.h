@@ -54,6 +54,8 @@ struct bed {
 
 /* Set before bed_start(): there is a loopback socket. */
 static bool bed_loopback;
+/* Likewise: the target knows a machine, and asks where its peers are reached. */
+static const struct bal_topo *bed_topo;
 
 static void *bed_thread(void *arg)
 {
@@ -69,7 +71,7 @@ static void bed_up(struct bed *b, unsigned cores)
     const struct rt_conf rc = { .cores = cpus, .cores_nr = cores };
     struct rt_addr at;
     struct tgt_conf conf = { .config_path = b->config, .state_dir = b->dir, .portals = &at, .portals_nr = 1,
-                             .loop_path = *b->loop ? b->loop : NULL };
+                             .loop_path = *b->loop ? b->loop : NULL, .topo = bed_topo };
 
     assert_int_equal(rt_addr_parse(&at, "127.0.0.1:0", 0), 0);
     assert_int_equal(rt_host_new(&b->host, &rc), 0);
