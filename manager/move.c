@@ -51,7 +51,12 @@ static void core_moved(void *user, int err, const char *why, uint64_t pause_ns)
 
     mv->err = err;
     mv->pause_ns = pause_ns;
-    snprintf(mv->why, sizeof(mv->why), "%s", !err ? "" : why && *why ? why : strerror(-err));
+    why = !err ? "" : why && *why ? why : strerror(-err);
+    if (err == -EAGAIN)
+        snprintf(mv->why, sizeof(mv->why),
+                 "it cannot move now: %.300s; try again when 'corelane session list' shows it as LOGGED_IN", why);
+    else
+        snprintf(mv->why, sizeof(mv->why), "%s", why);
     hop_back(&mv->hop);
 }
 
