@@ -40,9 +40,6 @@ static void move_over(struct move *mv, int err, const char *why)
     sess_put(s);
 }
 
-/* Not every build of the rooms below has it yet. */
-#pragma weak mpio_nexus_move
-
 /* ---- on its core, the old one, then the new -------------------------------------------------------------- */
 
 static void core_moved(void *user, int err, const char *why, uint64_t pause_ns)
@@ -64,9 +61,7 @@ static void core_move(struct hop *h)
 {
     struct move *mv = container_of(h, struct move, hop);
 
-    if (!mpio_nexus_move)
-        core_moved(mv, -ENOSYS, NULL, 0);
-    else if (mv->sess->nexus)
+    if (mv->sess->nexus)
         mpio_nexus_move(mv->sess->nexus, mv->to, mv->limit_ns, core_moved, mv);
     else
         core_moved(mv, -EAGAIN, "it has ended", 0);
