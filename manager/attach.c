@@ -562,6 +562,8 @@ void att_path_open(struct att *a, struct path *p)
     } else if (p != att_path_first(a) && policy_one_path(a->mgr, &p->info, listed)) {
         snprintf(why, sizeof(why), "%s: the disk has one path only", listed);
         path_drop(p, -EPERM, why);
+    } else if (a->has_pr_key && (!p->registers || p->pr.key != a->pr_key)) {
+        path_drop(p, -EAGAIN, "it has to register for a reservation first");
     } else {
         path_join(p);
     }
@@ -624,6 +626,8 @@ struct att *att_open(struct mgr *m, const struct att_spec *spec, const struct pa
     a->spec.wish = paths[0].wish;
     a->spec.lun = paths[0].lun;
     a->over = spec->over;
+    a->has_pr_key = spec->has_pr_key;
+    a->pr_key = spec->pr_key;
     a->restored = spec->restored;
     a->separate = spec->separate;
     snprintf(a->wwid, sizeof(a->wwid), "%s", spec->wwid);

@@ -8,6 +8,7 @@
  * path.c      one way to a disk's unit: session, unit, into the disk, and out
  * attach.c    attachments: paths, a disk, a device, in that order, and back
  * att_core.c  the disk's and the device's part of that, on their core
+ * pr.c        persistent reservations, over all paths of a disk
  * policy.c    settings of a disk with several paths: multipath.conf, and what commands say
  * events.c    what happened to disks and paths, for who asks later
  * list.c      what is known of them, gathered from their cores as JSON
@@ -23,6 +24,7 @@
 #define CORELANE_MANAGER_MGR_INTERNAL_H
 
 #include <jansson.h>
+#include <stdatomic.h>
 #include "balancer/load.h"
 #include "balancer/place.h"
 #include "balancer/rebalance.h"
@@ -140,6 +142,8 @@ struct sess {
     struct mpio_nexus *nexus;         /* while there is ini */
     struct rt_msg up_msg, failed_msg; /* to home, each once */
     bool up_told, failed_told;
+    struct rt_msg again_msg; /* to home: logged in again */
+    atomic_bool again_told;  /* and it is on its way */
     int core_err;
     char core_why[256];
     struct rt_op free_op;
@@ -238,6 +242,8 @@ struct att_spec {
     char name[MGR_NAME_MAX + 1]; /* empty: made up */
     char wwid[SCSI_WWID_MAX];    /* empty: whatever the first path leads to */
     struct policy_over over;
+    bool has_pr_key;
+    uint64_t pr_key;
 };
 struct att_wait {
     struct rt_link link;
@@ -278,6 +284,8 @@ struct att {
     unsigned path_last;
     struct path *founder; /* while the disk is made over it */
     struct policy_over over;
+    bool has_pr_key; /* this host is registered for persistent reservations */
+    uint64_t pr_key;
     struct store_wait store_wait;
     struct rt_timer patience;
     struct hop hop, force_hop;
@@ -414,6 +422,7 @@ MGR_RPC(path_resume);
 MGR_RPC(path_fail_queued);
 MGR_RPC(path_reconfigure);
 MGR_RPC(path_events);
+MGR_RPC(reserve);
 
 /* Answers call. */
 void mgr_discover(struct mgr *m, struct rpc_call *call, const struct mgr_wish *wish);

@@ -130,6 +130,24 @@ static void path_failed(struct path *p, int err, const char *why)
 
 /* ---- on the session's core ------------------------------------------------------------------------------- */
 
+static void core_registered(struct mpio_pr *pr)
+{
+    struct path *p = pr->user;
+
+    if ((p->err = pr->err))
+        snprintf(p->why, sizeof(p->why), "it cannot be registered for a reservation: %s", pr->why);
+    hop_back(&p->hop);
+}
+
+/* Before it joins: what is not registered may have its writes refused. */
+static void core_register(struct path *p)
+{
+    p->pr.action = MPIO_PR_REGISTER;
+    p->pr.done = core_registered;
+    p->pr.user = p;
+    mpio_pr_send(p->sess->ini, p->spec.lun, &p->pr);
+}
+
 static void core_looked(void *user, int err, const char *why)
 {
     struct path *p = user;
@@ -140,6 +158,10 @@ static void core_looked(void *user, int err, const char *why)
         snprintf(p->why, sizeof(p->why), "%s", why && *why ? why : strerror(-err));
     } else {
         p->info = *mpio_path_lun_info(p->mp);
+        if (p->registers) {
+            core_register(p);
+            return;
+        }
     }
     hop_back(&p->hop);
 }
@@ -294,6 +316,10 @@ static void looked(struct hop *h)
 {
     struct path *p = container_of(h, struct path, hop);
 
+    if (p->err && p->mp) {
+        path_shut(p);
+        return;
+    }
     if (p->err) {
         path_failed(p, p->err, p->why);
         return;
@@ -308,6 +334,8 @@ static void looked(struct hop *h)
 static void path_look(struct path *p)
 {
     p->state = PATH_OPENING;
+    p->registers = p->att->has_pr_key;
+    p->pr.key = p->att->pr_key;
     memcpy(p->spec.isid, p->sess->conf.isid, sizeof(p->spec.isid));
     sess_go(p->sess, &p->hop, core_look, looked);
 }

@@ -7,6 +7,7 @@
 #include <jansson.h>
 #include "mpio/disk.h"
 #include "mpio/mpconf.h"
+#include "mpio/pr.h"
 
 struct att;
 struct mgr;
@@ -50,6 +51,8 @@ struct path {
     struct hop hop;
     struct ini_lun_info info; /* of its unit, once it was looked over */
     struct mpio_path *mp;     /* the session's core's */
+    bool registers;           /* before it joins, with pr's key */
+    struct mpio_pr pr;
     int err;                  /* why it did not come about the last time, or left */
     char why[MGR_WHY_MAX];
     char told[MGR_WHY_MAX]; /* what the log said of it last: once is enough */
@@ -79,6 +82,11 @@ void paths_sess_failed(struct mgr *m, struct sess *s);
 /* Answers call with the disks, or that one, and their paths. */
 void path_list(struct mgr *m, struct rpc_call *call, struct att *only);
 bool path_refused(const struct path *p); /* tried and not possible as things are */
+
+/* ---- persistent reservations ----------------------------------------------------------------------------- */
+
+bool pr_key_parse(const char *text, uint64_t *out); /* "0x123abc", not 0 */
+void pr_sess_again(struct sess *s);                 /* it has logged in again */
 
 /* ---- policies -------------------------------------------------------------------------------------------- */
 

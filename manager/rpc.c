@@ -441,5 +441,6 @@ const struct rpc_method mgr_methods[] = {
     { "path.fail_queued", mgr_rpc_path_fail_queued },
     { "path.reconfigure", mgr_rpc_path_reconfigure },
     { "path.events", mgr_rpc_path_events },
+    { "reserve", mgr_rpc_reserve },
 };
 const unsigned mgr_methods_nr = ARRAY_SIZE(mgr_methods);

@@ -110,6 +110,15 @@ static void told_up(struct rt_msg *m)
     sess_waits_call(&s->up_waits, 0, NULL);
 }
 
+static void told_again(struct rt_msg *m)
+{
+    struct sess *s = container_of(m, struct sess, again_msg);
+
+    atomic_store(&s->again_told, false);
+    if (s->state == SESS_UP)
+        pr_sess_again(s);
+}
+
 /* Never came up: nobody has anything on it. Was up: its disks fail, and stay to be looked at and detached. */
 static void sess_failed(struct sess *s, int err, const char *why)
 {
@@ -146,8 +155,13 @@ static void core_up(void *user)
     struct sess *s = user;
 
     mpio_nexus_up(s->nexus);
-    if (s->up_told)
+    if (s->up_told) {
+        if (!atomic_exchange(&s->again_told, true)) {
+            s->again_msg.fn = told_again;
+            rt_post(s->mgr->rt, &s->again_msg);
+        }
         return;
+    }
     s->up_told = true;
     s->up_msg.fn = told_up;
     rt_post(s->mgr->rt, &s->up_msg);

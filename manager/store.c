@@ -5,6 +5,7 @@
  * file. One save at a time, on a helper thread; changes meanwhile are in the next.
  */
 #include <errno.h>
+#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -52,6 +53,7 @@ static void path_put_in(json_t *e, const struct path *p)
 static json_t *entry_of(const struct att *a)
 {
     json_t *e, *more = json_array();
+    char key[24];
 
     e = json_pack("{s:s, s:s, s:b, s:s}", "name", a->spec.name, "export",
                   a->state == ATT_EXPORTING && !a->restored
@@ -74,6 +76,10 @@ static json_t *entry_of(const struct att *a)
     }
     json_object_set_new(e, "paths", more);
     json_object_set_new(e, "policy", policy_over_json(&a->over));
+    if (a->has_pr_key) {
+        snprintf(key, sizeof(key), "0x%" PRIx64, a->pr_key);
+        json_object_set_new(e, "pr_key", json_string(key));
+    }
     return e;
 }
 
@@ -222,7 +228,7 @@ static const char *path_get(const json_t *e, struct mgr_wish *wish, uint16_t *lu
 
 const char *store_entry(const json_t *entry, struct att_spec *spec, uint8_t isid[static 6], bool *takes_over)
 {
-    const char *wwid = json_string_value(json_object_get(entry, "wwid")), *name, *kind, *wrong, *key;
+    const char *wwid = json_string_value(json_object_get(entry, "wwid")), *name, *kind, *wrong, *key, *pr_key;
     json_t *value;
     int readonly;
 
@@ -236,6 +242,8 @@ const char *store_entry(const json_t *entry, struct att_spec *spec, uint8_t isid
     *takes_over = !exp_kind_parse(kind, &spec->kind) && spec->kind == EXP_UBLK;
     if (wwid && strlen(wwid) < sizeof(spec->wwid))
         snprintf(spec->wwid, sizeof(spec->wwid), "%s", wwid);
+    pr_key = json_string_value(json_object_get(entry, "pr_key"));
+    spec->has_pr_key = pr_key && pr_key_parse(pr_key, &spec->pr_key);
     json_object_foreach(json_object_get(entry, "policy"), key, value)(void)
         policy_set(&spec->over, key, value); /* what is not known any more holds no longer */
     return NULL;

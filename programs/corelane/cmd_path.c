@@ -44,6 +44,10 @@ static const struct opt policy_opts[] = {
     { "reset", 0, OPT_FLAG, .help = "take back what was set by command before" },
     { 0 },
 };
+static const struct opt reserve_opts[] = {
+    { "abort", 0, OPT_FLAG, .key = "abort", .help = "preempt: and abort what the other has under way" },
+    { 0 },
+};
 static const struct opt events_opts[] = {
     { "follow", 'f', OPT_FLAG, .help = "go on, as things happen" },
     { 0 },
@@ -105,6 +109,24 @@ static int policy_prepare(const struct opts *o, json_t *params)
         return opt_usage(o->prog, o->cmd, "'%s' is not UTF-8 text", o->operand[1]);
     }
     json_object_set_new(params, "set", set);
+    return -1;
+}
+
+/* DISK ACTION [KEY|TYPE] */
+static int reserve_prepare(const struct opts *o, json_t *params)
+{
+    const char *action = o->operand[1], *arg = o->operand_nr > 2 ? o->operand[2] : NULL;
+    const bool key = !strcmp(action, "register") || !strcmp(action, "preempt"),
+               type = !strcmp(action, "reserve");
+
+    if (arg && !key && !type)
+        return opt_usage(o->prog, o->cmd, "'%s' is one argument too many: %s takes none", arg, action);
+    if (!arg && (type || !strcmp(action, "preempt")))
+        return opt_usage(o->prog, o->cmd, type ? "reserve what? See the types below" : "preempt whose KEY?");
+    if (opt_has(o, "abort") && strcmp(action, "preempt"))
+        return opt_usage(o->prog, o->cmd, "--abort is for preempt");
+    if (arg && json_object_set_new(params, key ? "key" : "type", json_string(arg)))
+        return opt_usage(o->prog, o->cmd, "'%s' is not UTF-8 text", arg);
     return -1;
 }
 
@@ -269,6 +291,25 @@ static void topology_print(const struct opts *o, const json_t *result)
     }
 }
 
+static void reserve_print(const struct opts *o, const json_t *result)
+{
+    const json_t *holder = json_object_get(result, "holder");
+    char text[CELL_LEN_MAX];
+    size_t i;
+    json_t *key;
+
+    if (!json_object_get(result, "keys"))
+        return;
+    cell_format(json_object_get(result, "key"), CELL_TEXT, text);
+    printf("this host's key: %s\n", text);
+    printf("registered keys:%s\n", json_array_size(json_object_get(result, "keys")) ? "" : " none");
+    json_array_foreach(json_object_get(result, "keys"), i, key) printf("    %s\n", json_string_value(key));
+    if (json_is_object(holder))
+        printf("reserved: %s, by %s\n", text_of(holder, "type"), text_of(holder, "key"));
+    else
+        printf("reserved: no\n");
+}
+
 static void reconfigure_print(const struct opts *o, const json_t *result)
 {
     if (!json_is_true(json_object_get(result, "there")))
@@ -380,5 +421,14 @@ const struct cmd cmds_path[] = {
       CALL("path.reconfigure", .print = reconfigure_print) },
     { "path events", NULL, "show what happened to disks and their paths",
       .sets = { events_opts, call_json_opts, opt_common }, .run = events_run },
+    { "reserve", "DISK ACTION [KEY|TYPE]", "persistent reservations, over all paths of a disk",
+      .more = "ACTION is show, register [KEY], unregister, reserve TYPE, release, preempt KEY, or clear. KEY is up to "
+              "16 hex digits;\n"
+              "register takes the reservation_key of /etc/multipath.conf where none is given. TYPE is write-exclusive or\n"
+              "exclusive-access, for disks of several paths with -registrants-only or -all-registrants behind it. A\n"
+              "registration is kept with the disk: paths that come later register before they are used.",
+      .sets = { reserve_opts, call_json_opts, opt_common },
+      CALL("reserve", .operand = { DISK, { "action", OPT_TEXT } }, .prepare = reserve_prepare,
+           .print = reserve_print) },
     { 0 },
 };

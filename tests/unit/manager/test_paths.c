@@ -109,6 +109,26 @@ static void test_an_entry_cannot_have_too_many_paths(void **state)
     free(text);
 }
 
+static void test_a_key_is_kept_with_the_disk(void **state)
+{
+    static const struct {
+        const char *text;
+        uint64_t key;
+    } rows[] = {
+        { "0x123abc", 0x123abc }, { "ffffffffffffffff", UINT64_MAX }, { "0x0", 0 }, { "", 0 }, { "0x", 0 }, { "key", 0 },
+        { "11112222333344445", 0 },
+    };
+    struct att_spec spec;
+    char text[512];
+
+    for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
+        snprintf(text, sizeof(text), ENTRY(",\"pr_key\":\"%s\""), rows[i].text);
+        assert_int_equal(paths_of(text, &spec, paths), 1);
+        assert_int_equal(spec.has_pr_key, rows[i].key != 0);
+        assert_int_equal(spec.pr_key, rows[i].key);
+    }
+}
+
 /* ---- policies -------------------------------------------------------------------------------------------- */
 
 static const char *set(struct policy_over *o, const char *key, const char *value)
@@ -312,6 +332,9 @@ static void test_methods_refuse_with_words(void **state)
         { "path.fail_queued", "{}", "'disk' is missing" },
         { "path.events", "{\"after\":-1}", "'after' is a number" },
         { "path.reconfigure", "{\"x\":1}", "'x' is not known" },
+        { "reserve", "{\"disk\":\"d\"}", "'action' is missing" },
+        { "reserve", "{\"disk\":\"d\",\"action\":\"steal\"}", "action 'steal'" },
+        { "reserve", "{\"disk\":\"d\",\"action\":\"show\"}", "there is no disk 'd'" },
         { "attach", "{\"iqn\":\"" IQN "\",\"lun\":0,\"portals\":[]}", "1 to 16 elements" },
         { "attach", "{\"iqn\":\"" IQN "\",\"lun\":0,\"portals\":{}}", "'portals' is a list" },
         { "attach", "{\"iqn\":\"" IQN "\",\"lun\":0,\"portals\":[\"127.0.0.1\"]}", "a list of objects" },
@@ -453,6 +476,7 @@ int main(void)
         cmocka_unit_test(test_an_entry_has_all_its_paths),
         cmocka_unit_test(test_a_path_that_was_tampered_with_is_passed_over),
         cmocka_unit_test(test_an_entry_cannot_have_too_many_paths),
+        cmocka_unit_test(test_a_key_is_kept_with_the_disk),
         cmocka_unit_test(test_settings_go_over_what_held),
         cmocka_unit_test(test_null_takes_a_setting_back),
         cmocka_unit_test(test_settings_survive_a_restart),
