@@ -318,6 +318,13 @@ void exp_resized(struct exp *e)
     e->ops->resize(e);
 }
 
+void exp_memory_look(struct exp *e)
+{
+    rt_assert_here(e->rt);
+    if (e->open && e->ops->memory)
+        e->ops->memory(e);
+}
+
 void exp_resize_done(struct exp *e, int err)
 {
     if (err)

@@ -47,6 +47,9 @@ int exp_open(struct exp **out, struct mpio_disk *disk, const struct exp_conf *co
              void (*done)(void *user, const struct exp_result *r), void (*event)(void *user, enum exp_event ev), void *user);
 /* The disk's size changed: tells the kernel. */
 void exp_resized(struct exp *e);
+/* A path leaves the disk: what the export has of its session's memory is given back, at once or when it is free, and not with
+ * the next request, which may never come. */
+void exp_memory_look(struct exp *e);
 /* Takes the device away once requests in flight are answered. Refused with -EBUSY while it is mounted or held open, unless @force
  * (requests from then on fail with EIO). On success e is freed after done. */
 void exp_close(struct exp *e, bool force, void (*done)(void *user, int err, const char *why), void *user);

@@ -30,6 +30,7 @@ struct exp_ops {
     void (*open)(struct exp *e);
     /* Tells the kernel e->size; exp_resize_done() follows. NULL: nothing to tell. */
     void (*resize)(struct exp *e);
+    void (*memory)(struct exp *e);          /* while open: exp_memory_look(); may be NULL */
     /* exp_closed() follows; with an error all is as before. */
     void (*close)(struct exp *e);
     void (*free)(struct exp *e);            /* after a failed open and after a close; priv may be NULL */

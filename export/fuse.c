@@ -769,11 +769,19 @@ static void fuse_free(struct exp *e)
     free(f);
 }
 
+static void fuse_memory(struct exp *e)
+{
+    struct fuse *x = e->priv;
+
+    exp_slab_look(&x->slab);
+}
+
 const struct exp_ops exp_fuse = {
     .kind = EXP_FUSE,
     .best = "works on any kernel",
     .open = fuse_open,
     .resize = fuse_resize,
+    .memory = fuse_memory,
     .close = fuse_close,
     .free = fuse_free,
     .cleanup = fuse_mounts_cleanup,

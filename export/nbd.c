@@ -648,11 +648,19 @@ static void nbd_cleanup(const char *run_dir)
     exp_records(run_dir, cleanup_one);
 }
 
+static void nbd_memory(struct exp *e)
+{
+    struct nbd *x = e->priv;
+
+    exp_slab_look(&x->slab);
+}
+
 const struct exp_ops exp_nbd = {
     .kind = EXP_NBD,
     .best = "a device of the kernel's own client",
     .open = nbd_open,
     .resize = nbd_resize,
+    .memory = nbd_memory,
     .close = nbd_close,
     .free = nbd_free,
     .cleanup = nbd_cleanup,

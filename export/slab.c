@@ -29,7 +29,7 @@ static void slab_use(struct exp_slab *s, uint8_t *mem, size_t len)
 {
     s->mem = mem;
     s->pages = (uint32_t)(len / EXP_PAGE);
-    s->leaving = false;
+    s->leaving = s->must = false;
 }
 
 /* A buffer that is as good as can be: NULL when there is none now. */
@@ -84,6 +84,8 @@ static void exchange(struct exp_slab *s)
     uint8_t *mem = buf_good(s->disk, &len);
 
     s->leaving = false;
+    if (!mem && s->must)
+        mem = mpio_buf_get(s->disk, len = EXP_SLAB_LEN);
     if (!mem) {
         s->look_ns = rt_now(mpio_disk_rt(s->disk)) + LOOK_NS;
         return;
@@ -172,4 +174,15 @@ void exp_slab_trim(struct exp_slab *s, const void *mem, size_t len, size_t keep)
 void exp_slab_put(struct exp_slab *s, const void *mem, size_t len)
 {
     mark(s, page_at(s, mem), pages_of(len), false);
+    if (s->leaving && !s->used)             /* not when somebody takes something next: that may be never */
+        exchange(s);
+}
+
+void exp_slab_look(struct exp_slab *s)
+{
+    if (!s->disk || mpio_buf_good(s->disk, s->mem, exp_slab_len(s)))
+        return;
+    s->must = s->leaving = true;
+    if (!s->used)
+        exchange(s);
 }

@@ -19,6 +19,7 @@ struct exp_slab {
     uint8_t *mem;
     uint32_t pages, used;
     bool leaving;     /* another is to take its place: nothing is taken from it any more */
+    bool must;        /* whether or not that is better */
     uint64_t look_ns; /* no other is looked for before */
     uint64_t taken[EXP_SLAB_LEN / EXP_PAGE / 64];
 };
@@ -36,5 +37,8 @@ void *exp_slab_get(struct exp_slab *s, size_t len);
 /* Gives back what lies behind the first @keep bytes (not 0) of what was taken for @len. It counts as taken for @keep then. */
 void exp_slab_trim(struct exp_slab *s, const void *mem, size_t len, size_t keep);
 void exp_slab_put(struct exp_slab *s, const void *mem, size_t len);
+/* Exchanges the buffer now, or once all of it is back, where it is not as good as can be any more, and be it for a worse
+ * one: its owner may wait for it. Accepts a closed one. */
+void exp_slab_look(struct exp_slab *s);
 
 #endif

@@ -712,11 +712,19 @@ static void ublk_cleanup(const char *run_dir)
     exp_records(run_dir, cleanup_one);
 }
 
+static void ublk_memory(struct exp *e)
+{
+    struct ublk *x = e->priv;
+
+    exp_slab_look(&x->slab);
+}
+
 const struct exp_ops exp_ublk = {
     .kind = EXP_UBLK,
     .best = "the fastest there is",
     .open = ublk_open,
     .resize = ublk_resize,
+    .memory = ublk_memory,
     .close = ublk_close,
     .free = ublk_free,
     .cleanup = ublk_cleanup,

@@ -271,6 +271,53 @@ static void test_buffer_stays_where_no_other_is_better(void **state)
     on_core(w, put_back);
 }
 
+static void look(struct world *w)
+{
+    exp_slab_look(&w->slab);
+}
+
+static void is_another(struct world *w)
+{
+    WANT(w->slab.mem != old);
+    WANT(!w->slab.leaving && !w->slab.must);
+}
+
+static void is_the_same(struct world *w)
+{
+    WANT(w->slab.mem == old);
+}
+
+/* Nobody takes anything, and still it goes: its session waits for it. */
+static void test_buffer_whose_owner_waits_is_exchanged_at_once(void **state)
+{
+    struct world *w = *state;
+
+    begin(w);
+    on_core(w, note_old);
+    on_core(w, look);
+    on_core(w, is_the_same); /* it is good */
+    atomic_store(&w->fake.disk.bad_bufs, 1);
+    on_core(w, look);
+    on_core(w, is_another);
+    assert_int_equal(atomic_load(&w->fake.disk.bufs), 1);
+}
+
+static void test_buffer_whose_owner_waits_goes_with_the_last_of_it(void **state)
+{
+    struct world *w = *state;
+
+    begin(w);
+    on_core(w, note_old);
+    on_core(w, take_one);
+    atomic_store(&w->fake.disk.bad_bufs, 1);
+    atomic_store(&w->fake.disk.buf_room, 1); /* and for one that is no better */
+    on_core(w, look);
+    on_core(w, is_the_same);
+    on_core(w, put_back);
+    on_core(w, is_another);
+    assert_int_equal(atomic_load(&w->fake.disk.bufs), 1);
+}
+
 static void half_is_all(struct world *w)
 {
     WANT(w->slab.pages == EXP_SLAB_LEN_MIN / EXP_PAGE);
@@ -327,6 +374,8 @@ int main(void)
         T(no_page_is_taken_twice),
         T(buffer_that_is_not_good_any_more_is_exchanged_when_all_is_back),
         T(buffer_stays_where_no_other_is_better),
+        T(buffer_whose_owner_waits_is_exchanged_at_once),
+        T(buffer_whose_owner_waits_goes_with_the_last_of_it),
         T(takes_less_where_there_is_no_room_for_more),
         T(opens_with_plain_memory),
         T(no_memory_is_an_error_and_closes),
