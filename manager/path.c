@@ -218,6 +218,8 @@ static void core_leave(struct hop *h)
     struct path *p = container_of(h, struct path, hop);
 
     mpio_disk_leave(p->att->disk, p->mp, core_left, p);
+    if (p->att->exp)
+        exp_memory_look(p->att->exp);
 }
 
 /* ---- out, at home ---------------------------------------------------------------------------------------- */
