@@ -48,17 +48,34 @@ static void parcel_back(struct rt_msg *m)
         pc->closing(a);
 }
 
+/* "s2: down" is told of the path that stands on s2. */
+static void event_tell(struct att *a, const struct parcel_text *t)
+{
+    const int level = t->ev == MPIO_RESIZED || t->ev == MPIO_RESUMED ? RT_NOTICE : RT_WARN;
+    const char *colon = strstr(t->why, ": ");
+    const struct path *p = NULL;
+    char name[16];
+
+    /* Its paths go: that none is left is no news. */
+    if (a->state != ATT_UP && (t->ev == MPIO_PAUSED || t->ev == MPIO_RESUMED))
+        return;
+    if (t->ev == MPIO_PATH_CHANGED && colon && colon - t->why < (ptrdiff_t)sizeof(name)) {
+        snprintf(name, sizeof(name), "%.*s", (int)(colon - t->why), t->why);
+        p = path_find(a, name);
+    }
+    if (p)
+        event_add(a->mgr, level, a->spec.name, p->name, "%s", colon + 2);
+    else
+        event_add(a->mgr, level, a->spec.name, "", "%s", t->why);
+}
+
 static void parcel_open(struct rt_msg *m)
 {
     struct parcel *pc = container_of(m, struct parcel, msg);
     struct att *a = container_of(pc, struct att, parcel);
 
-    for (unsigned i = 0; i < pc->nr; i++) {
-        const int level =
-            pc->text[i].ev == MPIO_RESIZED || pc->text[i].ev == MPIO_RESUMED ? RT_NOTICE : RT_WARN;
-
-        event_add(a->mgr, level, a->spec.name, "", "%s", pc->text[i].why);
-    }
+    for (unsigned i = 0; i < pc->nr; i++)
+        event_tell(a, &pc->text[i]);
     if (pc->lost_out)
         event_add(a->mgr, RT_WARN, a->spec.name, "", "and %u more things happened at once", pc->lost_out);
     pc->msg.fn = parcel_back;
@@ -97,10 +114,7 @@ static void core_disk_event(void *user, enum mpio_event ev, const char *why)
         return;
     }
     pc->next[pc->next_nr].ev = ev;
-    if (why && *why && ev != MPIO_PATH_CHANGED)
-        snprintf(pc->next[pc->next_nr].why, sizeof(pc->next[0].why), "%s: %s", words[ev], why);
-    else
-        snprintf(pc->next[pc->next_nr].why, sizeof(pc->next[0].why), "%s", why && *why ? why : words[ev]);
+    snprintf(pc->next[pc->next_nr].why, sizeof(pc->next[0].why), "%s", why && *why ? why : words[ev]);
     pc->next_nr++;
     if (!pc->away)
         att_core_post(a);
