@@ -23,7 +23,7 @@ struct tree {
     char sys[64];
 };
 
-static void run(const char *fmt, ...)
+__attribute__((format(printf, 1, 2))) static void run(const char *fmt, ...)
 {
     char cmd[512];
     va_list ap;

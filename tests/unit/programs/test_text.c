@@ -12,6 +12,24 @@
 #include "programs/common/text.c"
 #include "programs/corelane/hist.c"
 
+/* What a daemon takes that was told nothing. */
+static void test_isolated_cores_are_not_taken_unasked(void **state)
+{
+    struct bal_topo *topo;
+    struct cores c, all;
+    char why[BAL_TEXT_MAX];
+
+    cores_allowed(&all);
+    cores_default(&c, NULL);
+    assert_int_equal(c.nr, all.nr);
+    assert_int_equal(bal_topo_new(&topo, "core:4 pu:1; isolated 1-2", why), 0);
+    cores_default(&c, topo);
+    assert_int_equal(c.nr, 2);
+    assert_int_equal(c.core[0], 0);
+    assert_int_equal(c.core[1], 3);
+    bal_topo_free(topo);
+}
+
 static void test_sizes_are_read(void **state)
 {
     static const struct {
@@ -180,6 +198,7 @@ static void test_empty_histogram_has_answers(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_isolated_cores_are_not_taken_unasked),
         cmocka_unit_test(test_sizes_are_read),
         cmocka_unit_test(test_what_is_no_size_is_refused_and_nothing_written),
         cmocka_unit_test(test_sizes_are_written_as_they_are_read),

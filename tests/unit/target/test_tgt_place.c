@@ -74,6 +74,55 @@ static void test_the_layout_says_why_each_is_there(void **state)
     peer_logout(p);
 }
 
+/* On the first core: where the disks under the units are said to be, which no test can bring about otherwise. */
+static struct placed_node {
+    struct rt_msg msg;
+    sem_t done;
+    int node;
+} placed_node;
+
+static void node_set(struct rt_msg *m)
+{
+    (void)m;
+    rt_list_for (l, &bed.tgt->units)
+        rt_list_entry(l, struct unit, link)->node = placed_node.node;
+    sem_post(&placed_node.done);
+}
+
+/* A peer of this host comes over no card. */
+static void test_a_neighbour_goes_by_the_disks(void **state)
+{
+    static const struct {
+        int node;
+        const char *words;
+    } rows[] = {
+        { 0, "node 0 as the logical units' disk has" },
+        { 1, "node 0 though the logical units' disk is on node 1" },
+        { BAL_NODE_ANY, "free, one of 2 free among 2 cores" },
+    };
+
+    (void)state;
+    assert_int_equal(sem_init(&placed_node.done, 0, 0), 0);
+    for (unsigned i = 0; i < ARRAY_SIZE(rows); i++) {
+        struct peer_end *p;
+        json_t *list;
+        const char *why;
+
+        placed_node.node = rows[i].node;
+        placed_node.msg.fn = node_set;
+        rt_post(rt_host_at(bed.host, 0), &placed_node.msg);
+        sem_wait(&placed_node.done);
+        p = peer_logged_in(&bed, (uint8_t)(40 + i), "");
+        list = bed_call(&bed, "session.list", NULL);
+        why = json_string_value(json_object_get(json_array_get(list, 0), "why"));
+        if (!strstr(why, rows[i].words) || (rows[i].node == BAL_NODE_ANY && strstr(why, "node")))
+            fail_msg("node %d: %s", rows[i].node, why);
+        json_decref(list);
+        peer_logout(p);
+        bed_settle(&bed, 0);
+    }
+}
+
 /* Every helper thread of a host is kept until they are let go. */
 #define HELD_MAX 64u /* as many as a host may have */
 static struct held {
@@ -162,6 +211,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup(test_sessions_land_evenly_and_know_why, fresh),
         cmocka_unit_test_setup(test_the_layout_says_why_each_is_there, fresh),
+        cmocka_unit_test_setup(test_a_neighbour_goes_by_the_disks, fresh),
         cmocka_unit_test(test_a_stop_waits_for_connections_not_placed_yet),
     };
 
