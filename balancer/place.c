@@ -16,15 +16,18 @@
 /* Percentage points. An idle core's share of a second wavers by a few; what is within this of the least busy counts as
  * equally busy. */
 #define BUSY_NOISE_PCT 10u
-#define FULL_PCT       90u /* a core used so far is no place for more, free of sessions or not */
-#define BEARS_PCT      70u /* pack: below this a core bears another session */
+/* A core used so far is no place for more, free of sessions or not, while another is used less than half; when all are busy
+ * the sessions decide. */
+#define FULL_PCT  90u
+#define HALF_PCT  50u
+#define BEARS_PCT 70u /* pack: below this a core bears another session */
 
 const char *const bal_policy_names[] = { "free-core", "numa", "pinned", "spread", "pack", NULL };
 
 /* ---- candidates ------------------------------------------------------------------------------------------ */
 
 enum crit {
-    CRIT_FULL,     /* used to FULL_PCT */
+    CRIT_FULL,     /* used to FULL_PCT, and another is not to HALF_PCT */
     CRIT_SESSIONS, /* on this CPU */
     CRIT_SIBLINGS, /* sessions on the others of its whole core */
     CRIT_NODE,     /* 0: wanted; 1: another of the same package; 2: farther */
@@ -144,7 +147,7 @@ static uint32_t crowd(const struct choice *ch, const struct cand *c, same_fn *sa
 
 static uint32_t crit_full(const struct choice *ch, const struct cand *c)
 {
-    return c->used >= FULL_PCT;
+    return c->used >= FULL_PCT && ch->least_used < HALF_PCT;
 }
 
 static uint32_t crit_sessions(const struct choice *ch, const struct cand *c)
@@ -499,7 +502,7 @@ static void say_sessions(const struct choice *ch, const struct cand *c, struct t
     else if (!n)
         say(t, "free, one of %u free among %u cores", count_with(ch, 0), ch->possible);
     else if (count_with(ch, 0))
-        say(t, "the free cores are used up by others; %u session%s", n, s_of(n));
+        say(t, "the free cores are used up; %u session%s", n, s_of(n));
     else
         say(t, "none of %u cores is free; fewest sessions (%u, as on %u of them)", ch->possible, n,
             count_with(ch, n));

@@ -20,8 +20,13 @@ where() { cl layout show --json | jq -r --argjson i "$1" '.corelaned.sessions[] 
 
 refused "explain without a session" 1 "there is no session s1" cl layout explain s1
 ok "three sessions" cl login $iqn --portal "$PORTAL" --sessions 3
-same "the first two are on cores of their own" 2 \
-    "$(cl layout show --json | jq '[.corelaned.sessions[] | select(.index < 2) | .core] | unique | length')"
+# a core that another program uses up is no place for a session
+if cl session list --json | grep -q "free cores are used up"; then
+    skip "the first two are on cores of their own" "others use one core up"
+else
+    same "the first two are on cores of their own" 2 \
+        "$(cl layout show --json | jq '[.corelaned.sessions[] | select(.index < 2) | .core] | unique | length')"
+fi
 ok "show has the session with its target" grep -q "s1 .*$iqn at $PORTAL" <(cl layout show)
 same "show --json keeps what it had" true \
     "$(cl layout show --json | jq '.corelaned.cores | all(has("core") and has("mode") and has("busy") and has("poll") and has("sleep") and has("sessions"))')"

@@ -70,6 +70,22 @@ static void test_a_core_that_is_used_up_comes_last(void **state)
     assert_int_equal(placed(cores, 3, why), 0);
 }
 
+/* But only while another is used less than half: on a host that is busy all over the sessions decide. */
+static void test_used_up_is_what_others_are_not(void **state)
+{
+    static const struct {
+        unsigned full, other;
+        int cpu;
+    } rows[] = { { 90, 49, 1 }, { 89, 49, 0 }, { 90, 50, 0 }, { 100, 50, 0 }, { 100, 0, 1 } };
+    char why[BAL_TEXT_MAX];
+
+    for (unsigned i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+        const struct bal_core cores[] = { { 0, 0, 0, rows[i].full }, { 1, 1, rows[i].other, 0 } };
+
+        assert_int_equal(placed(cores, 2, why), rows[i].cpu);
+    }
+}
+
 static void test_with_equal_sessions_the_less_busy_one_wins(void **state)
 {
     const struct bal_core cores[] = { { 0, 2, 90, 0 }, { 1, 2, 70, 0 }, { 2, 2, 95, 0 } };
@@ -201,7 +217,7 @@ static void test_what_others_use_of_a_core_counts(void **state)
     expect_place(NULL, CORES({ 0, 0, 0, 55 }, { 1, 1, 0, 0 }), &anywhere,
                  (struct expected){ 0, "0% busy and 55% used by others" });
     expect_place(NULL, CORES({ 0, 0, 0, 99 }, { 1, 1, 0, 0 }), &anywhere,
-                 (struct expected){ 1, "the free cores are used up by others" });
+                 (struct expected){ 1, "the free cores are used up" });
 }
 
 /* Whoever explains a layout reads these. */
@@ -254,6 +270,7 @@ int main(void)
         cmocka_unit_test(test_noise_does_not_change_the_order_of_the_set),
         cmocka_unit_test(test_with_none_free_the_fewest_sessions_win),
         cmocka_unit_test(test_a_core_that_is_used_up_comes_last),
+        cmocka_unit_test(test_used_up_is_what_others_are_not),
         cmocka_unit_test(test_with_equal_sessions_the_less_busy_one_wins),
         cmocka_unit_test(test_sessions_spread_evenly),
         cmocka_unit_test(test_pack_goes_on_when_a_core_bears_no_more),
