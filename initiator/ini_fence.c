@@ -20,7 +20,7 @@ struct ini_fence {
     struct ini_sess *sess; /* whose tasks are to end; NULL: no session was needed for that */
     struct ini_sess *via;  /* logs in and out; NULL: gone */
     struct rt *rt;
-    struct rt_timer limit;
+    struct rt_timer begin, limit;
     struct rt_op tell_op;
     bool answered, told;
     int err;
@@ -71,6 +71,7 @@ static void fence_over(struct ini_fence *f, int err)
 {
     if (f->answered)
         return;
+    rt_timer_disarm(f->rt, &f->begin);
     rt_timer_disarm(f->rt, &f->limit);
     f->sess->fence = NULL;
     tell_later(f, err);
@@ -94,6 +95,20 @@ static void via_failed(void *user, int err, const char *why)
 static void limit_over(struct rt_timer *t)
 {
     fence_over(container_of(t, struct ini_fence, limit), -ETIMEDOUT);
+}
+
+static void begin_due(struct rt_timer *t)
+{
+    ini_sess_start(container_of(t, struct ini_fence, begin)->via);
+}
+
+/* RFC 7143 7.5: the target is left alone for DefaultTime2Wait, or for what it has asked for. An attempt of the session's own
+ * shows that this is over. */
+static uint64_t wait_left_ns(const struct ini_sess *s)
+{
+    const uint64_t now = rt_now(s->rt), until = s->down_ns + s->wait_ns;
+
+    return s->wait_ns && until > now ? until - now : 0;
 }
 
 static int via_start(struct ini_fence *f, struct ini_sess *s, const struct iscsi_portal *portal)
@@ -122,7 +137,11 @@ static int via_start(struct ini_fence *f, struct ini_sess *s, const struct iscsi
     s->fences_nr++;
     f->limit.fn = limit_over;
     rt_timer_arm(f->rt, &f->limit, (uint64_t)f->via->conf.set.login_timeout_s * RT_S);
-    ini_sess_start(f->via);
+    f->begin.fn = begin_due;
+    if (wait_left_ns(s))
+        rt_timer_arm(f->rt, &f->begin, wait_left_ns(s));
+    else
+        ini_sess_start(f->via);
     return 0;
 }
 

@@ -10,19 +10,25 @@ static atomic_uint logins, closings;   /* at the other portal */
 static uint8_t isid_seen[6];
 static atomic_uint tsih_seen;
 
+static const char *home_keys; /* of the operational stage at the session's portal; NULL: fake_keys */
+static uint32_t home_keys_len;
+
 /* With the tag of the portal group in the first response. Return: false when there is none to talk to any more. */
-static bool login_in_group(struct fake_conn *c, const char *tag)
+static bool login_in_group(struct fake_conn *c, const char *tag, const char *keys, uint32_t len)
 {
     if (!fake_send(c, fake_login_resp(c, true, 0, 1, 0), tag, tag ? (uint32_t)strlen(tag) + 1 : 0) ||
         !fake_recv(c))
         return false;
-    return fake_send(c, fake_login_resp(c, true, 1, 3, 0), fake_keys, sizeof(fake_keys));
+    return fake_send(c, fake_login_resp(c, true, 1, 3, 0), keys, len);
 }
 
 /* The session's portal: the first connection breaks at the first read or write. */
 static void home_script(struct fake_conn *c)
 {
-    if ((c->nr && !serving) || !fake_login_first(c) || !login_in_group(c, c->f->arg))
+    const char *keys = home_keys ? home_keys : fake_keys;
+    const uint32_t len = home_keys ? home_keys_len : sizeof(fake_keys);
+
+    if ((c->nr && !serving) || !fake_login_first(c) || !login_in_group(c, c->f->arg, keys, len))
         return;
     while (fake_recv(c)) {
         if (!c->nr && is_data(c))
@@ -42,7 +48,7 @@ static void other_script(struct fake_conn *c)
         goto out;
     memcpy(isid_seen, c->isid, sizeof(isid_seen));
     tsih_seen = c->pdu.login.tsih;
-    if (login_in_group(c, c->f->arg))
+    if (login_in_group(c, c->f->arg, fake_keys, sizeof(fake_keys)))
         fake_serve(c);
 out:
     closings++;
@@ -177,6 +183,47 @@ static void test_a_session_that_comes_back_is_its_own_fence(void **state)
     assert_int_equal(t.other.logouts, 0);
     assert_int_equal(run(&t.r, INI_READ, 0, 512, 0), 0);
     assert_int_equal(t.r.downs, 1);
+    two_end(&t);
+}
+
+/* Keys of a target that wants to be left alone for a while. */
+#define PATIENT(s)                                                                                             \
+    "HeaderDigest=None\0DataDigest=None\0InitialR2T=No\0ImmediateData=Yes\0MaxRecvDataSegmentLength=1048576\0" \
+    "MaxBurstLength=1048576\0FirstBurstLength=262144\0MaxConnections=1\0DefaultTime2Wait=" s                   \
+    "\0DefaultTime2Retain=0\0MaxOutstandingR2T=1\0DataPDUInOrder=Yes\0DataSequenceInOrder="                    \
+    "Yes\0ErrorRecoveryLevel=0"
+
+static void test_a_fence_waits_as_long_as_the_target_wants(void **state)
+{
+    static const char keys[] = PATIENT("1");
+    uint64_t broke_ns;
+    struct two t;
+
+    (void)state;
+    home_keys = keys;
+    home_keys_len = sizeof(keys);
+    two_start(&t, TAG(7), other_script, 30);
+    broke_ns = rt_clock(t.r.rt);
+    two_break(&t);
+    assert_int_equal(fence(&t), 0);
+    assert_true(rt_clock(t.r.rt) >= broke_ns + 900 * RT_MS);
+    home_keys = NULL;
+    two_end(&t);
+}
+
+static void test_but_for_no_longer_than_a_login_may_take(void **state)
+{
+    static const char keys[] = PATIENT("60");
+    struct two t;
+
+    (void)state;
+    home_keys = keys;
+    home_keys_len = sizeof(keys);
+    two_start(&t, TAG(7), other_script, 1);
+    two_break(&t);
+    assert_int_equal(fence(&t), -ETIMEDOUT);
+    assert_int_equal(logins, 0);
+    home_keys = NULL;
     two_end(&t);
 }
 
@@ -322,6 +369,8 @@ int main(void)
         cmocka_unit_test(test_a_fence_can_be_had_again),
         cmocka_unit_test(test_a_session_that_is_up_needs_none),
         cmocka_unit_test(test_a_session_that_comes_back_is_its_own_fence),
+        cmocka_unit_test(test_a_fence_waits_as_long_as_the_target_wants),
+        cmocka_unit_test(test_but_for_no_longer_than_a_login_may_take),
         cmocka_unit_test(test_another_portal_group_is_no_fence),
         cmocka_unit_test(test_a_portal_that_does_not_tell_its_group_is_no_fence),
         cmocka_unit_test(test_a_refused_login_is_no_fence),
