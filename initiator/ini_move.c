@@ -63,7 +63,7 @@ static bool about_to_tell(const struct ini_sess *s)
 {
     if (s->end_armed || !rt_list_empty(&s->ended) || s->loop.settling)
         return true;
-    rt_list_for(l, &s->luns) {
+    rt_list_for (l, &s->luns) {
         if (rt_list_entry(l, struct ini_lun, link)->end_armed)
             return true;
     }
@@ -83,7 +83,7 @@ static void move_step(struct ini_sess *s)
     if (s->conn != CONN_FULL || s->state != INI_UP || s->leaving)
         ini_move_off(s, -EAGAIN, "the target asks for a new login");
     else if (under_way(s))
-        return;                             /* the end of it comes here again */
+        return; /* the end of it comes here again */
     else if (about_to_tell(s))
         move_later(s);
     else {
@@ -131,9 +131,9 @@ static void timers_each(struct ini_sess *s, void (*fn)(struct rt *rt, struct rt_
     fn(s->rt, &s->phase);
     fn(s->rt, &s->retry);
     fn(s->rt, &s->replacement);
-    rt_list_for(l, &s->cmds)
+    rt_list_for (l, &s->cmds)
         fn(s->rt, &rt_list_entry(l, struct ini_cmd, waits)->timer);
-    rt_list_for(l, &s->luns) {
+    rt_list_for (l, &s->luns) {
         struct ini_lun *u = rt_list_entry(l, struct ini_lun, link);
 
         fn(s->rt, &u->probe_timer);
@@ -145,7 +145,7 @@ static void timers_each(struct ini_sess *s, void (*fn)(struct rt *rt, struct rt_
 static void rt_set(struct ini_sess *s, struct rt *rt)
 {
     s->rt = rt;
-    rt_list_for(l, &s->luns)
+    rt_list_for (l, &s->luns)
         rt_list_entry(l, struct ini_lun, link)->rt = rt;
 }
 
@@ -158,7 +158,7 @@ static void arrived(struct rt_msg *m)
     dm_go_on(s->dm);
     move_over(s, 0);
     ini_tasks_pump(s);
-    rt_list_for(l, &s->luns)
+    rt_list_for (l, &s->luns)
         rt_pool_move(rt_list_entry(l, struct ini_lun, link)->pieces, s->rt);
     ini_loop_settle(s);
     move_tell(s);
@@ -182,7 +182,7 @@ void ini_move_at_rest(struct ini_sess *s)
     dm_move(s->dm, to);
     s->move.step = MOVE_AWAY;
     rt_set(s, to);
-    rt_post(to, &s->move.msg);              /* s is that core's */
+    rt_post(to, &s->move.msg); /* s is that core's */
 }
 
 void ini_sess_move(struct ini_sess *s, struct rt *to, uint64_t limit_ns,

@@ -49,15 +49,15 @@ static void here(struct rig *r)
     assert_true(rt_turn(r->rt, 0) >= 0);
 }
 
-#define both_until(r, cond)                                                                                   \
-    do {                                                                                                      \
-        const uint64_t both_end = rt_clock((r)->rt) + 60 * RT_S;                                              \
-        while (!(cond) && rt_clock((r)->rt) < both_end) {                                                     \
-            assert_true(rt_turn(at((r), 0), 100 * RT_US) >= 0);                                               \
-            assert_true(rt_turn(at((r), 1), 100 * RT_US) >= 0);                                               \
-        }                                                                                                     \
-        assert_true(cond);                                                                                    \
-        here(r);                                                                                              \
+#define both_until(r, cond)                                                                                    \
+    do {                                                                                                       \
+        const uint64_t both_end = rt_clock((r)->rt) + 60 * RT_S;                                               \
+        while (!(cond) && rt_clock((r)->rt) < both_end) {                                                      \
+            assert_true(rt_turn(at((r), 0), 100 * RT_US) >= 0);                                                \
+            assert_true(rt_turn(at((r), 1), 100 * RT_US) >= 0);                                                \
+        }                                                                                                      \
+        assert_true(cond);                                                                                     \
+        here(r);                                                                                               \
     } while (0)
 
 static void up(struct scene *x, fake_script *script, fake_hook *hook)
@@ -85,7 +85,7 @@ static void move_begin(struct scene *x, struct told *t, uint64_t limit_ns)
     *t = (struct told){ 0 };
     here(&x->r);
     ini_sess_move(x->r.s, other(&x->r, x->r.s), limit_ns, moved, t);
-    assert_int_equal(t->nr, 0);             /* never from inside */
+    assert_int_equal(t->nr, 0); /* never from inside */
 }
 
 static void move(struct scene *x)
@@ -107,8 +107,8 @@ struct stream {
     struct scene *x;
     struct cmd c[DEPTH];
     bool write[DEPTH];
-    uint32_t next;                          /* number of the next command, which is what it writes, and where */
-    uint32_t nr[DEPTH];                     /* number of each that is out */
+    uint32_t next;      /* number of the next command, which is what it writes, and where */
+    uint32_t nr[DEPTH]; /* number of each that is out */
     uint32_t want, wrong;
 };
 
@@ -163,7 +163,7 @@ static bool stream_check(struct fake_conn *c)
         return false;
     nr = x->seen++;
     lba = nr % 3 || nr < 3 * DEPTH ? nr : nr - 2 * DEPTH;
-    x->faults += c->pdu.cmd_sn != c->exp_cmd_sn - 1;        /* it was the one that was due */
+    x->faults += c->pdu.cmd_sn != c->exp_cmd_sn - 1; /* it was the one that was due */
     x->faults += load_be32(c->pdu.cmd.cdb + 2) != lba % FAKE_BLOCKS;
     return false;
 }
@@ -349,7 +349,7 @@ static void test_what_takes_too_long_calls_it_off(void **state)
     move_begin(&x, &t, 20 * RT_MS);
     cmd_read(&x.r, &x.c[1], 8, 1);
     here(&x.r);
-    assert_int_equal(x.r.s->flight_nr, 1);  /* the second waits */
+    assert_int_equal(x.r.s->flight_nr, 1); /* the second waits */
     both_until(&x.r, t.nr);
     assert_int_equal(t.err, -ETIMEDOUT);
     assert_string_equal(t.why, "1 of its commands got no answer within 20 ms");
@@ -432,7 +432,7 @@ static struct told *stop_told;
 
 static void stopped(void *user)
 {
-    assert_int_equal(stop_told->nr, 1);     /* was told before: this is the last that anybody hears */
+    assert_int_equal(stop_told->nr, 1); /* was told before: this is the last that anybody hears */
     rig_stopped(user);
 }
 
@@ -515,7 +515,9 @@ static void test_every_ping_of_the_target_is_answered_once(void **state)
 static bool async_with_block_7(struct fake_conn *c)
 {
     struct scene *x = scene_of(c);
-    struct iscsi_pdu p = { .opcode = ISCSI_OP_ASYNC, .final = true, .lun = UINT64_MAX, .itt = ISCSI_TAG_RESERVED };
+    struct iscsi_pdu p = {
+        .opcode = ISCSI_OP_ASYNC, .final = true, .lun = UINT64_MAX, .itt = ISCSI_TAG_RESERVED
+    };
     uint8_t data[34] = { 0 };
     const struct scsi_sense sense = SCSI_SENSE(SCSI_UNIT_ATTENTION, 0x3f, 0x0e);
     uint32_t len = 0;
@@ -599,11 +601,11 @@ static void test_a_ping_may_be_on_its_way(void **state)
     x.r.conf.set.noop_interval_s = 1;
     x.r.conf.set.noop_timeout_s = 60;
     scene_go(&x);
-    both_until(&x.r, x.seen == 1);          /* the tick sent it */
+    both_until(&x.r, x.seen == 1); /* the tick sent it */
     move(&x);
     x.sent = 1;
     both_until(&x.r, x.r.s->nop_rtt_ns);
-    both_until(&x.r, x.seen == 2);          /* and ticks on there */
+    both_until(&x.r, x.seen == 2); /* and ticks on there */
     assert_int_equal(x.r.downs, 0);
     scene_end(&x);
 }
@@ -611,7 +613,8 @@ static void test_a_ping_may_be_on_its_way(void **state)
 /* A READ of block 7 is never answered. */
 static bool swallow_block_7(struct fake_conn *c)
 {
-    return is_cmd(c) && c->pdu.cmd.cdb[0] == SCSI_READ_10 && load_be32(c->pdu.cmd.cdb + 2) == 7 && !scene_of(c)->seen++;
+    return is_cmd(c) && c->pdu.cmd.cdb[0] == SCSI_READ_10 && load_be32(c->pdu.cmd.cdb + 2) == 7 &&
+           !scene_of(c)->seen++;
 }
 
 static void test_a_late_command_is_aborted_on_the_new_core(void **state)
@@ -625,7 +628,7 @@ static void test_a_late_command_is_aborted_on_the_new_core(void **state)
     cmd_read(&x.r, &x.c[0], 7, 1);
     x.c[0].t.timeout_s = 1;
     both_until(&x.r, x.c[0].ended);
-    assert_int_equal(x.c[0].t.err, 0);      /* sent again after the abort */
+    assert_int_equal(x.c[0].t.err, 0); /* sent again after the abort */
     assert_int_equal(x.f.aborts, 1);
     scene_end(&x);
 }

@@ -31,7 +31,7 @@ static void rest(struct ends *b, struct end *e)
     const unsigned rests = e->rests;
 
     dm_rest(e->dm);
-    assert_int_equal(e->rests, rests);      /* not from inside */
+    assert_int_equal(e->rests, rests); /* not from inside */
     assert_true(turn_until(b, &e->rests, rests + 1));
 }
 
@@ -47,8 +47,12 @@ static void move(struct ends *b, struct end *e)
 
 static void add_ping(struct bytes *s, uint32_t sn, uint32_t len)
 {
-    const struct iscsi_pdu p = { .opcode = ISCSI_OP_NOP_IN, .final = true, .itt = 5, .ttt = ISCSI_TAG_RESERVED,
-                                 .stat_sn = sn, .data_len = len };
+    const struct iscsi_pdu p = { .opcode = ISCSI_OP_NOP_IN,
+                                 .final = true,
+                                 .itt = 5,
+                                 .ttt = ISCSI_TAG_RESERVED,
+                                 .stat_sn = sn,
+                                 .data_len = len };
 
     bytes_pdu(s, p, text);
 }
@@ -120,12 +124,12 @@ static void test_called_off_it_goes_on_where_it_was(void **state)
     s = (struct bytes){ .header_digest = true, .data_digest = true };
     add_ping(&s, 1, 21);
     start(&b, ISCSI_INITIATOR, false);
-    dm_rest(b.ini.dm);                      /* before it came to rest... */
+    dm_rest(b.ini.dm); /* before it came to rest... */
     dm_go_on(b.ini.dm);
     raw_write(&b, s.at, s.len);
     assert_true(turn_until(&b, &b.ini.controls, 1));
     assert_int_equal(b.ini.rests, 0);
-    rest(&b, &b.ini);                       /* ...and after */
+    rest(&b, &b.ini); /* ...and after */
     dm_go_on(b.ini.dm);
     raw_write(&b, s.at, s.len);
     assert_true(turn_until(&b, &b.ini.controls, 2));
@@ -169,7 +173,7 @@ static void test_called_off_or_ended_by_who_is_told(void **state)
         assert_int_equal(write(b.fd, s.at, s.len - 7), s.len - 7);
         dm_rest(b.ini.dm);
         turn_some(&b, 6);
-        if (b.ini.controls == 2 * i)        /* the cancel was faster */
+        if (b.ini.controls == 2 * i) /* the cancel was faster */
             dm_go_on(b.ini.dm);
         assert_int_equal(write(b.fd, s.at + s.len - 7, 7), 7);
         assert_true(turn_until(&b, &b.ini.controls, 2 * i + 2));

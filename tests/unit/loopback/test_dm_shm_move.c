@@ -62,8 +62,9 @@ static void home(struct shm_ends *b)
 
 static void nop_in(struct shm_ends *b, struct dm_ctl *ctl, uint32_t sn)
 {
-    *ctl = (struct dm_ctl){ .pdu = { .opcode = ISCSI_OP_NOP_IN, .final = true, .itt = 5, .ttt = ISCSI_TAG_RESERVED,
-                                     .stat_sn = sn } };
+    *ctl = (struct dm_ctl){
+        .pdu = { .opcode = ISCSI_OP_NOP_IN, .final = true, .itt = 5, .ttt = ISCSI_TAG_RESERVED, .stat_sn = sn }
+    };
     here(b->e.tgt.rt);
     dm_send_control(b->e.tgt.dm, ctl);
     here(b->e.tgt.rt);
@@ -123,11 +124,11 @@ static void test_what_comes_in_the_midst_is_found_without_a_byte(void **state)
     for (uint32_t i = 0; i < 50; i++) {
         const unsigned before = b.e.ini.controls;
 
-        nop_in(&b, &ctl[0], 3 * i);         /* found, or not: it may be at the poller yet */
+        nop_in(&b, &ctl[0], 3 * i); /* found, or not: it may be at the poller yet */
         rest(&b);
         nop_in(&b, &ctl[1], 3 * i + 1);
         dm_move(b.e.ini.dm, other(&b, b.e.rt));
-        nop_in(&b, &ctl[2], 3 * i + 2);     /* the old core has another turn, and finds nothing */
+        nop_in(&b, &ctl[2], 3 * i + 2); /* the old core has another turn, and finds nothing */
         b.e.rt = b.e.ini.rt = other(&b, b.e.rt);
         here(b.e.rt);
         dm_go_on(b.e.ini.dm);
@@ -155,9 +156,12 @@ static void test_it_is_woken_where_it_is(void **state)
 
         move(&b);
         for (unsigned n = 0; n < 20; n++)
-            rt_turn(b.e.rt, 100 * RT_US);   /* long enough to say that it sleeps */
-        ctl = (struct dm_ctl){ .pdu = { .opcode = ISCSI_OP_NOP_IN, .final = true, .itt = 5,
-                                        .ttt = ISCSI_TAG_RESERVED, .stat_sn = i } };
+            rt_turn(b.e.rt, 100 * RT_US); /* long enough to say that it sleeps */
+        ctl = (struct dm_ctl){ .pdu = { .opcode = ISCSI_OP_NOP_IN,
+                                        .final = true,
+                                        .itt = 5,
+                                        .ttt = ISCSI_TAG_RESERVED,
+                                        .stat_sn = i } };
         here(b.e.tgt.rt);
         dm_send_control(b.e.tgt.dm, &ctl);
         for (unsigned n = 0; n < 4; n++)
@@ -177,18 +181,18 @@ static void test_called_off_it_goes_on_where_it_was(void **state)
 
     (void)state;
     shm_start_of(&b, 2, false);
-    dm_rest(b.e.ini.dm);                    /* before it came to rest... */
+    dm_rest(b.e.ini.dm); /* before it came to rest... */
     dm_go_on(b.e.ini.dm);
     nop_in(&b, &ctl, 1);
     until(&b, &b.e.ini.controls, 1);
     assert_int_equal(b.e.ini.rests, 0);
-    rest(&b);                               /* ...and after */
+    rest(&b); /* ...and after */
     nop_in(&b, &ctl, 2);
     assert_int_equal(b.e.ini.controls, 1);
     dm_go_on(b.e.ini.dm);
     until(&b, &b.e.ini.controls, 2);
     assert_int_equal(b.e.ini.terminated, 0);
-    move(&b);                               /* and can be moved all the same */
+    move(&b); /* and can be moved all the same */
     nop_in(&b, &ctl, 3);
     until(&b, &b.e.ini.controls, 3);
     home(&b);
@@ -207,8 +211,9 @@ static void test_what_is_to_be_sent_is_sent_before(void **state)
     shm_start_of(&b, 2, false);
     here(b.e.rt);
     for (uint32_t i = 0; i < NR; i++) {
-        ctl[i].pdu = (struct iscsi_pdu){ .opcode = ISCSI_OP_NOP_OUT, .final = true, .immediate = true, .itt = i,
-                                         .ttt = ISCSI_TAG_RESERVED };
+        ctl[i].pdu = (struct iscsi_pdu){
+            .opcode = ISCSI_OP_NOP_OUT, .final = true, .immediate = true, .itt = i, .ttt = ISCSI_TAG_RESERVED
+        };
         if (i == 10)
             dm_rest(b.e.ini.dm);
         dm_send_control(b.e.ini.dm, &ctl[i]);

@@ -8,8 +8,8 @@
 #include "../target/tgt_peer.h"
 #include "initiator/ini.h"
 
-#define DEPTH 32u
-#define REGION (128u << 10) /* bytes: each slot's own part of the unit */
+#define DEPTH     32u
+#define REGION    (128u << 10) /* bytes: each slot's own part of the unit */
 #define MOVES_MAX 100000u
 
 static struct bed bed;
@@ -279,9 +279,9 @@ static int bed_begin(void **state)
     bed_loopback = true;
     bed_start(&bed, 2);
     json_decref(bed_call(&bed, "target.create", json_pack("{s:s}", "iqn", T_IQN)));
-    json_decref(bed_call(&bed, "lun.create",
-                         json_pack("{s:s, s:s, s:I}", "iqn", T_IQN, "kind", "ram", "size",
-                                   (json_int_t)DEPTH * REGION)));
+    json_decref(bed_call(
+        &bed, "lun.create",
+        json_pack("{s:s, s:s, s:I}", "iqn", T_IQN, "kind", "ram", "size", (json_int_t)DEPTH * REGION)));
     return 0;
 }
 

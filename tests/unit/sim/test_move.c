@@ -9,15 +9,15 @@
 #include "initiator/ini_internal.h"
 #include "target/tgt.h"
 
-#define IQN "iqn.2026-01.test:disk"
-#define IO_LEN 8192u
-#define IOS 8u
-#define CORES 3u
+#define IQN      "iqn.2026-01.test:disk"
+#define IO_LEN   8192u
+#define IOS      8u
+#define CORES    3u
 #define DISK_LEN (1u << 20)
 
-static const char config[] =
-    "{\"version\":1,\"targets\":[{\"iqn\":\"" IQN "\",\"luns\":["
-    "{\"lun\":0,\"kind\":\"file\",\"path\":\"/srv/disk\",\"size\":1048576}],\"acls\":[{\"initiator\":\"*\"}]}]}";
+static const char config[] = "{\"version\":1,\"targets\":[{\"iqn\":\"" IQN "\",\"luns\":["
+                             "{\"lun\":0,\"kind\":\"file\",\"path\":\"/srv/"
+                             "disk\",\"size\":1048576}],\"acls\":[{\"initiator\":\"*\"}]}]}";
 
 /* ---- the target ------------------------------------------------------------------------------------------ */
 
@@ -33,8 +33,11 @@ static int tgt_main(void *arg)
     struct tgt_box *b = arg;
     struct rt_addr portal;
     const struct tgt_conf conf = {
-        .config_path = "/etc/corelane/target.json", .state_dir = "/etc/corelane/state",
-        .portals = &portal, .portals_nr = 1, .loop_path = "/run/loop.sock",
+        .config_path = "/etc/corelane/target.json",
+        .state_dir = "/etc/corelane/state",
+        .portals = &portal,
+        .portals_nr = 1,
+        .loop_path = "/run/loop.sock",
     };
 
     (void)rt_addr_parse(&portal, "10.0.0.1:3260", 0);
@@ -73,9 +76,9 @@ struct slot {
     struct iovec iov;
     struct ini_box *b;
     struct rt_timer rest;
-    uint8_t *data;                          /* IO_LEN bytes */
+    uint8_t *data; /* IO_LEN bytes */
     bool read, parked;
-    uint8_t gen;                            /* of what it wrote last */
+    uint8_t gen; /* of what it wrote last */
     unsigned turn;
 };
 
@@ -88,7 +91,7 @@ struct ini_box {
     struct sim_rng rng;
     bool open, failed, moving, strict, quiet;
     unsigned done, errors, wrong, moves, refusals, timeouts, shm, stops;
-    uint64_t spread_ns;                     /* between moves, at most */
+    uint64_t spread_ns; /* between moves, at most */
     struct slot slot[IOS];
 };
 
@@ -124,7 +127,7 @@ static void slot_done(struct ini_io *io, int res)
     if (b->quiet || (b->moving && b->strict))
         return;
     if (b->moving || sim_rng_below(&b->rng, 2)) {
-        slot_start(s);                      /* in the session's queue, which goes along */
+        slot_start(s); /* in the session's queue, which goes along */
         return;
     }
     rt_timer_arm(ini_sess_rt(b->sess), &s->rest, 1 + sim_rng_below(&b->rng, RT_MS));
@@ -243,13 +246,13 @@ static int ini_main(void *arg)
     static const int cores[] = { 0, 1, 2 };
     const struct rt_conf rc = { .cores = cores, .cores_nr = CORES };
     struct ini_box *b = arg;
-    struct ini_conf conf = { .initiator = "iqn.2026-01.test:host", .target = IQN,
+    struct ini_conf conf = { .initiator = "iqn.2026-01.test:host",
+                             .target = IQN,
                              .portal = { .host = "10.0.0.1", .port = 3260, .tpgt = 1 } };
 
     ini_settings_default(&conf.set);
     conf.set.login_retry_max = 1000;
-    if (rt_host_new(&b->host, &rc) ||
-        ini_sess_new(&b->sess, rt_host_at(b->host, 0), &conf, &events, b))
+    if (rt_host_new(&b->host, &rc) || ini_sess_new(&b->sess, rt_host_at(b->host, 0), &conf, &events, b))
         return 1;
     b->go.fn = ini_go;
     rt_post(rt_host_at(b->host, 0), &b->go);
@@ -384,8 +387,8 @@ static uint64_t play(uint64_t seed, bool near, bool wild, struct tally *t)
     stop_clean(&s, seed);
     if (b->failed || b->errors || b->wrong || !b->moves || !b->done || (near && !b->shm))
         fail_msg("seed %llu %s%s: %u errors, %u bytes wrong, %u moves, %u requests, %u in shared memory%s",
-                 (unsigned long long)seed, near ? "near" : "far", wild ? " wild" : "", b->errors, b->wrong, b->moves,
-                 b->done, b->shm, b->failed ? ", failed" : "");
+                 (unsigned long long)seed, near ? "near" : "far", wild ? " wild" : "", b->errors, b->wrong,
+                 b->moves, b->done, b->shm, b->failed ? ", failed" : "");
     t->moves += b->moves;
     t->refusals += b->refusals;
     t->timeouts += b->timeouts;
@@ -411,8 +414,9 @@ static void plays(bool near, bool wild, uint64_t usual)
 
     for (uint64_t seed = from; seed < from + nr; seed++)
         (void)play(seed, near, wild, &t);
-    print_message("%u moves, %u off as not logged in, %u by their limit, %u begun in shared memory; %u requests\n",
-                  t.moves, t.refusals, t.timeouts, t.shm, t.done);
+    print_message(
+        "%u moves, %u off as not logged in, %u by their limit, %u begun in shared memory; %u requests\n",
+        t.moves, t.refusals, t.timeouts, t.shm, t.done);
 }
 
 static void test_moves_at_random_instants(void **state)
