@@ -326,7 +326,7 @@ int portal_listen(struct tgt *t, const struct rt_addr *at, uint16_t group, bool 
     if (err) {
         if (!quiet)
             rt_log(RT_ERR, "portal %s cannot be opened: %s%s", text, strerror(-err),
-                   err == -EADDRINUSE      ? "; another program listens there (tgtd, targetcli?)"
+                   err == -EADDRINUSE      ? "; another program listens there (tgtd, targetcli?), or another portal"
                    : err == -EADDRNOTAVAIL ? "; it is no address of this host"
                    : err == -EACCES        ? "; ports below 1024 need privilege"
                                            : "");
