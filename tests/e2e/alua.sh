@@ -55,6 +55,41 @@ start_targetd || { fail restart; e2e_end; }
 same "portals and states are kept" "$before" "$(cl alua list --json | jq -S 'map(del(.changed_by))')"
 ok "it serves" writes "$url2/0"
 
+# --- a disk of ours over both groups goes by the states, while it is written and verified
+if has loop && has fio; then
+    ok "both optimized" cl alua set $iqn --group 2 --state optimized
+    start_corelaned || fail "corelaned"
+    dev=$(cl attach $iqn --portal "$p1,transport=tcp" --portal "$p2,transport=tcp" --lun 0 --name d 2>/dev/null) || fail "attach"
+    told() { cl path list d --json | jq -r --arg p "$1" '.[0].paths[] | select(.portal == $p) | .alua.state'; }
+    is_told() { [ "$(told "$1")" = "$2" ]; }
+    requests() { cl path list d --json | jq --arg p "$1" '.[0].paths[] | select(.portal == $p) | .requests'; }
+    busy() { [ "$(requests "$1")" -gt "$2" ]; }
+    ok "it has both paths" e2e_wait 60 is_told "$p2" active/optimized
+    fio --verify_state_save=0 --name=v --filename="$dev" --direct=1 --ioengine=io_uring --rw=randwrite --bs=4k --iodepth=8 --size=16M \
+        --time_based --runtime=600 --verify=crc32c --verify_fatal=1 --verify_backlog=64 --output="$E2E_DIR/fio.log" &
+    FIO=$!
+    e2e_own $FIO INT
+    for round in "$p1 1 $p2 standby" "$p2 2 $p1 unavailable" "$p1 1 $p2 offline"; do
+        read -r there tag other state <<<"$round"
+        ok "group $tag $state" cl alua set $iqn --group "$tag" --state "$state" --transition-ms 100
+        ok "the disk hears of it" e2e_wait 60 is_told "$there" "$state"
+        ok "and goes on by the other path" e2e_wait 60 busy "$other" "$(requests "$other")"
+        ok "group $tag optimized" cl alua set $iqn --group "$tag" --state optimized
+        ok "the disk hears of that" e2e_wait 60 is_told "$there" active/optimized
+        ok "and uses the path again" e2e_wait 60 busy "$there" "$(requests "$there")"
+    done
+    kill -INT $FIO
+    wait $FIO
+    rc=$?
+    [ $rc = 128 ] && rc=0 # interrupted, as it should be
+    grep -qE 'verify: |err= *[1-9]' "$E2E_DIR/fio.log" && rc=1
+    same "fio verified all of it, without an error" 0 $rc
+    ok "detach" cl detach d
+    e2e_stop "$CORELANED"
+else
+    skip "a disk over both groups" "$WHY_NOT"
+fi
+
 # --- away
 ok "portal remove" cl portal remove "$p2"
 same "its group is gone" "" "$(state 0 2)"
