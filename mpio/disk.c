@@ -56,7 +56,8 @@ void path_want(struct mpio_path *p, unsigned what)
 
 void path_ask_go(struct mpio_path *p)
 {
-    if (!p->want.what || p->asking || p->seen.hold)
+    /* After the last nothing more: the answer to that may be on its way, and with it the path's end. */
+    if (!p->want.what || p->asking || p->seen.hold || p->ask.what & ASK_UNBIND)
         return;
     p->asking = true;
     p->ask = p->want;
@@ -101,6 +102,7 @@ static void path_clean(struct mpio_path *p)
     const unsigned prio = p->prio, weight = p->weight;
 
     memset(&p->DISK_SIDE, 0, sizeof(*p) - offsetof(struct mpio_path, DISK_SIDE));
+    p->ask.what = 0;
     p->prio = prio;
     p->weight = weight;
 }

@@ -22,6 +22,12 @@ uint32_t path_settled(const struct mpio_path *p)
     return p->seen.settled > p->reset_settled ? p->seen.settled : p->reset_settled;
 }
 
+bool path_owes(const struct mpio_path *p)
+{
+    /* What its own session sends, the only one there is, comes after the login that settles it. */
+    return p->owed > path_settled(p) && p != p->disk->lone;
+}
+
 static bool needs(const struct mpio_path *p)
 {
     return p->fenced_nr || p->owed > path_settled(p);

@@ -40,7 +40,7 @@ static void owe(const struct mpio_io *io)
     p->owed = io->fence;
     if (p->fence_max < p->owed)
         p->fence_max = p->owed;
-    p->disk->owed |= p->disk->multi && p->owed > path_settled(p);
+    p->disk->owed |= path_owes(p);
     disk_look_soon(p->disk);
 }
 
@@ -210,9 +210,11 @@ static struct mpio_path *io_path(struct mpio_disk *d, const struct mpio_io *io)
     const uint64_t now = rt_now(d->rt);
     int at;
 
+    if (d->owed && io_changes(io))
+        return NULL;
     if (d->only)
         return d->only;
-    if (!d->use_nr || (d->owed && io_changes(io)))
+    if (!d->use_nr)
         return NULL;
     for (unsigned i = 0; i < d->paths_nr; i++) {
         struct mpio_path *p = d->path[i];
@@ -370,7 +372,7 @@ void io_pump(struct mpio_disk *d)
             io_end_later(io, d->only_err);
             continue;
         }
-        if (!d->only && d->owed && io_changes(io))
+        if (d->owed && io_changes(io))
             continue; /* reads go past it */
         rt_list_del(l);
         if (!io_try(io)) {

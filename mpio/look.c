@@ -515,7 +515,7 @@ void disk_look(struct mpio_disk *d)
     d->owed = false;
     for (unsigned i = 0; i < d->paths_nr; i++) {
         up_nr += d->path[i]->candidate;
-        d->owed |= d->multi && d->path[i]->owed > path_settled(d->path[i]);
+        d->owed |= path_owes(d->path[i]);
     }
     for (unsigned i = 0; i < d->paths_nr; i++) {
         path_settings(d, d->path[i], up_nr);

@@ -275,6 +275,7 @@ bool path_can(const struct mpio_path *p);
 /* ---- fence.c -------------------------------------------------------------------------------------------- */
 
 uint32_t path_settled(const struct mpio_path *p);
+bool path_owes(const struct mpio_path *p); /* a write of it that ended in an error may yet be carried out */
 void fence_look(struct mpio_disk *d, struct mpio_path *p, uint64_t now);
 void fence_forget(struct mpio_disk *d); /* places in the disk are others: nobody was tried */
 

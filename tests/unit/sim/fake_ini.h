@@ -151,7 +151,7 @@ static inline bool fake_answer(struct ini_lun *l, unsigned n, int res)
 
         if (n--)
             continue;
-        if (!io->left || io->left == 3)
+        if (!l->s->up || !io->left || io->left == 3)
             return false;
         if (!res)
             fake_exec(io);
