@@ -11,11 +11,6 @@
 
 #define LATE_NS RT_MS
 
-/* Not there yet: until they are, units have no ALUA, and a reset of one is waited out. */
-#pragma weak ini_lun_alua
-#pragma weak ini_lun_activate
-#pragma weak ini_lun_abort_all
-
 /* ---- telling -------------------------------------------------------------------------------------------- */
 
 static void path_told_back(struct rt_msg *m)
@@ -77,8 +72,7 @@ void path_nexus_look(struct mpio_path *p)
 static void lun_read(struct mpio_path *p)
 {
     p->now.info = *ini_lun_info(p->lun);
-    if (ini_lun_alua)
-        p->now.alua = *ini_lun_alua(p->lun);
+    p->now.alua = *ini_lun_alua(p->lun);
 }
 
 static void lun_event(void *user, enum ini_event ev)
@@ -287,11 +281,11 @@ static void do_asked(struct mpio_path *p, const struct path_ask *a)
         busy(p);
         ini_lun_reset(p->nexus->s, p->lun_nr, reset_done, p);
     }
-    if (what & ASK_ABORT && p->lun && ini_lun_abort_all) {
+    if (what & ASK_ABORT && p->lun) {
         busy(p);
         ini_lun_abort_all(p->lun, call_done, p);
     }
-    if (what & ASK_ACTIVATE && p->lun && ini_lun_activate) {
+    if (what & ASK_ACTIVATE && p->lun) {
         busy(p);
         ini_lun_activate(p->lun, call_done, p);
     }
