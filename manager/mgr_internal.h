@@ -127,7 +127,7 @@ struct sess {
     struct rt_link up_waits, end_waits, settle_waits;
     struct isid *record; /* to keep its identity in when it is over: there may be no memory then */
     struct settings_load load;
-    bool loading;
+    bool loading, located; /* until it is placed; and may be */
     struct hop start, stop;
     struct hop sample;   /* to learn how much it does */
     uint64_t work;       /* that: written on its core on such a trip */

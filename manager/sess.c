@@ -275,8 +275,7 @@ static void ended(struct hop *h)
     sess_put(s);
 }
 
-/* All is known that its place depends on. */
-static void locatable(struct sess *s)
+static void place(struct sess *s)
 {
     struct settings_load *l = &s->load;
 
@@ -296,6 +295,30 @@ static void locatable(struct sess *s)
         s->conf.set.login_retry_max = 0;
     sess_hold(s);
     sess_go(s, &s->start, core_start, started);
+}
+
+static struct sess *loading_first(const struct sess *like)
+{
+    rt_list_for (l, &like->mgr->sessions) {
+        struct sess *s = rt_list_entry(l, struct sess, link);
+
+        if (s->loading && sess_matches(s, like->wish.iqn, &like->wish.portal))
+            return s;
+    }
+    return NULL;
+}
+
+/* All is known that its place depends on. Those to one portal are placed in the order in which they were made, whichever
+ * helper thread was first: so that the same host lays its sessions out the same way each time. */
+static void locatable(struct sess *s)
+{
+    struct sess *first;
+
+    s->located = true;
+    sess_hold(s);
+    while ((first = loading_first(s)) && first->located)
+        place(first);
+    sess_put(s);
 }
 
 static void loaded(struct settings_load *l)

@@ -27,6 +27,7 @@ else
     same "the first two are on cores of their own" 2 \
         "$(cl layout show --json | jq '[.corelaned.sessions[] | select(.index < 2) | .core] | unique | length')"
 fi
+same "show has them, in order" "0 1 2" "$(cl layout show --json | jq -r '[.corelaned.sessions[].index] | join(" ")')"
 ok "show has the session with its target" grep -q "s1 .*$iqn at $PORTAL" <(cl layout show)
 same "show --json keeps what it had" true \
     "$(cl layout show --json | jq '.corelaned.cores | all(has("core") and has("mode") and has("busy") and has("poll") and has("sleep") and has("sessions"))')"
