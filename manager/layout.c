@@ -386,11 +386,13 @@ static json_t *verdicts_json(const struct bal_core *cores, const struct bal_verd
 
 void layout_cores(const struct mgr *m, const struct sess *but, struct bal_core *cores)
 {
-    for (unsigned i = 0; i < rt_host_count(m->host); i++) {
-        struct rt *rt = rt_host_at(m->host, i);
-
+    for (unsigned i = 0; i < rt_host_count(m->host); i++)
         cores[i] = bal_load_core(m->load, i);
-        cores[i].sessions = sess_count_on(m, rt) - (but && but->rt == rt && but->state != SESS_ENDING);
+    rt_list_for (l, &m->sessions) {
+        const struct sess *s = rt_list_entry(l, struct sess, link);
+
+        if (s->rt && s != but && s->state != SESS_ENDING)
+            cores[rt_index(s->rt)].sessions++;
     }
 }
 

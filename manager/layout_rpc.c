@@ -125,17 +125,19 @@ static json_t *totals_json(const struct mgr *m)
 {
     const unsigned nr = rt_host_count(m->host);
     double sum = 0, most = 0, least = 1;
+    struct bal_core cores[RT_CORES_MAX];
     unsigned sessions = 0, idle = 0;
     struct bal_share share;
 
     rt_list_for (l, &m->sessions)
         sessions += rt_list_entry(l, struct sess, link)->state != SESS_ENDING;
+    layout_cores(m, NULL, cores);
     for (unsigned i = 0; i < nr; i++) {
         bal_load_share(m->load, i, &share);
         sum += share.busy;
         most = share.busy > most ? share.busy : most;
         least = share.busy < least ? share.busy : least;
-        idle += !sess_count_on(m, rt_host_at(m->host, i));
+        idle += !cores[i].sessions;
     }
     return json_pack("{s:i, s:i, s:i, s:f, s:f, s:f, s:f}", "cores", (int)nr, "cores_free", (int)idle,
                      "sessions", (int)sessions, "busy", sum / nr, "busy_max", most, "busy_min", least,

@@ -177,7 +177,6 @@ void sess_put(struct sess *s);
 bool sess_matches(const struct sess *s, const char *iqn, const struct iscsi_portal *portal /* NULL: any */);
 /* By the transport that is wished for, if any is. */
 bool sess_carried(const struct sess *s, const struct mgr_wish *wish);
-unsigned sess_count_on(const struct mgr *m, const struct rt *rt);
 struct sess *sess_find(struct mgr *m, unsigned id);
 
 /* ---- identities ------------------------------------------------------------------------------------------ */

@@ -326,18 +326,6 @@ static void loaded(struct settings_load *l)
     nic_find(container_of(l, struct sess, load), locatable);
 }
 
-unsigned sess_count_on(const struct mgr *m, const struct rt *rt)
-{
-    unsigned n = 0;
-
-    rt_list_for (l, &m->sessions) {
-        const struct sess *s = rt_list_entry(l, struct sess, link);
-
-        n += s->rt == rt && s->state != SESS_ENDING;
-    }
-    return n;
-}
-
 /* The lowest that no other session there has: who logs in again after a logout is who it was. */
 static unsigned index_free(const struct mgr *m, const struct mgr_wish *wish)
 {
