@@ -347,7 +347,7 @@ void do_layout_move(void *user, struct rpc_call *call, json_t *params)
     static const struct param list[] = {
         PARAM_TEXT("session", .needed = true),
         PARAM_INT("core", 0, 65535, .needed = true),
-        PARAM_INT("limit_ms", 1, 600000),
+        PARAM_INT("limit_ms", 1, 60000),
         { 0 },
     };
     const struct layout_pin *pin;
@@ -391,7 +391,7 @@ void do_layout_pin(void *user, struct rpc_call *call, json_t *params)
         PARAM_TEXT("session", .needed = true),
         PARAM_INT("core", 0, 65535, .needed = true),
         PARAM_BOOL("no_move"),
-        PARAM_INT("limit_ms", 1, 600000),
+        PARAM_INT("limit_ms", 1, 60000),
         { 0 },
     };
     char why[MGR_WHY_MAX], words[64];

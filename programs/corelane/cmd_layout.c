@@ -11,7 +11,7 @@
 #include "programs/corelane/print.h"
 #include "reactor/rt.h"
 
-#define MOVE_WAIT_S 660u         /* the longest limit there is, and a minute */
+#define MOVE_WAIT_S 660u         /* a restore moves sessions one after another */
 #define FILE_MAX    (768u << 10) /* bytes; a request is 1 MiB at most */
 
 #define SESSION_WORDS                                                                                          \
@@ -19,13 +19,13 @@
     "to the same target and portal apart, from 0, and stays the same when they log in again."
 
 static const struct opt move_opts[] = {
-    { "limit", 0, OPT_NUM, .key = "limit_ms", .arg = "MS", .lo = 1, .hi = 600000,
+    { "limit", 0, OPT_NUM, .key = "limit_ms", .arg = "MS", .lo = 1, .hi = 60000,
       .help = "how long to wait for what is under way before it stays where it is (default: 2000)" },
     { 0 },
 };
 static const struct opt pin_opts[] = {
     { "no-move", 0, OPT_FLAG, .key = "no_move", .help = "leave it where it is until its next login" },
-    { "limit", 0, OPT_NUM, .key = "limit_ms", .arg = "MS", .lo = 1, .hi = 600000,
+    { "limit", 0, OPT_NUM, .key = "limit_ms", .arg = "MS", .lo = 1, .hi = 60000,
       .help = "as for 'layout move'" },
     { 0 },
 };
