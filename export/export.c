@@ -57,11 +57,13 @@ static void job_run(struct rt_work *w)
 {
     struct exp *e = container_of(w, struct exp, work);
     pthread_t alone;
+    int err;
 
     if (!e->job_alone) {
         e->job_err = e->job(e);
-    } else if ((e->job_err = -pthread_create(&alone, NULL, job_thread, e))) {
-        exp_note(e, "no thread to wait for the disk: %s", strerror(-e->job_err));
+    } else if ((err = -pthread_create(&alone, NULL, job_thread, e))) {
+        e->job_err = err;
+        exp_note(e, "no thread to wait for the disk: %s", strerror(-err));
     } else {
         pthread_join(alone, NULL);
     }
