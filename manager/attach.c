@@ -304,15 +304,14 @@ static bool att_merge(struct att *a, struct att *b)
         free(mg);
         return false;
     }
+    a->opened = NULL;
     /* At once, while the sessions are there: they are the same ones. */
-    rt_list_for (l, &b->paths) {
+    rt_list_for_safe (l, &b->paths) {
         struct path *q = rt_list_entry(l, struct path, link);
 
         if (q->done_user == mg && q->done == merge_path_done)
-            path_start(q, 0);
+            path_go(q);
     }
-    a->opened = NULL;
-    a->merged = true;
     store_save(b->mgr, NULL);
     return true;
 }

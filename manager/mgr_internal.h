@@ -275,7 +275,7 @@ struct att {
     enum att_state state;
     bool restored;  /* a device of before waits for it: it is not given up */
     bool name_made; /* nobody asked for that name */
-    bool separate, merged;
+    bool separate;
     bool ending, ended; /* its paths go; they are gone */
     bool patient;      /* waited long enough for other sessions of before */
     unsigned holds;

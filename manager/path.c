@@ -381,7 +381,7 @@ static struct sess *sess_of_isid(struct mgr *m, const uint8_t isid[static 6])
     return NULL;
 }
 
-static void path_go(struct path *p)
+void path_go(struct path *p)
 {
     struct mgr *m = p->att->mgr;
 

@@ -67,6 +67,7 @@ struct path {
 struct path *path_new(struct att *a, const struct path_spec *spec,
                       void (*done)(struct path *p, int err, const char *why, void *user), void *user);
 void path_start(struct path *p, uint64_t in_ns); /* that much later */
+void path_go(struct path *p);                    /* now: done may be called from inside */
 void path_join(struct path *p);                  /* PATH_OPEN: into the disk, which is up */
 /* Out of the disk, and closed; then it is tried again, or gone when it is ending. */
 void path_drop(struct path *p, int err, const char *why);
@@ -115,7 +116,7 @@ int mpconf_read(const struct mgr *m, struct mpio_mpconf **out, unsigned *remarks
 /* ---- events ---------------------------------------------------------------------------------------------- */
 
 #define EVENTS_MAX     512u
-#define EVENT_TEXT_MAX 320u
+#define EVENT_TEXT_MAX 512u
 struct events; /* the last ones, in memory */
 struct events *events_new(void);
 void events_free(struct events *e);

@@ -274,16 +274,30 @@ static bool logout_means(const struct logout *lo, const struct sess *s)
     return sess_matches(s, lo->wish.iqn, lo->any_portal ? NULL : &lo->wish.portal);
 }
 
-/* Whether a path of it stands on a session that is to end. */
-static bool logout_att(const struct logout *lo, const struct att *a)
+/* Also one that has no session now: it would make one. */
+static bool logout_path(const struct logout *lo, const struct path *p)
 {
-    rt_list_for (l, &a->paths) {
-        const struct sess *s = rt_list_entry(l, struct path, link)->sess;
+    return p->sess ? logout_means(lo, p->sess)
+                   : !strcmp(p->spec.wish.iqn, lo->wish.iqn) &&
+                         (lo->any_portal || (p->spec.wish.portal.port == lo->wish.portal.port &&
+                                             !strcmp(p->spec.wish.portal.host, lo->wish.portal.host)));
+}
 
-        if (s && logout_means(lo, s))
-            return true;
+/* A path of it that goes with its session, or NULL. *others: it has other paths that can be used. */
+static struct path *logout_of(const struct logout *lo, const struct att *a, bool *others)
+{
+    struct path *found = NULL;
+
+    *others = false;
+    rt_list_for (l, &a->paths) {
+        struct path *p = rt_list_entry(l, struct path, link);
+
+        if (!logout_path(lo, p))
+            *others |= p->state == PATH_IN && !p->ending;
+        else if (!found || found->ending)
+            found = p;
     }
-    return false;
+    return found;
 }
 
 static void logout_left(struct logout *lo)
@@ -331,30 +345,42 @@ static void logout_sessions(struct logout *lo)
     logout_left(lo);
 }
 
-static struct att *logout_next_att(const struct logout *lo)
-{
-    rt_list_for (l, &lo->mgr->atts) {
-        struct att *a = rt_list_entry(l, struct att, link);
-
-        if (a->state >= ATT_UP && logout_att(lo, a))
-            return a;
-    }
-    return NULL;
-}
+static void logout_next(struct logout *lo);
 
 static void logout_att_closed(struct att_wait *w, int err, const char *why)
 {
     struct logout *lo = container_of(w, struct logout, att_wait);
-    struct att *a;
 
     if (err) {
         rpc_fail(lo->call, RPC_FAILED, "logout of %s: a disk on it cannot be detached: %s", lo->wish.iqn, why);
         free(lo);
-    } else if ((a = logout_next_att(lo))) {
-        att_close(a, true, w);
     } else {
-        logout_sessions(lo);
+        logout_next(lo);
     }
+}
+
+static void logout_path_gone(void *user)
+{
+    logout_next(user);
+}
+
+/* Paths of disks that have others, then disks that have none, then the sessions. */
+static void logout_next(struct logout *lo)
+{
+    rt_list_for (l, &lo->mgr->atts) {
+        struct att *a = rt_list_entry(l, struct att, link);
+        bool others;
+        struct path *p = a->state >= ATT_UP ? logout_of(lo, a, &others) : NULL;
+
+        if (!p)
+            continue;
+        if (a->state == ATT_UP && others)
+            path_end(p, logout_path_gone, lo);
+        else
+            att_close(a, true, &lo->att_wait);
+        return;
+    }
+    logout_sessions(lo);
 }
 
 /* Answers the call when there is nothing to do or something in the way. */
@@ -371,13 +397,21 @@ static bool logout_possible(struct mgr *m, struct rpc_call *call, const struct l
     }
     rt_list_for (l, &m->atts) {
         const struct att *a = rt_list_entry(l, struct att, link);
+        bool others;
+        const struct path *p = logout_of(lo, a, &others);
 
-        if (!logout_att(lo, a))
+        if (!p)
             continue;
+        if (p->ending && a->state == ATT_UP) {
+            rpc_fail(call, RPC_FAILED, "a path of %s is being taken away: try again", a->spec.name);
+            return false;
+        }
         if (!force || a->state < ATT_UP) {
             rpc_fail(call, RPC_FAILED, "the disk %s%s%s stands on a session to %s: detach it first%s",
                      a->spec.name, a->result.path[0] ? " at " : "", a->result.path, lo->wish.iqn,
-                     force ? "" : ", or say --force to have its requests fail");
+                     force    ? ""
+                     : others ? ", or say --force to have it go on over its other paths"
+                              : ", or say --force to have its requests fail");
             return false;
         }
     }
@@ -408,7 +442,7 @@ static void do_logout(void *user, struct rpc_call *call, json_t *params)
         free(lo);
         return;
     }
-    logout_att_closed(&lo->att_wait, 0, NULL);
+    logout_next(lo);
 }
 
 const struct rpc_method mgr_methods[] = {

@@ -208,4 +208,41 @@ start_corelaned || fail "start again"
 ok "attach, though a portal that was used before is gone" cl attach $iqn --portal "$p2,transport=tcp" --lun 0 --name d --export none
 ok "the unit was reset first, as something might have been left by that portal" grep -q 'the unit is reset' "$E2E_DIR/corelaned.log"
 ok "detach" cl detach d
+
+# What only a disk of the kernel's own would do: it waits for the next daemon, which has to end all that was left by the first
+# before it is served. There may be no such disk here; how far it gets without is in the log.
+cl attach $iqn --portal "$p1" --portal "$p2,transport=tcp" --lun 0 --name d --export none >/dev/null 2>&1 || fail "attach"
+ok "two paths" e2e_wait 30 are active 2
+e2e_stop "$CORELANED" KILL
+books=$CORELANE_RUN_DIR/attachments.json
+jq --arg dead "$dead" '.disks[0].export = "ublk" | .disks[0].paths[0].portal = $dead' "$books" >"$E2E_DIR/books" &&
+    cat "$E2E_DIR/books" >"$books"
+: >"$E2E_DIR/corelaned.log"
+start_corelaned || fail "start again"
+taken() { grep -q 'd: the unit is reset\|d: not every session of before could log in again' "$E2E_DIR/corelaned.log"; }
+ok "a disk that is taken over waits for its other session, then has the unit reset" e2e_wait 60 taken
+refused "meanwhile it is not detached" 1 "force" cl detach d
+ok "but by force" cl detach d --force
+none_left() { [ "$(cl list --json | jq length)" = 0 ]; }
+ok "and is gone" e2e_wait 30 none_left
+
+# ---- a session that is over for good -------------------------------------------------------------------------------
+
+e2e_stop "$CORELANED"
+echo 'node.session.reopen_max = 1' >>"$E2E_DIR/etc/iscsid.conf"
+front_to "$p2"
+start_corelaned || fail "start again"
+cl attach $iqn --portal "$p1" --portal "$front,transport=tcp" --lun 0 --name d --export none >/dev/null 2>&1 || fail "attach"
+ok "two paths" e2e_wait 30 are active 2
+p_front=$(path_of "$front")
+e2e_stop "$PROXY" KILL
+given_up() { case $(state_of "$p_front") in waiting | connecting) ;; *) false ;; esac; }
+ok "a path whose session gives up leaves the disk" e2e_wait 60 given_up
+front_to "$p2"
+ok "and joins again with another" e2e_wait 60 is "$p_front" active
+refused "logout of a portal that a disk uses" 1 "other paths" cl logout $iqn --portal "$front"
+ok "forced, it takes the path away" cl logout $iqn --portal "$front" --force
+same "and the disk has the other" "$p1" "$(cl path list d --json | jq -r '[.[0].paths[].portal] | join(" ")')"
+ok "of the last portal it takes the disk" cl logout $iqn --portal "$p1" --force
+same "nothing is left" "0 0" "$(cl list --json | jq length) $(cl session list --json | jq length)"
 e2e_end
