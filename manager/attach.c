@@ -148,6 +148,8 @@ static void opened_tell(struct att *a, int err, const char *why)
         opened(a, err, why, a->opened_user);
 }
 
+static void merge_go(struct merge *mg);
+
 /* ---- the end --------------------------------------------------------------------------------------------- */
 
 /* No core has a part of it any more: out of the books. */
@@ -160,6 +162,8 @@ static void att_over(struct att *a)
     store_save(a->mgr, NULL);
     closed_tell(a, 0, NULL);
     opened_tell(a, a->end_err, a->end_why);
+    if (a->merge)
+        merge_go(a->merge);
     att_put(a);
 }
 
@@ -241,14 +245,25 @@ void att_path_failed(struct att *a, struct path *failed)
 
 /* ---- a path goes over to the disk that its unit has already ----------------------------------------------- */
 
-struct merge { /* who asked for an attachment that became paths of another */
+struct merge { /* who asked for an attachment that becomes paths of another */
     void (*opened)(struct att *a, int err, const char *why, void *user);
     void *user;
-    unsigned left; /* paths that were begun and have not come to anything yet */
+    struct att *into; /* held until they are begun */
+    struct sess *sess[MPIO_PATHS_MAX]; /* those that are there already, used until then */
+    unsigned sess_nr;
+    unsigned left; /* paths that have not come to anything yet, and one until they are begun */
     int err;
     bool in; /* one of them is in */
     char why[MGR_WHY_MAX], words[MGR_WHY_MAX];
 };
+
+static void merge_left(struct merge *mg, struct att *into)
+{
+    if (--mg->left)
+        return;
+    mg->opened(into, mg->in ? 0 : mg->err ? mg->err : -ECANCELED, mg->in ? mg->words : mg->why, mg->user);
+    free(mg);
+}
 
 static void merge_path_done(struct path *p, int err, const char *why, void *user)
 {
@@ -259,10 +274,24 @@ static void merge_path_done(struct path *p, int err, const char *why, void *user
         mg->err = err;
         snprintf(mg->why, sizeof(mg->why), "%s", why);
     }
-    if (--mg->left)
-        return;
-    mg->opened(p->att, mg->in ? 0 : mg->err, mg->in ? mg->words : mg->why, mg->user);
-    free(mg);
+    merge_left(mg, p->att);
+}
+
+/* The attachment is gone, and what was open on its sessions with it: nothing can be open there twice. */
+static void merge_go(struct merge *mg)
+{
+    struct att *into = mg->into;
+
+    rt_list_for_safe (l, &into->paths) {
+        struct path *q = rt_list_entry(l, struct path, link);
+
+        if (q->done == merge_path_done && q->done_user == mg && !q->ending)
+            path_go(q);
+    }
+    for (unsigned i = 0; i < mg->sess_nr; i++)
+        sess_unuse(mg->sess[i]);
+    merge_left(mg, into);
+    att_put(into);
 }
 
 /* Return: NULL, or why @a cannot become part of @b. */
@@ -287,7 +316,7 @@ static bool att_merge(struct att *a, struct att *b)
 
     if (!mg)
         return false;
-    *mg = (struct merge){ .opened = a->opened, .user = a->opened_user };
+    *mg = (struct merge){ .opened = a->opened, .user = a->opened_user, .into = b, .left = 1 };
     snprintf(mg->words, sizeof(mg->words),
              "LUN %u of %.230s is the unit %.80s, which is attached as %s: it is a path of that disk now",
              a->spec.lun, a->spec.wish.iqn, b->info.wwid, b->spec.name);
@@ -297,22 +326,19 @@ static bool att_merge(struct att *a, struct att *b)
 
         if (!q)
             break;
-        q->spec.has_isid = false;
         mg->left++;
+        if (p->sess) {
+            mg->sess[mg->sess_nr++] = p->sess;
+            sess_use(p->sess);
+        }
     }
-    if (!mg->left) {
+    if (mg->left == 1) {
         free(mg);
         return false;
     }
+    att_hold(b);
     a->opened = NULL;
-    /* At once, while the sessions are there: they are the same ones. */
-    rt_list_for_safe (l, &b->paths) {
-        struct path *q = rt_list_entry(l, struct path, link);
-
-        if (q->done_user == mg && q->done == merge_path_done)
-            path_go(q);
-    }
-    store_save(b->mgr, NULL);
+    a->merge = mg;
     return true;
 }
 
@@ -357,7 +383,7 @@ static void exported(struct hop *h)
 
         a->founder = NULL;
         p->state = PATH_OPEN;
-        if (a->restored && err != -ESTALE) {
+        if (a->restored && err != -ESTALE && !a->dropped) {
             rt_log(RT_WARN, "%s: cannot be taken over yet: %s; trying again", a->spec.name, a->why);
             a->state = ATT_WAITING;
             path_drop(p, err, a->why);
@@ -375,6 +401,8 @@ static void exported(struct hop *h)
     att_hold(a);
     others_go_on(a);
     opened_tell(a, 0, NULL);
+    if (a->dropped)
+        att_close(a, true, NULL);
     att_put(a);
 }
 
@@ -459,13 +487,16 @@ static void were_reset(struct hop *h)
 
     a->founder = NULL;
     p->state = PATH_OPEN;
-    if (a->err) {
-        a->state = ATT_WAITING;
+    a->was_reset = !a->err;
+    if (a->dropped) {
+        att_end(a, -ECANCELED, "detached");
+    } else if (a->err) {
+        a->state = a->restored ? ATT_WAITING : ATT_LOGIN;
         path_drop(p, a->err,
                   "the unit could not be reset, so that writes of before may still be on their way to it");
-        return;
+    } else {
+        found(a, p);
     }
-    found(a, p);
 }
 
 /* What was sent over a portal that cannot be reached now ends with the unit's reset, whoever sent it. */
@@ -512,7 +543,7 @@ static void founder_try(struct att *a, struct path *p)
         att_end(a, -EEXIST, why);
         return;
     }
-    if (!others_owed(a, p) && !p->sess->unsure)
+    if (a->was_reset || (!others_owed(a, p) && !p->sess->unsure))
         found(a, p);
     else if (a->patient || !others_owed(a, p))
         others_reset(a, p);
@@ -542,6 +573,17 @@ static void patience_over(struct rt_timer *t)
     att_founding(a);
 }
 
+static bool has_path(const struct att *a)
+{
+    rt_list_for (l, &a->paths) {
+        const struct path *p = rt_list_entry(l, struct path, link);
+
+        if (p->state == PATH_IN || p->state == PATH_JOINING)
+            return true;
+    }
+    return false;
+}
+
 void att_path_open(struct att *a, struct path *p)
 {
     char why[2 * MGR_WHY_MAX], listed[256];
@@ -558,7 +600,7 @@ void att_path_open(struct att *a, struct path *p)
                  "one",
                  p->spec.lun, p->spec.wish.iqn, p->portal, p->info.wwid, a->spec.name, a->info.wwid);
         path_drop(p, -EXDEV, why);
-    } else if (p != att_path_first(a) && policy_one_path(a->mgr, &p->info, listed)) {
+    } else if (has_path(a) && policy_one_path(a->mgr, &p->info, listed)) {
         snprintf(why, sizeof(why), "%s: the disk has one path only", listed);
         path_drop(p, -EPERM, why);
     } else if (a->has_pr_key && (!p->registers || p->pr.key != a->pr_key)) {
@@ -697,7 +739,8 @@ static void close_harder(struct att *a)
 void att_close(struct att *a, bool force, struct att_wait *w)
 {
     const bool dropped = a->state == ATT_WAITING && force;
-    const bool taken = a->state == ATT_UP || a->state == ATT_CLOSING || dropped;
+    const bool later = a->state == ATT_EXPORTING && a->restored && force;
+    const bool taken = a->state == ATT_UP || a->state == ATT_CLOSING || dropped || later;
 
     if (w && taken)
         rt_list_push(&a->close_waits, &w->link);
@@ -708,6 +751,8 @@ void att_close(struct att *a, bool force, struct att_wait *w)
         hop_go(&a->hop, a->mgr->rt, a->rt, att_core_close, closed);
     } else if (a->state == ATT_CLOSING && force) {
         close_harder(a);
+    } else if (later) {
+        a->dropped = true;
     } else if (dropped) {
         /* The device stays as it is, without a disk: only who owns it may say so. */
         rt_log(RT_WARN, "%s: given up before it could be taken over: its device is left without a disk",

@@ -276,6 +276,9 @@ struct att {
     bool restored;  /* a device of before waits for it: it is not given up */
     bool name_made; /* nobody asked for that name */
     bool separate;
+    bool dropped;       /* is to go as soon as what is under way is over */
+    bool was_reset;     /* its unit, so that nothing of sessions of before is left */
+    struct merge *merge; /* it becomes paths of another disk; NULL: not */
     bool ending, ended; /* its paths go; they are gone */
     bool patient;      /* waited long enough for other sessions of before */
     unsigned holds;
