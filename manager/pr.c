@@ -80,10 +80,9 @@ static bool is_there(const struct path *p)
     return p->state == PATH_IN && !p->ending && p->sess;
 }
 
-static void fill(struct one *o, enum mpio_pr_action action)
+static void fill(struct run *r, struct one *o, enum mpio_pr_action action)
 {
-    const struct run *r = o->run;
-
+    o->run = r;
     o->pr.action = action;
     o->pr.type = r->type;
     o->pr.key = r->key;
@@ -105,7 +104,7 @@ static void run_all(struct run *r, enum mpio_pr_action action, void (*then)(stru
     for (unsigned i = 0; i < r->nr; i++) {
         struct one *o = &r->one[i];
 
-        fill(o, action);
+        fill(r, o, action);
         if (!is_there(o->path)) {
             o->pr.err = -ENOTCONN;
             continue;
@@ -135,7 +134,7 @@ static void run_one_next(struct run *r, enum mpio_pr_action action)
 {
     while (r->at + 1 < r->nr && !is_there(r->one[r->at].path))
         r->at++;
-    fill(&r->one[r->at], action);
+    fill(r, &r->one[r->at], action);
     if (is_there(r->one[r->at].path)) {
         sess_go(r->one[r->at].path->sess, &r->one[r->at].hop, core_send, one_back);
         return;
@@ -357,7 +356,6 @@ static struct run *run_new(struct mgr *m, struct rpc_call *call, struct att *a)
 
         if (!is_there(p))
             continue;
-        r->one[r->nr].run = r;
         r->one[r->nr++].path = p;
         path_hold(p);
     }

@@ -109,7 +109,7 @@ static const char *set_grouping(struct mpconf_draft *d, const char *v)
 static const char *set_no_path(struct mpconf_draft *d, const char *v)
 {
     struct mpio_conf *c = &d->set->conf;
-    uint32_t n;
+    uint32_t n = 0;
 
     if (!strcmp(v, "fail") || !strcmp(v, "0"))
         c->no_path = MPIO_NO_PATH_FAIL;
