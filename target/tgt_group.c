@@ -21,25 +21,29 @@ static const char *member(const json_t *obj, const char *key)
 
 /* ---- what there is --------------------------------------------------------------------------------------- */
 
-static int by_tag(const void *a, const void *b)
+/* Into a list that ascends, once. Return: how many there are then. */
+static unsigned tag_insert(uint16_t *tags, unsigned nr, uint16_t tag)
 {
-    return *(const uint16_t *)a - *(const uint16_t *)b;
+    unsigned at = 0;
+
+    while (at < nr && tags[at] < tag)
+        at++;
+    if (at < nr && tags[at] == tag)
+        return nr;
+    memmove(&tags[at + 1], &tags[at], (nr - at) * sizeof(tags[0]));
+    tags[at] = tag;
+    return nr + 1;
 }
 
 unsigned portal_groups(const struct tgt *t, uint16_t tags[static TGT_PORTALS_MAX])
 {
-    unsigned nr = 0, kept = 0;
+    unsigned nr = 0;
 
     for (unsigned i = 0; i < t->portals_nr; i++) {
         if (t->portals[i].listener && !t->portals[i].leaving)
-            tags[nr++] = t->portals[i].group;
+            nr = tag_insert(tags, nr, t->portals[i].group);
     }
-    qsort(tags, nr, sizeof(tags[0]), by_tag);
-    for (unsigned i = 0; i < nr; i++) {
-        if (!i || tags[i] != tags[i - 1])
-            tags[kept++] = tags[i];
-    }
-    return kept;
+    return nr;
 }
 
 static bool group_is_there(const struct tgt *t, uint16_t tag)
