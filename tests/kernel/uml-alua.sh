@@ -5,7 +5,10 @@
 # shellcheck source=lib.sh source-path=SCRIPTDIR
 . "$(dirname "$0")/lib.sh"
 iqn=iqn.2026-11.org.example:disk
+# tcg-alua.sh runs it where everything takes longer, and where the kernel asks for states by itself
+slow=${ALUA_SLOW:-1}
 ok modprobe -a iscsi_tcp sd_mod sg dm-multipath
+[ "$slow" = 1 ] || ok modprobe scsi_dh_alua
 iscsid
 targetd 127.0.0.1:3260
 ok corelane portal add 127.0.0.1:3261 --group 2
@@ -24,7 +27,7 @@ disks() {
     for d in /sys/class/iscsi_session/session*/device/target*/*/block/*; do [ -b "/dev/${d##*/}" ] && echo "/dev/${d##*/}"; done
 }
 two_disks() { [ "$(disks | wc -l)" = 2 ]; }
-wait_for 30 two_disks
+wait_for $((30 * slow)) two_disks
 group_of() { sg_vpd -p di "$1" | sed -n 's/.*Target port group: 0x//p'; }
 for d in $(disks); do
     case $(group_of "$d") in
@@ -65,30 +68,30 @@ mkdir -p /etc/multipath && cp $W/multipath.conf /etc/multipath.conf
 multipathd -d -s >$W/multipathd.log 2>&1 &
 mpd=$!
 mapped() { multipath -ll 2>/dev/null | grep -q "${one##*/} "; }
-wait_for 30 mapped
+wait_for $((30 * slow)) mapped
 prio_of() { multipathd show paths raw format '%d %p' | awk -v d="${1##*/}" '$1 == d { print $2 }'; }
 prios() { [ "$(prio_of "$one") $(prio_of "$two")" = "$1" ]; }
 map=/dev/mapper/$(multipathd show maps raw format '%n' | head -n 1)
-wait_for 20 prios "50 10"
+wait_for $((20 * slow)) prios "50 10"
 multipath -ll
 say "priorities 50 and 10"
 
 # our command changes them under I/O
 fio --name=verify --filename="$map" --rw=randwrite --bsrange=4k-32k --size=48m --direct=1 --ioengine=libaio --iodepth=8 --verify=crc32c \
-    --verify_fatal=1 --do_verify=1 --thread --time_based --runtime=12 --output=$W/fio.log >/dev/null &
+    --verify_fatal=1 --do_verify=1 --thread --time_based --runtime=$((12 * slow)) --output=$W/fio.log >/dev/null &
 fio=$!
 ok corelane alua set $iqn --group 1 --state non-optimized
 ok corelane alua set $iqn --group 2 --state optimized
-wait_for 20 prios "10 50"
+wait_for $((20 * slow)) prios "10 50"
 say "they follow the command"
 ok corelane alua set $iqn --group 1 --state standby --transition-ms 300
-wait_for 20 prios "1 50"
+wait_for $((20 * slow)) prios "1 50"
 ok corelane alua set $iqn --group 2 --state optimized
 ok corelane alua set $iqn --group 1 --state optimized
-wait_for 20 prios "50 50"
+wait_for $((20 * slow)) prios "50 50"
 # an initiator sets them, by the other path
 sg_stpg --tp=1,2 --state=an,ao "$two" >$W/stpg.log 2>&1 || fail "not set: $(cat $W/stpg.log)"
-wait_for 20 prios "10 50"
+wait_for $((20 * slow)) prios "10 50"
 corelane alua list $iqn | grep -q 'non-optimized.*initiator' || fail "$(corelane alua list $iqn)"
 say "and SET TARGET PORT GROUPS"
 wait $fio || fail "fio: $(tail -n 5 $W/fio.log)"
