@@ -33,7 +33,9 @@ static bool was_asleep(struct ini_sess *s, uint64_t now)
 {
     const uint64_t gap = now - s->tick_due_ns;
 
-    if (now < s->tick_due_ns + (s->watch_ns ? min_u64(s->watch_ns / 2, STALL_NS) : STALL_NS))
+    if (s->watch_ns && now >= s->tick_due_ns + s->watch_ns / 2)
+        s->listened_ns = now;               /* too short a sleep for the rest, too long for silence to count */
+    if (now < s->tick_due_ns + STALL_NS)
         return false;
     rt_list_for(l, &s->flight)
         rt_list_entry(l, struct ini_task, link)->sent_ns += gap;
@@ -97,7 +99,7 @@ static bool silence_check(struct ini_sess *s, uint64_t now, const struct dm_stat
     if (!s->watch_ns || rt_list_empty(&s->flight))
         return true;
     oldest = rt_list_entry(s->flight.next, struct ini_task, link);
-    heard = max_u64(st->rx_at_ns, oldest->sent_ns);
+    heard = max_u64(max_u64(st->rx_at_ns, oldest->sent_ns), s->listened_ns);
     if (st->tx_waiting)
         heard = max_u64(heard, st->tx_at_ns);
     if (!s->ctl[INI_TAG_NOP].waits) {

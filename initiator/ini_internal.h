@@ -203,6 +203,7 @@ struct ini_sess {
     bool tick_soon;
     uint64_t tick_due_ns;
     uint64_t watch_ns;                      /* see ini_sess_watch(); 0: pings are those of noop_out_interval alone */
+    uint64_t listened_ns;                   /* silence counts from here on: before, nobody turned the reactor */
     bool silent;                            /* that is why the connection was dropped */
     unsigned attempts;                      /* failed ones in a row */
     unsigned vain;                          /* ones in a row that succeeded and led to nothing */

@@ -150,6 +150,24 @@ static void test_it_can_be_switched_on_late(void **state)
     scene_end(&x);
 }
 
+/* The answer is there, and nobody has turned the reactor to see it. */
+static void test_our_own_sleep_is_not_its_silence(void **state)
+{
+    struct scene x;
+
+    (void)state;
+    watched(&x, 800);
+    cmd_read(&x.r, &x.c[0], 0, 1);
+    assert_true(rt_turn(x.r.rt, 0) >= 0);
+    usleep(950000);
+    rig_until(&x.r, x.c[0].ended);
+    assert_int_equal(x.c[0].t.err, 0);
+    ini_sess_watch(x.r.s, 0);
+    still_works(&x, 1);
+    assert_int_equal(x.f.nops, 0);          /* none was before that command */
+    scene_end(&x);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -160,6 +178,7 @@ int main(void)
         cmocka_unit_test(test_silence_counts_from_the_command_that_is_under_way),
         cmocka_unit_test(test_it_can_be_switched_off),
         cmocka_unit_test(test_it_can_be_switched_on_late),
+        cmocka_unit_test(test_our_own_sleep_is_not_its_silence),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
