@@ -29,6 +29,8 @@ struct rt_file {
 
 enum io_kind { IO_READ, IO_WRITE, IO_SYNC, IO_PUNCH, IO_ZERO };
 
+enum torn_part { TORN_OPEN, TORN_FIRST, TORN_SECOND };
+
 struct late {                               /* a piece of memory of a killed program's operation */
     struct iovec iov;
     struct sim_shm *shm;                    /* where it lies, and lives on; NULL: iov_base is a copy of its own */
@@ -43,7 +45,8 @@ struct io {                                 /* an operation on its way */
     enum io_kind kind;
     int err;                                /* how it will end; 0: well */
     bool torn;                              /* a part of it lands first */
-    uint64_t rest_ns;                       /* from that part to the whole */
+    uint64_t rest_ns;                       /* from that part to the other */
+    uint8_t *part;                          /* a byte for each sector, enum torn_part; NULL: not torn, or not yet */
     uint64_t off, len;
     struct late *late;                      /* its memory, when the program is gone; NULL: none */
     unsigned late_nr;
@@ -200,11 +203,12 @@ static void io_free(struct io *io)
             sim_release(io->late[i].iov.iov_base);
     }
     sim_release(io->late);
+    sim_release(io->part);
     sim_release(io);
 }
 
 /* Calls for each piece of memory of a write or read that is not done yet, with where in the file it goes. */
-static int pieces(struct io *io, uint64_t len, int (*fn)(struct inode *n, uint8_t *mem, size_t len, uint64_t off))
+static int pieces(struct io *io, uint64_t len, int (*fn)(struct io *io, uint8_t *mem, size_t len, uint64_t off))
 {
     size_t skip = io->op ? io->op->skip : 0;
     uint64_t off = io->off;
@@ -216,27 +220,64 @@ static int pieces(struct io *io, uint64_t len, int (*fn)(struct inode *n, uint8_
 
         if (part > len)
             part = len;
-        err = fn(io->o->inode, (uint8_t *)iov->iov_base + skip, part, off);
+        err = fn(io, (uint8_t *)iov->iov_base + skip, part, off);
         off += part;
         len -= part;
     }
     return err;
 }
 
-static int piece_read(struct inode *n, uint8_t *mem, size_t len, uint64_t off)
+static int piece_read(struct io *io, uint8_t *mem, size_t len, uint64_t off)
 {
-    sim_inode_read(n, mem, len, off, false);
+    sim_inode_read(io->o->inode, mem, len, off, false);
     return 0;
 }
 
-static int piece_write(struct inode *n, uint8_t *mem, size_t len, uint64_t off)
+static int piece_write(struct io *io, uint8_t *mem, size_t len, uint64_t off)
 {
-    return sim_inode_write(n, mem, len, off);
+    return sim_inode_write(io->o->inode, mem, len, off);
+}
+
+static uint8_t *part_of(const struct io *io, uint64_t off)
+{
+    return &io->part[off / SIM_SECTOR - io->off / SIM_SECTOR];
+}
+
+/* Whether a sector goes now; of a torn write each goes once, wherever its memory is cut. */
+static bool goes_now(const struct io *io, uint64_t off, bool now)
+{
+    uint8_t *part;
+
+    if (!io->part)
+        return now;
+    part = part_of(io, off);
+    if (*part == TORN_OPEN)
+        *part = now ? TORN_FIRST : TORN_SECOND;
+    return *part == TORN_FIRST;
+}
+
+/* What the first part of a torn write has left. What landed twice could come back after another write had taken its place. */
+static int piece_write_rest(struct io *io, uint8_t *mem, size_t len, uint64_t off)
+{
+    int err = 0;
+
+    while (len && !err) {
+        const uint32_t in = (uint32_t)(off % SIM_SECTOR);
+        const size_t part = len < SIM_SECTOR - in ? len : SIM_SECTOR - in;
+
+        if (*part_of(io, off) != TORN_FIRST)
+            err = sim_inode_write(io->o->inode, mem, part, off);
+        mem += part;
+        off += part;
+        len -= part;
+    }
+    return err;
 }
 
 /* Any part of a piece, by sectors. */
-static int piece_write_some(struct inode *n, uint8_t *mem, size_t len, uint64_t off)
+static int piece_write_some(struct io *io, uint8_t *mem, size_t len, uint64_t off)
 {
+    struct inode *n = io->o->inode;
     uint64_t bits = 0;
     unsigned have = 0;
 
@@ -248,7 +289,7 @@ static int piece_write_some(struct inode *n, uint8_t *mem, size_t len, uint64_t 
             bits = sim_rng_next(&n->machine->w->disk_rng);
             have = 63;
         }
-        if (bits & 1)
+        if (goes_now(io, off, bits & 1))
             (void)sim_inode_write(n, mem, part, off);
         bits >>= 1;
         mem += part;
@@ -280,7 +321,7 @@ static int write_do(struct io *io)
             (void)pieces(io, len, piece_write_some);
         return io->err;
     }
-    if ((err = pieces(io, len, piece_write)))
+    if ((err = pieces(io, len, io->part ? piece_write_rest : piece_write)))
         return err;
     return len < io->len ? -ENOSPC : (int)len;
 }
@@ -330,6 +371,7 @@ static void io_due(struct sim *w, struct sim_event *ev)
     if (io->torn) {
         io->torn = false;
         sim_fault_note(w, SIM_FAULT_TORN, io->o->machine, NULL);
+        io->part = sim_zalloc((io->len + 2 * SIM_SECTOR - 1) / SIM_SECTOR);
         (void)pieces(io, io_len(io), piece_write_some);
         sim_ev_set(w, &io->ev, w->now + io->rest_ns);
         return;

@@ -271,6 +271,52 @@ static void test_failed_sync_loses_what_no_later_one_tells_of(void **state)
     assert_true(lost > 10);
 }
 
+/* What the first part brought, and another write has replaced since, does not come back with the second. */
+static void test_each_sector_of_a_torn_write_lands_once(void **state)
+{
+    unsigned first = 0, second = 0;
+
+    (void)state;
+    for (uint64_t seed = 0; seed < 20; seed++) {
+        uint8_t seen[8192] = { 0 };
+        struct sim_disk d;
+        struct rig r;
+
+        rig_start(&r, seed);
+        rig_open(&r, RT_FILE_WRITE);
+        sim_disk_get(r.m, &d);
+        d.latency_ns = 100 * RT_MS;
+        d.torn_ppm = 1000000;
+        sim_disk_set(r.m, &d);
+        write_start(&r, 0x99, sizeof(seen), 0);
+        while (!r.n[0].count && all(seen, sizeof(seen), 0)) {
+            (void)rt_turn(r.rt, RT_MS);
+            assert_int_equal(sim_fs_peek(r.m, PATH, seen, sizeof(seen), 0, false), 0);
+        }
+        d.latency_ns = d.jitter_ns = d.torn_ppm = 0;
+        sim_disk_set(r.m, &d);
+        memset(r.back, 0xaa, sizeof(seen));
+        r.iov[1] = (struct iovec){ r.back, sizeof(seen) };
+        if (!r.n[0].count) {
+            rt_file_write(r.rt, r.f, noted_op(&r.n[1]), &r.iov[1], 1, 0);
+            assert_int_equal(turn_for(r.rt, &r.n[1]), sizeof(seen));
+        }
+        if (r.n[1].count && !r.n[0].count) {
+            assert_int_equal(turn_for(r.rt, &r.n[0]), sizeof(seen));
+            assert_int_equal(sim_fs_peek(r.m, PATH, r.back, sizeof(seen), 0, false), 0);
+            for (unsigned i = 0; i < sizeof(seen) / 512; i++) {
+                assert_int_equal(r.back[i * 512], seen[i * 512] ? 0xaa : 0x99);
+                first += seen[i * 512] != 0;
+                second += !seen[i * 512];
+            }
+        }
+        while (!r.n[0].count)
+            (void)rt_turn(r.rt, RT_S);
+        rig_end(&r);
+    }
+    assert_true(first > 20 && second > 20);
+}
+
 static void test_a_killed_program_s_write_lands_later_or_never(void **state)
 {
     unsigned landed = 0, never = 0;
@@ -457,6 +503,7 @@ int main(void)
         cmocka_unit_test(test_power_loss_takes_any_sectors_that_were_not_synced),
         cmocka_unit_test(test_sync_covers_what_ended_before_it_and_nothing_else),
         cmocka_unit_test(test_failed_sync_loses_what_no_later_one_tells_of),
+        cmocka_unit_test(test_each_sector_of_a_torn_write_lands_once),
         cmocka_unit_test(test_a_killed_program_s_write_lands_later_or_never),
         cmocka_unit_test(test_exclusive_means_alone_for_writers),
         cmocka_unit_test(test_faults_are_told_and_counted_where_they_are_wanted),
