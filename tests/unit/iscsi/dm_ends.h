@@ -384,10 +384,10 @@ static inline void ends_start(struct ends *b)
     ends_start_of(b, 1);
 }
 
-/* Turns until *what reaches at_least, or two seconds have gone without. */
+/* Turns until *what reaches at_least, or so much time has gone without that only a hang takes it. */
 static inline bool turn_until(struct ends *b, const unsigned *what, unsigned at_least)
 {
-    const uint64_t end = rt_clock(b->rt) + 2 * RT_S;
+    const uint64_t end = rt_clock(b->rt) + 30 * RT_S;
 
     while (*what < at_least && rt_clock(b->rt) < end)
         rt_turn(b->rt, 10 * RT_MS);
