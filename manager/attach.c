@@ -45,6 +45,11 @@ static struct att *find_name(const struct mgr *m, const char *name)
     return NULL;
 }
 
+const char *att_device(const struct att *a)
+{
+    return a->state >= ATT_UP ? a->result.path : ""; /* before that its core may be writing it */
+}
+
 struct att *att_find(struct mgr *m, const char *name_or_path)
 {
     if (*name_or_path != '/')
@@ -52,7 +57,7 @@ struct att *att_find(struct mgr *m, const char *name_or_path)
     rt_list_for (l, &m->atts) {
         struct att *a = rt_list_entry(l, struct att, link);
 
-        if (a->state >= ATT_UP && !strcmp(a->result.path, name_or_path))
+        if (!strcmp(att_device(a), name_or_path))
             return a;
     }
     return NULL;
@@ -630,7 +635,7 @@ static bool spec_refused(struct mgr *m, const struct att_spec *spec, const struc
                 continue;
             snprintf(why, MGR_WHY_MAX,
                      "LUN %u of %s is attached already, as %s%s%s: use that, or detach it first", paths[i].lun,
-                     paths[i].wish.iqn, a->spec.name, a->result.path[0] ? " at " : "", a->result.path);
+                     paths[i].wish.iqn, a->spec.name, *att_device(a) ? " at " : "", att_device(a));
             return true;
         }
     }

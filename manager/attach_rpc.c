@@ -275,6 +275,6 @@ void mgr_rpc_detach(void *user, struct rpc_call *call, json_t *params)
     d->call = call;
     d->wait.fn = detached;
     snprintf(d->name, sizeof(d->name), "%s", a->spec.name);
-    snprintf(d->path, sizeof(d->path), "%s", a->result.path);
+    snprintf(d->path, sizeof(d->path), "%s", att_device(a));
     att_close(a, param_flag(params, "force"), &d->wait);
 }

@@ -267,7 +267,7 @@ json_t *att_json(const struct att *a)
     unsigned nr = 0, in = 0;
 
     set_text(o, "name", a->spec.name);
-    set_text(o, "path", a->state >= ATT_UP ? a->result.path : "");
+    set_text(o, "path", att_device(a));
     set_text(o, "export", exp_kind_name(a->state >= ATT_UP && !a->restored ? a->result.kind : a->spec.kind));
     set_text(o, "why", a->state >= ATT_UP ? a->result.why : "");
     set_int(o, "size", a->info.size);

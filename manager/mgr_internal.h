@@ -332,6 +332,7 @@ struct att *att_open(struct mgr *m, const struct att_spec *spec, const struct pa
 /* w->fn follows; with an error all is as before. */
 void att_close(struct att *a, bool force, struct att_wait *w);
 struct att *att_find(struct mgr *m, const char *name_or_path);
+const char *att_device(const struct att *a); /* its path; empty: it has none, or not yet */
 /* Whether a disk that is taken over is to stand on the session of that identity again. */
 bool att_has_isid(const struct mgr *m, const uint8_t isid[static 6]);
 void att_hold(struct att *a); /* as a listing does that has sent somebody to look at it */

@@ -408,7 +408,7 @@ static bool logout_possible(struct mgr *m, struct rpc_call *call, const struct l
         }
         if (!force || a->state < ATT_UP) {
             rpc_fail(call, RPC_FAILED, "the disk %s%s%s stands on a session to %s: detach it first%s",
-                     a->spec.name, a->result.path[0] ? " at " : "", a->result.path, lo->wish.iqn,
+                     a->spec.name, *att_device(a) ? " at " : "", att_device(a), lo->wish.iqn,
                      force    ? ""
                      : others ? ", or say --force to have it go on over its other paths"
                               : ", or say --force to have its requests fail");

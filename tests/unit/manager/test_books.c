@@ -11,7 +11,7 @@
 #include <unistd.h>
 #include <cmocka.h>
 
-#include "manager/mgr_internal.h"
+#include "manager/layout.h"
 
 #define IQN "iqn.2026-11.org.example:disk"
 
@@ -323,6 +323,25 @@ static void turn_until_recorded(struct fix *f, const char *want)
     assert_string_equal(now, want);
 }
 
+struct idle {
+    struct journal_wait w;
+    bool is;
+};
+
+static void idle(struct journal_wait *w)
+{
+    container_of(w, struct idle, w)->is = true;
+}
+
+static void journal_idle(struct fix *f)
+{
+    struct idle i = { .w.fn = idle };
+
+    journal_flush(f->m->layout->journal, &i.w);
+    while (!i.is)
+        rt_turn(f->rt, RT_MS);
+}
+
 /* The daemon dies, and another starts, which has read what there was when it is removed: what is there later is its. */
 static void die_and_start(struct fix *f)
 {
@@ -332,6 +351,7 @@ static void die_and_start(struct fix *f)
     do                                      /* memory cannot die with work under way */
         rt_turn(f->rt, RT_MS);
     while (f->m->saving || !rt_list_empty(&f->m->sessions));
+    journal_idle(f);
     mgr_free(f->m);
     snprintf(path, sizeof(path), "%s/attachments.json", f->dir);
     assert_int_equal(mgr_new(&f->m, f->host, &(struct mgr_conf){ .run_dir = f->dir, .config_dir = f->conf }), 0);
