@@ -743,7 +743,7 @@ static void close_harder(struct att *a)
 
 void att_close(struct att *a, bool force, struct att_wait *w)
 {
-    const bool dropped = a->state == ATT_WAITING && force;
+    const bool dropped = force && (a->state == ATT_WAITING || (a->state == ATT_LOGIN && a->restored));
     const bool later = a->state == ATT_EXPORTING && a->restored && force;
     const bool taken = a->state == ATT_UP || a->state == ATT_CLOSING || dropped || later;
 
@@ -765,7 +765,7 @@ void att_close(struct att *a, bool force, struct att_wait *w)
         att_end(a, -ECANCELED, "detached");
     } else if (w && !taken) {
         w->fn(w, -EBUSY,
-              a->state == ATT_WAITING
+              a->state == ATT_WAITING || a->restored
                   ? "its device waits for a target that cannot be reached: --force gives it up"
                   : "it is still being attached: wait until that is over");
     }
