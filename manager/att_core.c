@@ -203,6 +203,8 @@ static void core_joined(void *user, int err, const char *why)
     };
 
     a->joined = !err;
+    if (a->joined)
+        path_core_weight(a->founder);
     if (!err)
         err = exp_open(&a->exp, a->disk, &conf, core_exported, core_exp_event, a);
     if (err)

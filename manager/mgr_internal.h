@@ -420,6 +420,7 @@ MGR_RPC(path_add);
 MGR_RPC(path_remove);
 MGR_RPC(path_fail);
 MGR_RPC(path_reinstate);
+MGR_RPC(path_set);
 MGR_RPC(path_policy);
 MGR_RPC(path_resume);
 MGR_RPC(path_fail_queued);

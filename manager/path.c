@@ -189,6 +189,12 @@ static void core_shut(struct hop *h)
 
 /* ---- on the disk's core ---------------------------------------------------------------------------------- */
 
+void path_core_weight(struct path *p)
+{
+    if (p->spec.prio || p->spec.weight)
+        mpio_disk_path_weight(p->att->disk, p->mp, p->spec.prio, p->spec.weight);
+}
+
 static void core_joined(void *user, int err, const char *why)
 {
     struct path *p = user;
@@ -196,6 +202,8 @@ static void core_joined(void *user, int err, const char *why)
     p->err = err;
     if (err)
         snprintf(p->why, sizeof(p->why), "%s", why && *why ? why : strerror(-err));
+    else
+        path_core_weight(p);
     hop_back(&p->hop);
 }
 

@@ -152,6 +152,7 @@ struct trip { /* one thing to do to a disk where it lives */
     struct mpio_path *mp;
     bool failed, gone; /* fail or reinstate; it was not there any more */
     struct mpio_conf conf;
+    uint32_t prio, weight;
 };
 
 static void trip_run(struct hop *h)
@@ -194,6 +195,8 @@ static bool trip_go(struct mgr *m, struct rpc_call *call, struct att *a, struct 
     att_hold(a);
     if (p) {
         t->mp = p->mp;
+        t->prio = p->spec.prio;
+        t->weight = p->spec.weight;
         path_hold(p);
     }
     hop_go(&t->hop, m->rt, a->rt, trip_run, trip_back);
@@ -242,6 +245,37 @@ void mgr_rpc_path_fail(void *user, struct rpc_call *call, json_t *params)
 void mgr_rpc_path_reinstate(void *user, struct rpc_call *call, json_t *params)
 {
     path_admin(user, call, params, false);
+}
+
+static void core_weight(struct trip *t)
+{
+    for (unsigned i = 0; i < mpio_disk_paths_nr(t->att->disk); i++)
+        if (mpio_disk_path(t->att->disk, i) == t->mp)
+            mpio_disk_path_weight(t->att->disk, t->mp, t->prio, t->weight);
+}
+
+void mgr_rpc_path_set(void *user, struct rpc_call *call, json_t *params)
+{
+    static const struct param list[] = {
+        PARAM_TEXT("disk", .needed = true),
+        PARAM_TEXT("path", .needed = true),
+        PARAM_INT("prio", 0, PATH_WEIGHT_MAX),
+        PARAM_INT("weight", 1, PATH_WEIGHT_MAX),
+        { 0 },
+    };
+    struct path *p;
+    struct att *a;
+
+    if (!param_check(call, params, list) || !(a = disk_take(user, call, params)) ||
+        !(p = path_take(call, a, params)))
+        return;
+    p->spec.prio = (uint32_t)param_int(params, "prio", p->spec.prio);
+    p->spec.weight = (uint32_t)param_int(params, "weight", p->spec.weight);
+    store_save(user, NULL);
+    if (p->state == PATH_IN)
+        trip_go(user, call, a, p, core_weight, false);
+    else
+        rpc_reply(call, NULL); /* it is told when it joins */
 }
 
 /* ---- policies -------------------------------------------------------------------------------------------- */

@@ -25,9 +25,12 @@ enum path_state {
     PATH_WAITING, /* is to be tried, or tried again */
 };
 
+#define PATH_WEIGHT_MAX 1000u /* of prio too */
+
 struct path_spec {
     struct mgr_wish wish;
     uint16_t lun;
+    uint32_t prio, weight; /* 0: by ALUA; 1 */
     bool has_isid; /* of the session it stood on before, to be reinstated */
     uint8_t isid[6];
 };
@@ -71,6 +74,7 @@ void path_go(struct path *p);                    /* now: done may be called from
 void path_join(struct path *p);                  /* PATH_OPEN: into the disk, which is up */
 /* Out of the disk, and closed; then it is tried again, or gone when it is ending. */
 void path_drop(struct path *p, int err, const char *why);
+void path_core_weight(struct path *p); /* what is said of it, to the disk that it has joined; on the disk's core */
 /* For good, from whatever state; ended may be NULL. p may be gone on return. */
 void path_end(struct path *p, void (*ended)(void *user), void *user);
 void path_hold(struct path *p);

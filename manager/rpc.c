@@ -470,6 +470,7 @@ const struct rpc_method mgr_methods[] = {
     { "path.remove", mgr_rpc_path_remove },
     { "path.fail", mgr_rpc_path_fail },
     { "path.reinstate", mgr_rpc_path_reinstate },
+    { "path.set", mgr_rpc_path_set },
     { "path.policy", mgr_rpc_path_policy },
     { "path.resume", mgr_rpc_path_resume },
     { "path.fail_queued", mgr_rpc_path_fail_queued },

@@ -47,6 +47,10 @@ static void path_put_in(json_t *e, const struct path *p)
     cred_put(e, "user_in", "secret_in", &w->user_in);
     if (*w->transport)
         json_object_set_new(e, "transport", json_string(w->transport));
+    if (p->spec.prio)
+        json_object_set_new(e, "prio", json_integer(p->spec.prio));
+    if (p->spec.weight)
+        json_object_set_new(e, "weight", json_integer(p->spec.weight));
 }
 
 /* The first path in the entry itself, where daemons look for it that know of one only; the others in a list. */
@@ -249,6 +253,19 @@ const char *store_entry(const json_t *entry, struct att_spec *spec, uint8_t isid
     return NULL;
 }
 
+static uint32_t small_get(const json_t *e, const char *key)
+{
+    const json_int_t v = json_integer_value(json_object_get(e, key));
+
+    return v > 0 && v <= (json_int_t)PATH_WEIGHT_MAX ? (uint32_t)v : 0;
+}
+
+static void weight_get(const json_t *e, struct path_spec *spec)
+{
+    spec->prio = small_get(e, "prio");
+    spec->weight = small_get(e, "weight");
+}
+
 unsigned store_paths(const json_t *entry, const struct att_spec *spec, const uint8_t isid[static 6],
                      struct path_spec *paths)
 {
@@ -261,6 +278,7 @@ unsigned store_paths(const json_t *entry, const struct att_spec *spec, const uin
     paths[0] = (struct path_spec){ .wish = spec->wish, .lun = spec->lun };
     memcpy(paths[0].isid, isid, 6);
     paths[0].has_isid = memcmp(isid, none, 6);
+    weight_get(entry, &paths[0]);
     json_array_foreach(json_object_get(entry, "paths"), i, e)
     {
         if (nr == MPIO_PATHS_MAX)
@@ -271,6 +289,7 @@ unsigned store_paths(const json_t *entry, const struct att_spec *spec, const uin
             continue;
         }
         paths[nr].has_isid = memcmp(paths[nr].isid, none, 6);
+        weight_get(e, &paths[nr]);
         nr++;
     }
     return nr;

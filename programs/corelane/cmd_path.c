@@ -20,6 +20,14 @@ static const struct opt add_opts[] = {
     TRANSPORT,
     { 0 },
 };
+static const struct opt set_opts[] = {
+    { "weight", 0, OPT_NUM, .key = "weight", .arg = "N", .lo = 1, .hi = 1000,
+      .help = "weighted and service-time: its part of all requests (default: 1)" },
+    { "prio", 0, OPT_NUM, .key = "prio", .arg = "N", .lo = 0, .hi = 1000,
+      .help = "the larger the sooner it is used, among paths of the same access state; 0: by that state "
+              "(default)" },
+    { 0 },
+};
 static const struct opt policy_opts[] = {
     { "scope", 0, OPT_WORD, .arg = "nexus|lun",
       .help = "whose queue counts: all that is under way on the path's session, or this disk's part of it" },
@@ -75,6 +83,12 @@ static void set_number_or_word(json_t *set, const char *key, const char *text)
 
     json_object_set_new(
         set, key, !number_parse(text, &n) && n <= INT32_MAX ? json_integer((json_int_t)n) : json_string(text));
+}
+
+static int set_prepare(const struct opts *o, json_t *params)
+{
+    return opt_has(o, "weight") || opt_has(o, "prio") ? -1
+                                                      : opt_usage(o->prog, o->cmd, "say --weight or --prio");
 }
 
 /* The settings that were given, by the names that the method has for them. */
@@ -404,6 +418,9 @@ const struct cmd cmds_path[] = {
     { "path reinstate", "DISK PATH",
       "use a path again that was failed, is marginal, or waits to be tried again",
       .sets = { call_json_opts, opt_common }, CALL("path.reinstate", .operand = { DISK, PATH }) },
+    { "path set", "DISK PATH", "set a path's weight or priority",
+      .sets = { set_opts, call_json_opts, opt_common },
+      CALL("path.set", .operand = { DISK, PATH }, .prepare = set_prepare) },
     { "path policy", "DISK [POLICY]", "show or set how a disk chooses among its paths",
       .more =
           "POLICY is least-queue-depth, round-robin, service-time, failover-only or weighted. What is set "
@@ -422,10 +439,13 @@ const struct cmd cmds_path[] = {
     { "path events", NULL, "show what happened to disks and their paths",
       .sets = { events_opts, call_json_opts, opt_common }, .run = events_run },
     { "reserve", "DISK ACTION [KEY|TYPE]", "persistent reservations, over all paths of a disk",
-      .more = "ACTION is show, register [KEY], unregister, reserve TYPE, release, preempt KEY, or clear. KEY is up to "
+      .more = "ACTION is show, register [KEY], unregister, reserve TYPE, release, preempt KEY, or clear. KEY "
+              "is up to "
               "16 hex digits;\n"
-              "register takes the reservation_key of /etc/multipath.conf where none is given. TYPE is write-exclusive or\n"
-              "exclusive-access, for disks of several paths with -registrants-only or -all-registrants behind it. A\n"
+              "register takes the reservation_key of /etc/multipath.conf where none is given. TYPE is "
+              "write-exclusive or\n"
+              "exclusive-access, for disks of several paths with -registrants-only or -all-registrants behind "
+              "it. A\n"
               "registration is kept with the disk: paths that come later register before they are used.",
       .sets = { reserve_opts, call_json_opts, opt_common },
       CALL("reserve", .operand = { DISK, { "action", OPT_TEXT } }, .prepare = reserve_prepare,

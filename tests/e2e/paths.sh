@@ -82,6 +82,17 @@ for what in "path fail d $p_shm" "path fail d $p_tcp" "path reinstate d $p_shm" 
     ok "$what" cl $what
     ok "I/O goes on" under_way
 done
+ok "weights" cl path policy d weighted
+ok "for a path" cl path set d "$p_shm" --weight 3
+ok "I/O goes on" under_way
+same "which is shown" 3 "$(cl path list d --json | jq --arg p "$p_shm" '.[0].paths[] | select(.name == $p) | .weight')"
+ok "a priority puts it in a group of its own" cl path set d "$p_shm" --prio 99
+alone() { [ "$(cl path list d --json | jq -r '[.[0].paths[] | select(.in_use) | .name] | join(" ")')" = "$p_shm" ]; }
+ok "which is used alone" e2e_wait 30 alone
+ok "I/O goes on" under_way
+refused "what is to be set" 2 "--weight or --prio" cl path set d "$p_shm"
+cl path set d "$p_shm" --prio 0 --weight 1
+cl path policy d --reset
 same "the policy is as it was" least-queue-depth "$(cl path policy d --json | jq -r .policy.policy)"
 ok "all are back" e2e_wait 30 are active 4
 proxy_tell "now reset"
@@ -225,6 +236,14 @@ refused "meanwhile it is not detached" 1 "force" cl detach d
 ok "but by force" cl detach d --force
 none_left() { [ "$(cl list --json | jq length)" = 0 ]; }
 ok "and is gone" e2e_wait 30 none_left
+
+# ---- how many sessions files say ----------------------------------------------------------------------------------------
+
+echo 'node.session.nr_sessions = 2' >>"$E2E_DIR/etc/iscsid.conf"
+cl attach $iqn --portal "$p1" --portal "$p2,sessions=1" --lun 0 --name d --export none >/dev/null 2>&1 || fail "attach"
+ok "node.session.nr_sessions, where the portal does not say it" e2e_wait 30 are active 3
+ok "detach" cl detach d
+sed -i /nr_sessions/d "$E2E_DIR/etc/iscsid.conf"
 
 # ---- a session that is over for good -------------------------------------------------------------------------------
 

@@ -59,7 +59,8 @@ static void test_an_entry_has_all_its_paths(void **state)
         paths_of(ENTRY(",\"wwid\":\"36001405aa\",\"paths\":["
                        "{\"iqn\":\"" IQN "\",\"portal\":\"127.0.0.2:3260\",\"lun\":1,\"isid\":\"000000000000\","
                        "\"transport\":\"tcp\"},"
-                       "{\"iqn\":\"" IQN2 "\",\"portal\":\"[::1]:3261\",\"lun\":7,\"isid\":\"80aabbccddee\"}]"),
+                       "{\"iqn\":\"" IQN2 "\",\"portal\":\"[::1]:3261\",\"lun\":7,\"isid\":\"80aabbccddee\","
+                                    "\"prio\":5,\"weight\":1001}]"),
                  &spec, paths),
         3);
     assert_string_equal(spec.wwid, "36001405aa");
@@ -69,6 +70,8 @@ static void test_an_entry_has_all_its_paths(void **state)
     assert_string_equal(paths[2].wish.iqn, IQN2);
     assert_int_equal(paths[2].lun, 7);
     assert_true(paths[2].has_isid);
+    assert_int_equal(paths[2].prio, 5);
+    assert_int_equal(paths[2].weight, 0); /* there is none as large */
 }
 
 static void test_a_path_that_was_tampered_with_is_passed_over(void **state)
@@ -325,6 +328,8 @@ static void test_methods_refuse_with_words(void **state)
         { "path.remove", "{\"disk\":\"d\"}", "'path' is missing" },
         { "path.remove", "{\"disk\":\"d\",\"path\":\"p1\"}", "there is no disk 'd'" },
         { "path.fail", "{\"disk\":\"d\",\"path\":\"p1\"}", "there is no disk 'd'" },
+        { "path.set", "{\"disk\":\"d\",\"path\":\"p1\",\"weight\":0}", "'weight' is a number" },
+        { "path.set", "{\"disk\":\"d\",\"path\":\"p1\",\"weight\":1}", "there is no disk 'd'" },
         { "path.reinstate", "{\"path\":\"p1\"}", "'disk' is missing" },
         { "path.policy", "{\"disk\":\"d\",\"set\":[]}", "'set' is an object" },
         { "path.policy", "{\"disk\":\"d\"}", "there is no disk 'd'" },
