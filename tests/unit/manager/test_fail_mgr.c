@@ -163,6 +163,26 @@ static json_t *detach_params(void)
     return json_pack("{s:s}", "name", "disk");
 }
 
+static json_t *policy_params(void)
+{
+    return json_pack("{s:s, s:{s:s, s:i}}", "disk", "disk", "set", "policy", "round-robin", "no_path", 30);
+}
+
+static json_t *path_params(void)
+{
+    return json_pack("{s:s, s:s}", "disk", "disk", "path", "p1");
+}
+
+static json_t *weight_params(void)
+{
+    return json_pack("{s:s, s:s, s:i}", "disk", "disk", "path", "p1", "weight", 3);
+}
+
+static json_t *disk_params(void)
+{
+    return json_pack("{s:s}", "disk", "disk");
+}
+
 static json_t *logout_params(void)
 {
     return json_pack("{s:s}", "iqn", FAKE_IQN);
@@ -227,6 +247,14 @@ static void requests_once(void *arg)
     json_decref(ask(&b, "layout.explain", session_params, NULL));
     json_decref(ask(&b, "layout.plan", plan_params, NULL));
     json_decref(ask(&b, "layout.restore", restore_params, NULL));
+    list(&b, "path.list", 1);
+    list(&b, "path.events", 0);
+    json_decref(ask(&b, "path.policy", policy_params, NULL));
+    json_decref(ask(&b, "path.set", weight_params, NULL));
+    json_decref(ask(&b, "path.fail", path_params, NULL));
+    json_decref(ask(&b, "path.reinstate", path_params, NULL));
+    json_decref(ask(&b, "path.resume", disk_params, NULL));
+    list(&b, "path.reconfigure", 0);
     json_decref(ask(&b, "detach", detach_params, "no disk"));
     json_decref(ask(&b, "logout", logout_params, "no session"));
     list(&b, "session.list", 0);
