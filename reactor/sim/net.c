@@ -157,6 +157,8 @@ bool sim_dir_blocked(const struct sim_conn *c, unsigned i)
 {
     if (c->local)
         return false;
+    if (c->way && c->machine[1]->ways[c->way - 1].cut[i])
+        return true;
     return c->hole || !c->machine[!i]->on || sim_partitioned(c->machine[i], c->machine[!i]);
 }
 
@@ -261,6 +263,9 @@ struct sim_conn *sim_conn_new(struct sim_prog *p, const struct rt_addr *to, stru
     c->prog[0] = p;
     c->to = c->addr[1] = *to;
     c->addr[0] = source(m, to);
+    for (unsigned i = 0; !c->local && c->machine[1] && i < c->machine[1]->addrs_nr; i++)
+        if (sim_same_number(&c->machine[1]->addrs[i], to))
+            c->way = i + 1;
     c->end[0].sock = client;
     sim_dir_init(c, 0);
     sim_dir_init(c, 1);
@@ -410,6 +415,36 @@ void sim_partition(struct sim_machine *from, struct sim_machine *to, bool on)
         sim_net_healed(w);
 }
 
+static struct sim_way *way_of(struct sim_machine *m, const char *number)
+{
+    struct rt_addr a;
+
+    if (rt_addr_parse(&a, number, 0))
+        assert(!"not an address");
+    for (unsigned i = 0; i < m->addrs_nr; i++)
+        if (sim_same_number(&m->addrs[i], &a))
+            return &m->ways[i];
+    assert(!"not an address of this machine");
+    return NULL;
+}
+
+void sim_addr_cut(struct sim_machine *m, const char *number, bool to, bool from)
+{
+    struct sim_way *way = way_of(m, number);
+    const bool more = (to && !way->cut[0]) || (from && !way->cut[1]);
+
+    way->cut[0] = to;
+    way->cut[1] = from;
+    if (more)
+        sim_fault_note(m->w, SIM_FAULT_ADDR_CUT, m, NULL);
+    sim_net_healed(m->w);
+}
+
+void sim_addr_delay(struct sim_machine *m, const char *number, uint64_t ns)
+{
+    way_of(m, number)->delay_ns = ns;
+}
+
 /* Something that kept segments back has ended: those directions that are free now go on. */
 void sim_net_healed(struct sim *w)
 {
@@ -471,6 +506,11 @@ void sim_calm_net(struct sim *w)
     faultless(&w->net);
     rt_list_for(l, &w->conns)
         sim_conn_hole(rt_list_entry(l, struct sim_conn, link), 0);
+    rt_list_for(l, &w->machines) {
+        struct sim_machine *m = rt_list_entry(l, struct sim_machine, link);
+
+        memset(m->ways, 0, m->addrs_nr * sizeof(*m->ways));
+    }
     sim_net_healed(w);
 }
 

@@ -68,6 +68,7 @@ struct sim_conn {
     struct sim_machine *machine[2];
     struct rt_addr addr[2];
     struct rt_addr to;                      /* as the client asked */
+    unsigned way;                           /* which of machine[1]'s that is, from 1; 0: none of its */
     struct sim_prog *prog[2];
     struct end end[2];
     struct dir dir[2];

@@ -43,6 +43,8 @@ void sim_machine_addr(struct sim_machine *m, const char *number)
     if (rt_addr_parse(&a, number, 0))
         assert(!"not an address");
     m->addrs = sim_grow(m->addrs, (m->addrs_nr + 1) * sizeof(a));
+    m->ways = sim_grow(m->ways, (m->addrs_nr + 1) * sizeof(*m->ways));
+    m->ways[m->addrs_nr] = (struct sim_way){ 0 };
     m->addrs[m->addrs_nr++] = a;
 }
 
@@ -67,6 +69,7 @@ void sim_machine_free(struct sim_machine *m)
     sim_ios_free(m);
     sim_fs_free(m);
     sim_release(m->addrs);
+    sim_release(m->ways);
     sim_release(m->fault_prefix);
     sim_release(m->name);
     sim_release(m);

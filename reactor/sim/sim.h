@@ -225,6 +225,12 @@ void sim_net_set_between(struct sim_machine *from, struct sim_machine *to, const
 void sim_partition(struct sim_machine *from, struct sim_machine *to, bool on);
 bool sim_partitioned(const struct sim_machine *from, const struct sim_machine *to);
 
+/* One address of a machine: what goes to it, or comes from it, does not get through; both false: it does again. One way
+ * to a target that is cut, beside others that are not. */
+void sim_addr_cut(struct sim_machine *m, const char *number, bool to, bool from);
+/* Each segment that goes there or comes from there takes so much longer. */
+void sim_addr_delay(struct sim_machine *m, const char *number, uint64_t ns);
+
 /* The client is end 0, who accepted is end 1. */
 struct sim_conn_info {
     uint64_t id;                            /* from 1; never used again */
@@ -321,7 +327,8 @@ int sim_fs_peek(struct sim_machine *m, const char *path, void *buf, size_t len, 
     X(LOAD, "load failed")                                                                                   \
     X(HICCUP, "core held up")                                                                                \
     X(FREEZE, "program frozen")                                                                              \
-    X(LATE_READ, "read of a killed program landed")
+    X(LATE_READ, "read of a killed program landed")                                                          \
+    X(ADDR_CUT, "address cut off")
 enum sim_fault {
 #define X(name, text) SIM_FAULT_##name,
     SIM_FAULTS(X)
@@ -334,7 +341,7 @@ uint64_t sim_fault_count(const struct sim *w, enum sim_fault f);
  * Looks only: it must do nothing to the world. */
 void sim_on_fault(struct sim *w, void (*fn)(void *arg, enum sim_fault f, struct sim_machine *m, struct sim_conn *c),
                   void *arg);
-/* Sets all fault probabilities to 0, ends partitions, blackholes, stalls and freezes: for a calm phase. Machines that are off
+/* Sets all fault probabilities to 0, ends partitions, cuts and delays of addresses, blackholes, stalls and freezes: for a calm phase. Machines that are off
  * stay off. */
 void sim_calm(struct sim *w);
 

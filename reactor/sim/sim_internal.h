@@ -81,6 +81,12 @@ struct rt_host {
 
 struct sim_node;                            /* a name in a file system: fs.c */
 
+/* What is amiss with one address of a machine. */
+struct sim_way {
+    bool cut[2];                            /* as a connection's directions: what goes there, what comes from there */
+    uint64_t delay_ns;
+};
+
 struct sim_machine {
     struct sim *w;
     struct rt_link link;                    /* on w->machines */
@@ -91,6 +97,7 @@ struct sim_machine {
     bool on;
     unsigned boots;                         /* how often it was switched on again */
     struct rt_addr *addrs;
+    struct sim_way *ways;                   /* as many */
     unsigned addrs_nr;
     uint16_t port_next;
     struct rt_link listeners;

@@ -71,7 +71,8 @@ uint64_t sim_latency(struct sim_conn *c, unsigned i)
 
     if (c->local)
         return UNIX_LATENCY_NS + sim_rng_below(&c->w->net_rng, UNIX_LATENCY_NS);
-    return n->latency_ns + sim_rng_below(&c->w->net_rng, n->jitter_ns + 1);
+    return n->latency_ns + sim_rng_below(&c->w->net_rng, n->jitter_ns + 1) +
+           (c->way ? c->machine[1]->ways[c->way - 1].delay_ns : 0);
 }
 
 static void seg_send(struct sim_conn *c, unsigned i, struct seg *s)

@@ -388,6 +388,67 @@ static void test_partition_is_one_way_and_heals(void **state)
     sim_free(r.w);
 }
 
+static void test_a_cut_address_leaves_the_others(void **state)
+{
+    struct rig r;
+
+    (void)state;
+    rig_start(&r, 10);
+    at = addr("10.0.0.2:3260");
+    sim_call(r.rb, do_listen, &r);
+    sim_addr_cut(r.b, "fd00::2", true, true);
+    sim_addr_cut(r.b, "10.0.0.2", true, false);
+    assert_int_equal(sim_fault_count(r.w, SIM_FAULT_ADDR_CUT), 2);
+    sim_call(r.ra, do_connect, &r);
+    sim_run(r.w, 20 * RT_S);
+    assert_int_equal(r.conn.count, 0);
+    sim_addr_cut(r.b, "10.0.0.2", false, false);            /* the other one stays as it is */
+    assert_int_equal(wait_for(&r, &r.conn), 0);
+    assert_int_equal(wait_for(&r, &r.acc), 0);
+    sim_free(r.w);
+
+    rig_start(&r, 11);
+    rig_connect(&r, "10.0.0.2:3260");
+    some_iov.iov_len = 100;
+    sim_addr_cut(r.b, "10.0.0.2", false, true);             /* what goes there gets through */
+    sim_call(r.rb, do_recv, &r);
+    sim_call(r.ra, do_send, &r);
+    assert_true(wait_for(&r, &r.rx) > 0);
+    sim_run(r.w, RT_S);
+    sim_addr_cut(r.b, "10.0.0.2", true, true);
+    sim_call(r.ra, do_send, &r);
+    while (r.rx.res > 0 && r.rx.count) {                    /* what had arrived of the first */
+        sim_call(r.rb, do_recv, &r);
+        sim_run(r.w, 10 * RT_S);
+    }
+    sim_run(r.w, 100 * RT_S);
+    assert_int_equal(r.rx.count, 0);
+    sim_calm(r.w);
+    assert_true(wait_for(&r, &r.rx) > 0);
+    sim_free(r.w);
+}
+
+static void test_an_address_can_be_far_away(void **state)
+{
+    struct rig r;
+    uint64_t begun;
+
+    (void)state;
+    rig_start(&r, 12);
+    sim_addr_delay(r.b, "10.0.0.2", 50 * RT_MS);
+    begun = sim_now(r.w);
+    rig_connect(&r, "10.0.0.2:3260");
+    assert_true(sim_now(r.w) >= begun + 100 * RT_MS);
+    sim_free(r.w);
+
+    rig_start(&r, 12);
+    sim_addr_delay(r.b, "10.0.0.2", 50 * RT_MS);
+    begun = sim_now(r.w);
+    rig_connect(&r, "[fd00::2]:3260");
+    assert_true(sim_now(r.w) < begun + 50 * RT_MS);
+    sim_free(r.w);
+}
+
 static bool flip_ok(void *arg, struct sim_conn *c, unsigned from)
 {
     (void)c;
@@ -601,6 +662,8 @@ int main(void)
         cmocka_unit_test(test_connect_can_be_cancelled_at_any_event),
         cmocka_unit_test(test_killed_peer_ends_the_stream_a_dark_machine_says_nothing),
         cmocka_unit_test(test_kill_at_any_event),
+        cmocka_unit_test(test_a_cut_address_leaves_the_others),
+        cmocka_unit_test(test_an_address_can_be_far_away),
         cmocka_unit_test(test_closing_and_cancelling_what_is_outstanding),
     };
 
