@@ -212,6 +212,7 @@ void hist_write_end(struct hist *h, struct hist_write *w, enum hist_fate fate)
         for (uint32_t i = 0; i < w->n; i++)
             sector_read(h, w->first + i, h->cl[*sector_link(h, w->first + i, w)].from, w->read.inv, end);
     w->fate = (int8_t)fate;
+    w->failed = end;
     if (fate != HIST_LATER)
         write_close(h, w, end);
     if (fate == HIST_NOT)
@@ -293,6 +294,18 @@ void hist_nexus_up(struct hist *h, unsigned nexus)
         } else if (w->loose) {
             w->since = h->tick;
         }
+    }
+}
+
+void hist_nexus_settled(struct hist *h, unsigned nexus, uint64_t before)
+{
+    ++h->tick;
+    OPEN_FOR(w)
+    {
+        if (w->nexus != nexus || w->fate != HIST_LATER || w->failed >= before)
+            continue;
+        w->fate = HIST_MAYBE;
+        write_close(h, w, h->tick);
     }
 }
 

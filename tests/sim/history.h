@@ -99,6 +99,9 @@ void hist_read_drop(struct hist *h, struct hist_read *r);   /* it failed */
 void hist_nexus_again(struct hist *h, unsigned nexus);
 /* The nexus has logged in again: of its old session nothing will be done any more; what is under way is sent now. */
 void hist_nexus_up(struct hist *h, unsigned nexus);
+/* Whoever writes as that nexus, over several sessions, has seen to it that of those that ended with HIST_LATER before tick
+ * @before nothing will be done any more; what is under way goes on. */
+void hist_nexus_settled(struct hist *h, unsigned nexus, uint64_t before);
 /* Tasks of the unit may be aborted, and so sent again, by a reset; from begin until end, all of them. */
 void hist_reset_begin(struct hist *h);
 void hist_reset_end(struct hist *h);

@@ -21,6 +21,7 @@ enum { PENDING = -1 };                      /* of ->fate, beside enum hist_fate 
 struct hist_write {
     uint64_t inv, end;                      /* end: NEVER while it may still take effect */
     uint64_t since;                         /* its last effect is not before that: begin, or when sent again */
+    uint64_t failed;                        /* HIST_LATER: when that was said */
     uint64_t value;
     struct hist_write *next, *prev;         /* in h->open while end is NEVER */
     struct hist_read read;                  /* a COMPARE AND WRITE reads, too */

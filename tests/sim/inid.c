@@ -11,7 +11,8 @@
 #include "initiator/ini_internal.h"
 #include "tests/sim/scene.h"
 
-#define TICK_NS (250 * RT_MS)
+#define TICK_NS       (250 * RT_MS)
+#define TICK_MULTI_NS (40 * RT_MS)
 
 /* ---- disks ----------------------------------------------------------------------------------------------- */
 
@@ -141,7 +142,9 @@ static void on_up(void *user)
     n->ups++;
     if (n->scene->plan.near[n->client->id])
         n->scene->tally->logins[near_shm(n)]++;
-    for (unsigned i = 0; i < n->scene->plan.units; i++) {
+    if (n->scene->plan.multi)
+        paths_up(n);
+    for (unsigned i = 0; i < n->scene->plan.units && !n->scene->plan.multi; i++) {
         hist_nexus_up(n->scene->unit[i].hist, n->id);
         prh_nexus_up(&n->scene->unit[i].prh, n->id);
         if (!n->desk[i].pr.busy)
@@ -156,7 +159,7 @@ static void on_down(void *user, int err, const char *why)
     mpio_nexus_down(n->nexus, err, why);
     n->breaks++;
     for (unsigned i = 0; i < n->scene->plan.units; i++)
-        hist_nexus_again(n->scene->unit[i].hist, n->id);
+        hist_nexus_again(n->scene->unit[i].hist, nexus_hist(n));
 }
 
 static void on_failed(void *user, int err, const char *why)
@@ -168,15 +171,20 @@ static void on_failed(void *user, int err, const char *why)
     n->due_ns = rt_now(n->rt) + n->scene->plan.hold_ns;
 }
 
-static void nexus_open(struct nexus_end *n)
+static void call_begin(void *arg)
 {
+    struct nexus_end *n = arg;
     static const struct ini_sess_events events = { .up = on_up, .down = on_down, .failed = on_failed };
 
-    if (ini_sess_new(&n->s, n->rt, &n->conf, &events, n)) {
+    struct rt *rt = rt_self();
+    char name[8];
+
+    snprintf(name, sizeof(name), "n%u", n->id);
+    if (ini_sess_new(&n->s, rt, &n->conf, &events, n)) {
         n->s = NULL;
         return;
     }
-    if (mpio_nexus_new(&n->nexus, n->s, "n")) {
+    if (mpio_nexus_new(&n->nexus, n->s, name)) {
         ini_sess_free(n->s);
         n->s = NULL;
         n->nexus = NULL;
@@ -185,6 +193,15 @@ static void nexus_open(struct nexus_end *n)
     n->life = LIFE_RUN;
     n->failed = false;
     ini_sess_start(n->s);
+}
+
+static void nexus_open(struct nexus_end *n)
+{
+    struct rt *rt = n->rt;
+
+    if (n->scene->plan.multi)               /* on any core, whatever the disks' is */
+        rt = rt_host_at(n->client->host, (unsigned)sim_rng_below(&n->rng, rt_host_count(n->client->host)));
+    sim_on(rt, call_begin, n);
 }
 
 static bool desks_idle(const struct nexus_end *n)
@@ -229,8 +246,14 @@ void nexus_close(struct nexus_end *n, enum nexus_way way)
 {
     if (n->life != LIFE_RUN || n->moving) /* the tick tries again */
         return;
+    if (n->scene->plan.multi && way == WAY_ABANDON) {
+        paths_disk_close(&n->client->nexus[0].desk[sim_rng_below(&n->rng, n->scene->plan.units)]);
+        return;
+    }
     n->life = LIFE_CLOSING;
     n->way = (uint8_t)way;
+    if (n->scene->plan.multi)
+        return;
     if (way == WAY_ABRUPT)
         sess_stop(n, sim_rng_below(&n->rng, 2));
     for (unsigned i = 0; way == WAY_ABANDON && i < n->scene->plan.units; i++) {
@@ -245,6 +268,11 @@ void nexus_close(struct nexus_end *n, enum nexus_way way)
 
 static void closing_tick(struct nexus_end *n)
 {
+    if (n->scene->plan.multi) {
+        if (paths_leave(n) && !n->moving)
+            sess_stop(n, n->way == WAY_DRAIN || sim_rng_below(&n->rng, 2));
+        return;
+    }
     /* A session that was never up has nothing to wait for, and its disks are not looked over. */
     if (!desks_idle(n) && n->s->state != INI_FAILED && n->s->state != INI_LOGIN)
         return;
@@ -257,17 +285,25 @@ static void closing_tick(struct nexus_end *n)
     sess_stop(n, true);
 }
 
-static void stopped_tick(struct nexus_end *n)
+/* Return: whether nothing is left of its desks' part in it. */
+static bool desks_stopped(struct nexus_end *n)
 {
     if (!desks_idle(n)) /* they are being told */
-        return;
+        return false;
     for (unsigned i = 0; i < n->scene->plan.units; i++) {
         for (unsigned k = 0; k < DEPTH_MAX; k++)
             near_give(&n->desk[i].slot[k]);
         disk_close(&n->desk[i]);
     }
-    if (!desks_idle(n))
-        return; /* they are closed at the next tick */
+    return desks_idle(n); /* else they are closed at the next tick */
+}
+
+static void stopped_tick(struct nexus_end *n)
+{
+    if (n->scene->plan.multi)
+        paths_stopped(n);
+    else if (!desks_stopped(n))
+        return;
     nexus_on(n, call_free, n);
     n->nexus = NULL;
     n->s = NULL;
@@ -277,6 +313,8 @@ static void stopped_tick(struct nexus_end *n)
 
 static bool all_off(const struct client *c)
 {
+    if (c->scene->plan.multi && !paths_closed(c))
+        return false;
     for (unsigned i = 0; i < c->nexuses_nr; i++)
         if (c->nexus[i].life != LIFE_OFF)
             return false;
@@ -288,6 +326,8 @@ static void on_tick(struct rt_timer *t)
     struct nexus_end *n = container_of(t, struct nexus_end, tick);
     struct client *c = n->client;
 
+    if (n->scene->plan.multi && n == c->nexus)
+        paths_desks(c);
     switch ((enum nexus_life)n->life) {
     case LIFE_OFF:
         if (!c->leaving && rt_now(n->rt) >= n->due_ns)
@@ -296,6 +336,10 @@ static void on_tick(struct rt_timer *t)
     case LIFE_RUN:
         if (c->leaving || (n->failed && rt_now(n->rt) >= n->due_ns)) {
             nexus_close(n, WAY_DRAIN);
+            break;
+        }
+        if (n->scene->plan.multi) {
+            paths_run(n);
             break;
         }
         for (unsigned i = 0; i < n->scene->plan.units; i++)
@@ -308,7 +352,7 @@ static void on_tick(struct rt_timer *t)
     if (c->leaving && all_off(c))
         rt_host_stop(c->host);
     else
-        rt_timer_arm(n->rt, &n->tick, TICK_NS);
+        rt_timer_arm(n->rt, &n->tick, n->scene->plan.multi ? TICK_MULTI_NS : TICK_NS);
 }
 
 static void on_start(struct rt_msg *m)
@@ -332,7 +376,7 @@ static int inid_main(void *arg)
     for (unsigned i = 0; i < c->nexuses_nr; i++) {
         struct nexus_end *n = &c->nexus[i];
 
-        n->rt = rt_host_at(c->host, i % conf.cores_nr);
+        n->rt = rt_host_at(c->host, sc->plan.multi ? sc->plan.home[c->id] : i % conf.cores_nr);
         memset(&n->tick, 0, sizeof(n->tick));
         n->tick.fn = on_tick;
         n->start = (struct rt_msg){ .fn = on_start };
@@ -340,6 +384,8 @@ static int inid_main(void *arg)
         n->due_ns = 0;
         rt_post(n->rt, &n->start);
     }
+    if (sc->plan.multi)
+        paths_start(c);
     return 0; /* the world turns the reactors */
 }
 
@@ -380,13 +426,15 @@ void client_boot_later(struct client *c, uint64_t ns)
 
 void client_gone(struct client *c)
 {
+    if (c->scene->plan.multi)
+        paths_gone(c);
     for (unsigned i = 0; i < c->nexuses_nr; i++) {
         struct nexus_end *n = &c->nexus[i];
 
         for (unsigned k = 0; k < c->scene->plan.units; k++) {
             desk_orphan(&n->desk[k]);
             pr_orphan(&n->desk[k]);
-            hist_nexus_again(c->scene->unit[k].hist, n->id);
+            hist_nexus_again(c->scene->unit[k].hist, nexus_hist(n));
         }
         n->s = NULL;
         n->nexus = NULL;

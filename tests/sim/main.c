@@ -25,6 +25,7 @@ struct options {
     uint64_t seed, from, seeds;
     unsigned jobs, limit_s, stop_after;
     bool one, quiet, table, twice, each;
+    enum scene_kind kind;
     const char *self;
 };
 
@@ -79,12 +80,12 @@ static void word_send(int fd, const struct word *w)
 static void play_one(const struct options *o, uint8_t *buffers, struct word *w)
 {
     memset(&w->tally, 0, sizeof(w->tally));
-    scene_play(w->seed, buffers, false, &w->tally, &w->result);
+    scene_play(w->seed, o->kind, buffers, false, &w->tally, &w->result);
     if (o->twice && !w->result.failed) {
         struct tally tally = { 0 };
         struct result again;
 
-        scene_play(w->seed, buffers, false, &tally, &again);
+        scene_play(w->seed, o->kind, buffers, false, &tally, &again);
         if (again.fingerprint == w->result.fingerprint && again.events == w->result.events)
             return;
         w->result.failed = true;
@@ -141,8 +142,8 @@ static void failed(const struct options *o, struct sums *s, uint64_t seed, const
     if (!s->failed || seed < s->first_failed)
         s->first_failed = seed;
     s->failed++;
-    printf("seed %" PRIu64 " FAILED: %s\n    replay it with: %s --seed %" PRIu64 "\n", seed, why, o->self,
-           seed);
+    printf("seed %" PRIu64 " FAILED: %s\n    replay it with: %s%s --seed %" PRIu64 "\n", seed, why, o->self,
+           o->kind == SCENES_PATHS ? " --paths" : "", seed);
     fflush(stdout);
 }
 
@@ -407,7 +408,7 @@ static int play_single(const struct options *o)
     if (!buffers)
         return 2;
     setvbuf(stdout, NULL, _IOLBF, 0);
-    scene_play(o->seed, buffers, !o->quiet, &tally, &r);
+    scene_play(o->seed, o->kind, buffers, !o->quiet, &tally, &r);
     free(buffers);
     if (r.failed)
         printf("seed %" PRIu64 " FAILED: %s\n", o->seed, r.why);
@@ -421,6 +422,7 @@ static int play_single(const struct options *o)
 static const char usage[] =
     "usage: corelane-sim --seed N [--quiet]              play one seed, with a full log\n"
     "       corelane-sim --seeds COUNT [--from N]        play many\n"
+    "  --paths         only scenes in which disks have several paths; their seeds are others\n"
     "  --jobs J        processes side by side (1)\n"
     "  --table         print which faults met sessions in which state\n"
     "  --twice         play each seed twice: it must be the same\n"
@@ -446,7 +448,7 @@ int main(int argc, char **argv)
         { "seed", 1, NULL, 's' },  { "seeds", 1, NULL, 'n' }, { "from", 1, NULL, 'f' },
         { "jobs", 1, NULL, 'j' },  { "table", 0, NULL, 't' }, { "twice", 0, NULL, '2' },
         { "each", 0, NULL, 'e' },  { "quiet", 0, NULL, 'q' }, { "stop-after", 1, NULL, 'x' },
-        { "limit", 1, NULL, 'l' }, { "help", 0, NULL, 'h' },  { 0 },
+        { "limit", 1, NULL, 'l' }, { "paths", 0, NULL, 'p' }, { "help", 0, NULL, 'h' },  { 0 },
     };
     struct options o = { .from = 1, .jobs = 1, .limit_s = 600, .self = argv[0] };
     int c;
@@ -465,6 +467,7 @@ int main(int argc, char **argv)
         case 't': o.table = true; break;
         case '2': o.twice = true; break;
         case 'e': o.each = true; break;
+        case 'p': o.kind = SCENES_PATHS; break;
         case 'q': o.quiet = true; break;
         default: fputs(usage, c == 'h' ? stdout : stderr); return c == 'h' ? 0 : 2;
         }

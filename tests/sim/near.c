@@ -109,9 +109,26 @@ void near_give(struct slot *s)
     if (!s->lent)
         return;
     print_check(s, "that was kept for the next request");
-    nexus_buf_put(s->desk->nexus, s->lent, s->lent_len);
+    if (s->desk->multi)
+        mpio_buf_put(s->desk->made, s->lent, s->lent_len);
+    else
+        nexus_buf_put(s->desk->nexus, s->lent, s->lent_len);
     s->lent = NULL;
     s->buf = s->own;
+}
+
+static bool lent_is_good(const struct slot *s)
+{
+    if (s->desk->multi)
+        return mpio_buf_good(s->desk->made, s->lent, s->lent_len);
+    return ini_buf_good(s->desk->nexus->s, s->lent, s->lent_len);
+}
+
+static void *lend(struct slot *s)
+{
+    if (s->desk->multi)
+        return mpio_buf_get(s->desk->made, s->lent_len);
+    return nexus_buf_get(s->desk->nexus, s->lent_len);
 }
 
 void near_take(struct slot *s, uint32_t len)
@@ -120,15 +137,15 @@ void near_take(struct slot *s, uint32_t len)
     struct sim_rng *r = &n->rng;
     uint32_t off;
 
-    if (!n->scene->plan.near[n->client->id] || n->moving)   /* then it has none: see slot_next() */
+    if (!n->scene->plan.near[n->client->id] || (n->moving && !s->desk->multi))  /* then it has none: see slot_next() */
         return;
     off = sim_rng_below(r, 3) ? 0 : (uint32_t)sim_rng_range(r, 1, 4095);
-    if (s->lent && (sim_rng_below(r, 3) == 0 || s->lent_len < len || !ini_buf_good(n->s, s->lent, s->lent_len)))
+    if (s->lent && (sim_rng_below(r, 3) == 0 || s->lent_len < len || !lent_is_good(s)))
         near_give(s);
     print_check(s, "that was kept for the next request");
     if (!s->lent && sim_rng_chance(r, n->scene->plan.lent_ppm)) {
         s->lent_len = len + off;
-        if (!(s->lent = nexus_buf_get(n, s->lent_len)))
+        if (!(s->lent = lend(s)))
             return;
     }
     if (s->lent)

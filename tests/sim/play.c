@@ -37,11 +37,20 @@ static bool calm(void *arg)
 
         if (n->life != LIFE_RUN || !n->s || n->s->state != INI_UP)
             return false;
-        for (unsigned k = 0; k < sc->plan.units; k++)
+        for (unsigned k = 0; k < sc->plan.units && !sc->plan.multi; k++)
             if (!desk_calm(&n->desk[k]))
                 return false;
     }
-    return tgtd_whole(sc) && sc->tgtd.loop && !(sc->ctl.prog && sim_prog_runs(sc->ctl.prog));
+    for (unsigned i = 0; i < sc->plan.clients && sc->plan.multi; i++)
+        if (!paths_calm(&sc->client[i]))
+            return false;
+    return (!sc->stir || stir_is_calm(sc)) && tgtd_whole(sc) && sc->tgtd.loop && !(sc->ctl.prog && sim_prog_runs(sc->ctl.prog));
+}
+
+/* Over several paths it is the first session that has them. */
+static bool desk_is(const struct desk *d)
+{
+    return !d->nexus->scene->plan.multi || d->multi;
 }
 
 static bool audited(void *arg)
@@ -52,7 +61,7 @@ static bool audited(void *arg)
         return true;
     for (unsigned i = 0; i < sc->nexuses_nr; i++)
         for (unsigned k = 0; k < sc->plan.units; k++)
-            if (!sc->nexus[i]->desk[k].audit_done)
+            if (!sc->nexus[i]->desk[k].audit_done && desk_is(&sc->nexus[i]->desk[k]))
                 return false;
     return true;
 }
@@ -87,7 +96,7 @@ static void tell(struct scene *sc, char *out, size_t len)
         at += (size_t)snprintf(out + at, len - at, "\n    nexus %u: life %d, %s, steps %x%s%s", n->id, n->life,
                                ini_state_name(nexus_state(n)), near_steps(n), n->s ? ", last: " : "",
                                n->s ? n->s->why : "");
-        for (unsigned k = 0; k < sc->plan.units && at < len; k++) {
+        for (unsigned k = 0; k < sc->plan.units && at < len && !sc->plan.multi; k++) {
             const struct desk *d = &n->desk[k];
 
             at += (size_t)snprintf(out + at, len - at, "\n        unit %u: %s%s%s", k,
@@ -102,6 +111,8 @@ static void tell(struct scene *sc, char *out, size_t len)
                                            m, d->slot[m].op, d->slot[m].first, d->slot[m].n);
         }
     }
+    for (unsigned i = 0; i < sc->plan.clients && at < len && sc->plan.multi; i++)
+        at += (size_t)paths_tell(&sc->client[i], out + at, len - at);
 }
 
 static bool await(struct scene *sc, bool (*met)(void *arg), uint64_t ns, const char *what)
@@ -133,6 +144,8 @@ static void storm(struct scene *sc)
     act(sc, ACT_STORM);
     swarm_start(sc);
     moves_start(sc);
+    if (sc->stir)
+        stir_start(sc);
     tgtd_boot(sc);
     for (unsigned i = 0; i < sc->plan.clients; i++)
         client_boot(&sc->client[i]);
@@ -154,6 +167,8 @@ static void calm_down(struct scene *sc)
 
     act(sc, ACT_CALM);
     sim_calm(sc->w);
+    if (sc->stir)
+        stir_calm(sc);
     sim_sched_get(sc->w, &sched);
     if (!sc->tgtd.loop)                     /* there are sessions that go by shared memory or not at all */
         tgtd_stop(sc);
@@ -229,9 +244,9 @@ static void sum_up(struct scene *sc, struct result *out)
     }
 }
 
-void scene_play(uint64_t seed, uint8_t *buffers, bool verbose, struct tally *tally, struct result *out)
+void scene_play(uint64_t seed, enum scene_kind kind, uint8_t *buffers, bool verbose, struct tally *tally, struct result *out)
 {
-    struct scene *sc = scene_new(seed, buffers, tally);
+    struct scene *sc = scene_new(seed, kind, buffers, tally);
 
     memset(out, 0, sizeof(*out));
     sc->verbose = verbose;

@@ -173,24 +173,38 @@ static void unit_make(struct scene *sc, unsigned i)
         sim_fs_make(sc->tgtd.machine, u->path, (uint64_t)u->sectors * STAMP_LEN);
 }
 
-static void config_write(struct scene *sc)
+/* Every session has an address of the target's to itself: so a connection tells whose it is. */
+static const char *addr_of(const struct scene *sc, unsigned nexus, char out[static 32])
 {
-    char text[4096];
+    snprintf(out, 32, sc->plan.v6 ? "fd00::1:%u" : "10.0.1.%u", nexus + 1);
+    return out;
+}
+
+void scene_config(struct scene *sc)
+{
+    char text[4096], addr[32];
     int n = snprintf(
         text, sizeof(text),
         "{\"version\": 1, \"limits\": {\"login_s\": %u, \"idle_s\": %u, \"stall_s\": %u, \"tasks\": 512, "
-        "\"buffer_mib\": 16}, \"targets\": [{\"iqn\": \"" SCENE_IQN "\", \"luns\": [",
+        "\"buffer_mib\": 16}, ",
         sc->plan.login_s, sc->plan.idle_s, sc->plan.stall_s);
 
+    for (unsigned i = 0; i < sc->plan.clients && sc->plan.multi; i++)
+        for (unsigned k = 0; k < sc->plan.sessions[i]; k++)
+            n += snprintf(text + n, sizeof(text) - (size_t)n, sc->plan.v6 ? "%s\"[%s]:3260,%u\"" : "%s\"%s:3260,%u\"",
+                          i || k ? ", " : "\"portals\": [", addr_of(sc, i * SESS_MAX + k, addr), sc->plan.group[i][k]);
+    n += snprintf(text + n, sizeof(text) - (size_t)n, "%s\"targets\": [{\"iqn\": \"" SCENE_IQN "\", \"luns\": [",
+                  sc->plan.multi ? "], " : "");
+
     for (unsigned i = 0; i < sc->plan.units; i++) {
-        const struct unit_end *u = &sc->unit[i];
+        const struct unit_end *u = &sc->unit[sc->tgtd.swapped && i < 2 ? !i : i];
 
         n += snprintf(text + n, sizeof(text) - (size_t)n,
                       "%s{\"lun\": %u, \"kind\": \"%s\", %s%s%s \"size\": %u, \"block_size\": %u, "
                       "\"naa\": \"6000000000000000000000000000000%u\"}",
                       i ? ", " : "", i, u->ram ? "ram" : "file", u->ram ? "" : "\"path\": \"",
                       u->ram ? "" : u->path, u->ram ? "" : "\",", u->sectors * STAMP_LEN,
-                      u->per_block * STAMP_LEN, i + 1);
+                      u->per_block * STAMP_LEN, u->number + 1);
     }
     n += snprintf(text + n, sizeof(text) - (size_t)n, "]");
     if (sc->plan.chap)
@@ -269,9 +283,7 @@ static void nexus_make(struct scene *sc, struct client *c, unsigned i, uint8_t *
     n->rng = sim_rng(sc->seed, 100 + n->id);
     snprintf(n->conf.initiator, sizeof(n->conf.initiator), "iqn.2026-11.test.corelane:host%u", c->id);
     snprintf(n->conf.target, sizeof(n->conf.target), SCENE_IQN);
-    /* Every session has an address of the target's to itself: so a connection tells whose it is. */
-    snprintf(addr, sizeof(addr), sc->plan.v6 ? "fd00::1:%u" : "10.0.1.%u", n->id + 1);
-    sim_machine_addr(sc->tgtd.machine, addr);
+    sim_machine_addr(sc->tgtd.machine, addr_of(sc, n->id, addr));
     snprintf(n->conf.portal.host, sizeof(n->conf.portal.host), "%s", addr);
     n->conf.portal.port = 3260;
     memcpy(n->conf.isid, (const uint8_t[6]){ 0x80, 0, 0, 1, (uint8_t)c->id, (uint8_t)i }, 6);
@@ -305,14 +317,14 @@ static void client_make(struct scene *sc, unsigned i, uint8_t **buffers)
     if (sc->plan.near[i])
         c->machine = sc->tgtd.machine;
     else
-        c->machine = sim_machine_new(sc->w, c->name, 2);
+        c->machine = sim_machine_new(sc->w, c->name, 4);
     snprintf(addr, sizeof(addr), sc->plan.v6 ? "fd00::2:%u" : "10.0.2.%u", i + 1);
     sim_machine_addr(c->machine, addr);
     for (unsigned k = 0; k < c->nexuses_nr; k++)
         nexus_make(sc, c, k, buffers);
 }
 
-struct scene *scene_new(uint64_t seed, uint8_t *buffers, struct tally *tally)
+struct scene *scene_new(uint64_t seed, enum scene_kind kind, uint8_t *buffers, struct tally *tally)
 {
     struct scene *sc = calloc(1, sizeof(*sc));
 
@@ -328,14 +340,18 @@ struct scene *scene_new(uint64_t seed, uint8_t *buffers, struct tally *tally)
     plan_draw(sc);
     near_draw(sc);
     moves_draw(sc);
+    sc->path_rng = sim_rng(seed, 54);
+    stir_draw(sc, kind);
     sc->tgtd.scene = sc;
     sc->tgtd.machine = sim_machine_new(sc->w, "tgt", 4);
     for (unsigned i = 0; i < sc->plan.units; i++)
         unit_make(sc, i);
-    config_write(sc);
+    scene_config(sc);
     for (unsigned i = 0; i < sc->plan.clients; i++)
         client_make(sc, i, &buffers);
     sc->swarm = swarm_new(sc);
+    if (sc->plan.multi)
+        sc->stir = stir_new(sc);
     return sc;
 }
 
@@ -345,5 +361,6 @@ void scene_free(struct scene *sc)
     for (unsigned i = 0; i < sc->plan.units; i++)
         hist_free(sc->unit[i].hist);
     swarm_free(sc->swarm);
+    stir_free(sc->stir);
     free(sc);
 }

@@ -11,7 +11,9 @@
  * work.c    requests of one place on one disk, and what they tell the oracle
  * resv.c    persistent reservations
  * near.c    sessions in shared memory: how far they are, and the memory that their requests use
+ * paths.c   disks that have a path over each session of their initiator
  * swarm.c   faults
+ * stir.c    what else happens to such paths: they leave, are taken out of use, lead to another unit
  * move.c    sessions that go from core to core
  * play.c    the acts, and what has to be true in each
  *
@@ -31,7 +33,7 @@
 
 #define UNITS_MAX   3u
 #define CLIENTS_MAX 3u
-#define SESS_MAX    2u                      /* of one initiator */
+#define SESS_MAX    4u                      /* of one initiator */
 #define NEXUS_MAX   (CLIENTS_MAX * SESS_MAX)
 #define DEPTH_MAX   6u
 #define LEN_MAX     (64u * 1024)            /* bytes of a request */
@@ -63,7 +65,17 @@ struct desk;
     X(CLIENT_FROZEN, "initiator frozen")                                                                         \
     X(DOOR_CUT, "unix socket cut")                                                                               \
     X(LOOP_OFF, "target restarted without loopback")                                                             \
-    X(MOVE, "session moved")
+    X(MOVE, "session moved")                                                                                     \
+    X(PATH_LEAVE, "path left its disk")                                                                          \
+    X(PATH_ADMIN, "path failed by command")                                                                      \
+    X(POLICY, "policy changed")                                                                                  \
+    X(ALUA, "access state changed")                                                                              \
+    X(SWAP, "LUNs exchanged their units")                                                                        \
+    X(CLOSE, "disk closed with work under way")                                                                  \
+    X(FAIL_QUEUED, "waiting requests failed by command")                                                         \
+    X(FAR, "way became long")                                                                                    \
+    X(FLAP, "connection broke again and again")                                                                  \
+    X(ALL_CUT, "all ways cut off")
 enum scene_fault {
     SCENE_FAULT_BASE = SIM_FAULT_NR - 1,
 #define X(name, text) SCENE_FAULT_##name,
@@ -128,6 +140,10 @@ struct plan {
     uint32_t loop_off_ppm;                  /* the target starts without loopback */
     uint32_t lent_ppm;                      /* a request uses memory that its session gave out */
     unsigned moves;                         /* of sessions from core to core, in a storm, about so many; 0: none */
+    bool multi;                             /* disks have a path over each session of their initiator */
+    bool swaps;                             /* the LUNs 0 and 1 exchange their units at times */
+    unsigned home[CLIENTS_MAX];             /* multi: the core of an initiator's disks */
+    uint16_t group[CLIENTS_MAX][SESS_MAX];  /* multi: portal groups, of the sessions' portals */
 };
 
 /* ---- units ----------------------------------------------------------------------------------------------- */
@@ -161,6 +177,7 @@ struct slot {
     struct hist_read read;
     unsigned tries, breaks, ups;
     bool never_up;                          /* there was no session when it was submitted */
+    unsigned upsets;                        /* the target's, when it was submitted */
     bool cached;                            /* its disk has a write cache, or may have */
     struct mpio_io io;
     struct ini_task task;
@@ -175,9 +192,29 @@ struct slot {
     uint64_t begun_ns;
 };
 
-struct desk {                               /* a session's place at a unit */
+/* Where disks have several paths: one of them, from being opened to being closed. */
+enum route_step {
+    ROUTE_NONE, ROUTE_OPENING, ROUTE_OPEN, ROUTE_JOINING, ROUTE_JOINED, ROUTE_LEAVING, ROUTE_LEFT,
+};
+struct route {
+    struct desk *desk;
     struct nexus_end *nexus;
+    struct mpio_path *path;
+    enum route_step step;
+    bool leave;                             /* it is to */
+    bool used;                              /* something may have been sent over it since its session was made */
+    bool ghost;                             /* what was may still be carried out, and no disk knows of that */
+    uint64_t due_ns;                        /* when it is opened again */
+};
+
+struct desk {                               /* a session's place at a unit; with several paths, an initiator's */
+    struct nexus_end *nexus;                /* with several paths: the first one */
     struct unit_end *unit;
+    bool multi;                             /* with several paths; the next four are for such */
+    struct route route[SESS_MAX];           /* one for each session */
+    struct mpio_disk *made;                 /* disk is the same once it has had a path */
+    bool closing;
+    bool waits;                             /* for ghosts to be gone, before a path joins */
     struct mpio_path *path;                 /* NULL: none, not even one on its way out */
     struct ini_lun *lun;                    /* the path's */
     struct mpio_disk *disk;                 /* NULL: not open */
@@ -259,6 +296,8 @@ struct tgtd {
     bool loop;                              /* with loopback, this time */
     unsigned starts;
     uint64_t sync_failed_ns;                /* a unit takes no more writes since; 0: none */
+    unsigned upsets;                        /* it went down, or a sync failed: so often */
+    bool swap, swapped;                     /* LUNs 0 and 1 are to be each other's units when it starts; are */
     struct sim_timer boot, watch;
 };
 
@@ -283,7 +322,7 @@ struct scene {
     struct sim *w;
     uint64_t seed;
     struct plan plan;
-    struct sim_rng rng, fault_rng, near_rng, move_rng;
+    struct sim_rng rng, fault_rng, near_rng, move_rng, path_rng;
     struct sim_timer move_timer;
     enum act act;
     struct tgtd tgtd;
@@ -293,6 +332,7 @@ struct scene {
     unsigned nexuses_nr;
     struct unit_end unit[UNITS_MAX];
     struct swarm *swarm;
+    struct stir *stir;                      /* NULL: no disk has several paths */
     bool verbose;
 
     bool failed;
@@ -312,8 +352,10 @@ void scene_fail(struct scene *sc, const char *fmt, ...) __attribute__((format(pr
 /* scene.c. Everything there is, nothing running. @buffers: SCENE_BUFFERS bytes for requests, borrowed. */
 #define SCENE_BUF_LEN (LEN_MAX + 2 * CAW_MAX * STAMP_LEN)
 #define SCENE_BUFFERS ((size_t)NEXUS_MAX * UNITS_MAX * DEPTH_MAX * SCENE_BUF_LEN)
-struct scene *scene_new(uint64_t seed, uint8_t *buffers, struct tally *tally);
+enum scene_kind { SCENES_ALL, SCENES_PATHS };               /* PATHS: all disks have several */
+struct scene *scene_new(uint64_t seed, enum scene_kind kind, uint8_t *buffers, struct tally *tally);
 void scene_free(struct scene *sc);
+void scene_config(struct scene *sc);        /* writes the target's configuration */
 
 /* tgtd.c */
 void tgtd_boot(struct scene *sc);           /* starts it now, if it can be */
@@ -333,8 +375,47 @@ void client_boot(struct client *c);
 void client_boot_later(struct client *c, uint64_t ns);
 void client_gone(struct client *c);         /* it was killed */
 void client_leave(struct client *c);        /* logs out everywhere and ends */
-void nexus_close(struct nexus_end *n, enum nexus_way way);   /* on its core */
+void nexus_close(struct nexus_end *n, enum nexus_way way);   /* on its desks' core */
 uint8_t nexus_state(const struct nexus_end *n);              /* enum ini_state; any time */
+
+/* paths.c; on the desks' core */
+void paths_start(struct client *c);         /* its host is made */
+void paths_gone(struct client *c);          /* it was killed; any time */
+void paths_desks(struct client *c);         /* what is to be done with its disks now */
+bool paths_closed(const struct client *c);  /* it has no disk */
+void paths_run(struct nexus_end *n);        /* what is to be done with a session's paths now */
+bool paths_leave(struct nexus_end *n);      /* they are to; whether all have */
+void paths_up(struct nexus_end *n);         /* it has logged in */
+void paths_stopped(struct nexus_end *n);    /* it has stopped, and is still there */
+void paths_disk_close(struct desk *d);      /* with all that is under way; it is opened again */
+bool paths_calm(const struct client *c);    /* all are in use, and at rest; any time */
+int paths_tell(const struct client *c, char *out, size_t len);      /* as snprintf() */
+/* The one of that session to the desk's unit. */
+static inline struct route *paths_route(struct nexus_end *n, unsigned unit)
+{
+    return &n->client->nexus[0].desk[unit].route[n - n->client->nexus];
+}
+static inline bool desk_ghosts(const struct desk *d)
+{
+    for (unsigned i = 0; i < SESS_MAX; i++)
+        if (d->route[i].ghost)
+            return true;
+    return false;
+}
+/* By whose name the oracle knows what goes over that session. */
+static inline unsigned nexus_hist(const struct nexus_end *n)
+{
+    return n->scene->plan.multi ? n->client->nexus[0].id : n->id;
+}
+
+/* stir.c */
+void stir_draw(struct scene *sc, enum scene_kind kind);     /* after what else is drawn */
+struct stir *stir_new(struct scene *sc);
+void stir_free(struct stir *s);             /* accepts NULL */
+void stir_start(struct scene *sc);
+void stir_calm(struct scene *sc);           /* puts back what it changed at the target */
+bool stir_is_calm(const struct scene *sc);
+void stir_conf(struct scene *sc, struct mpio_conf *out);    /* draws one */
 
 /* work.c; on the nexus's core but for desk_orphan() */
 void desk_start(struct desk *d);            /* its disk is open */
@@ -391,6 +472,6 @@ struct result {
     uint64_t sim_ns, requests, checked, skipped, judged, events, fingerprint;
     uint32_t clusters_max;
 };
-void scene_play(uint64_t seed, uint8_t *buffers, bool verbose, struct tally *tally, struct result *out);
+void scene_play(uint64_t seed, enum scene_kind kind, uint8_t *buffers, bool verbose, struct tally *tally, struct result *out);
 
 #endif

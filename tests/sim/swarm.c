@@ -138,6 +138,7 @@ static void on_fault(void *arg, enum sim_fault f, struct sim_machine *m, struct 
     if (f == SIM_FAULT_SYNC_EIO && m == sc->tgtd.machine) {
         for (unsigned i = 0; i < sc->plan.units; i++)
             hist_sync_failed(sc->unit[i].hist);
+        sc->tgtd.upsets++;
         if (!sc->tgtd.sync_failed_ns)
             sc->tgtd.sync_failed_ns = sim_now(sc->w);
     }
@@ -436,8 +437,8 @@ static void do_resize(struct scene *sc)
     const struct unit_end *u = &sc->unit[0];
     char params[128];
 
-    if (s->size_asked + 8 > u->sectors_max)
-        return;
+    if (s->size_asked + 8 > u->sectors_max || sc->plan.swaps)
+        return;                             /* swaps: the other one might grow */
     s->size_asked += (uint32_t)draw(sc, 1, (u->sectors_max - s->size_asked) / 8) * 8;
     snprintf(params, sizeof(params), "\"iqn\":\"" SCENE_IQN "\",\"lun\":0,\"size\":%u",
              s->size_asked * STAMP_LEN);
@@ -598,12 +599,13 @@ static bool flip_ok(void *arg, struct sim_conn *c, unsigned from)
 static void watch_tasks(struct scene *sc, struct nexus_end *n)
 {
     const struct ini_sess *s = n->s;
+    const uint64_t aborts = s ? s->aborts + s->eh.step : 0;
     const bool resets = s && (s->eh.step == EH_LUN_RESET || s->eh.step == EH_CALLER);
 
-    if (s && s->aborts != n->seen_aborts) {
-        n->seen_aborts = s->aborts;
+    if (s && aborts != n->seen_aborts) {
+        n->seen_aborts = aborts;
         for (unsigned i = 0; i < sc->plan.units; i++)
-            hist_nexus_again(sc->unit[i].hist, n->id);
+            hist_nexus_again(sc->unit[i].hist, nexus_hist(n));
     }
     if (resets && !n->seen_reset) {
         n->seen_reset = true;

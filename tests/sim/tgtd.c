@@ -96,6 +96,7 @@ static void down(struct tgtd *d, bool power)
     struct scene *sc = d->scene;
 
     d->serves = false;
+    d->upsets++;
     for (unsigned i = 0; i < sc->plan.units; i++) {
         hist_target_down(sc->unit[i].hist);
         prh_target_down(&sc->unit[i].prh);
@@ -162,6 +163,11 @@ void tgtd_boot(struct scene *sc)
     d->stopping = d->clean = false;
     memset(&d->limit, 0, sizeof(d->limit));
     d->loop = sc->act != ACT_STORM || !sim_rng_chance(&sc->near_rng, sc->plan.loop_off_ppm);
+    if (d->swap != d->swapped) {
+        d->swapped = d->swap;
+        scene_config(sc);
+        swarm_note(sc, SCENE_FAULT_SWAP, NULL);
+    }
     if (sim_start(d->machine, &tgtd, d, &d->prog))
         return; /* the watch tries again */
     if (!d->loop)

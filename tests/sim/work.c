@@ -70,6 +70,8 @@ static enum hist_fate fate_of(const struct slot *s, int res)
     /* Perhaps a write and then a flush: that may be what met a conflict. */
     const bool two = s->fua;
 
+    if (s->desk->multi)                     /* until no path can do it any more, of which the disk keeps the books */
+        return res ? HIST_LATER : HIST_ACKED;
     if (res && s->never_up && s->ups == n->ups)
         return HIST_NOT; /* there was no connection all the time: it was never sent */
     switch (res) {
@@ -86,7 +88,7 @@ static enum hist_fate fate_of(const struct slot *s, int res)
 
 static bool may_cache(const struct slot *s)
 {
-    return s->desk->lun->cached || s->desk->lun->shut;
+    return s->desk->multi || s->desk->lun->cached || s->desk->lun->shut;
 }
 
 /* On a disk that never had a cache nobody need flush what was acknowledged; but a flush is not sent either, so it says
@@ -96,6 +98,9 @@ static void write_over(struct slot *s, enum hist_fate fate)
     if (fate == HIST_ACKED && !s->cached && !may_cache(s))
         hist_write_through(s->write);
     hist_write_end(s->desk->unit->hist, s->write, fate);
+    /* No newer write is sent while an older one that failed may still be carried out. */
+    if (fate == HIST_ACKED && s->desk->multi && !desk_ghosts(s->desk))
+        hist_nexus_settled(s->desk->unit->hist, s->desk->nexus->id, s->tick);
 }
 
 static void accessed(struct slot *s, bool write, int res)
@@ -137,7 +142,7 @@ static void slot_over(struct slot *s, int res)
     const bool audit = s->audit;
 
     slot_log(s, "ended", res);
-    if (audit && !s->never_up && s->breaks == d->nexus->breaks && near_shm(d->nexus) &&
+    if (audit && !d->multi && !s->never_up && s->breaks == d->nexus->breaks && near_shm(d->nexus) &&
         rt_now(d->nexus->rt) > s->begun_ns + QUICK_NS)
         scene_fail(scene_of(s),
                    "nexus %u waited %u ms for a read of unit %u in shared memory: a wake-up was lost",
@@ -168,7 +173,8 @@ static void io_done(struct mpio_io *io, int res)
     switch (s->op) {
     case OP_READ: read_judge(s, res); break;
     case OP_FLUSH:
-        if (!res && s->cached)
+        /* Over several paths it may have been sent late: it says nothing of what the target met meanwhile. */
+        if (!res && s->cached && (!s->desk->multi || s->upsets == scene_of(s)->tgtd.upsets))
             hist_synced(h, s->desk->nexus->id, s->tick);
         break;
     default: accessed(s, true, res); write_over(s, fate_of(s, res));
@@ -444,7 +450,9 @@ static void slot_submit(struct slot *s)
     s->meddled = false;
     s->breaks = d->nexus->breaks;
     s->ups = d->nexus->ups;
-    s->never_up = d->nexus->s->state != INI_UP;
+    s->never_up = !d->multi && d->nexus->s->state != INI_UP;
+    s->upsets = scene_of(s)->tgtd.upsets;
+    s->tick = hist_now(h);
     s->cached = may_cache(s);
     s->pr_tick = prh_tick(&d->unit->prh);
     scene_of(s)->requests++;
@@ -454,7 +462,7 @@ static void slot_submit(struct slot *s)
             stamp_spoil(s->buf + i * STAMP_LEN);
         hist_read_begin(h, &s->read);
         break;
-    case OP_FLUSH: s->tick = hist_now(h); break;
+    case OP_FLUSH: break;
     case OP_WRITE:
         sectors_put(s, s->buf, s->value);
         s->write = hist_write_begin(h, nexus, s->first, s->n, s->value, s->fua);
@@ -526,12 +534,12 @@ static void slot_next(struct slot *s)
     struct scene *sc = scene_of(s);
     const bool burst = sc->act == ACT_STORM && !sim_rng_below(&d->nexus->rng, 12);
 
-    if (d->nexus->moving && (s->waiting || s->lent)) {
+    if (d->nexus->moving && !d->multi && (s->waiting || s->lent)) {
         wait_for(s, MOVING_NS);
     } else if (s->waiting) { /* whatever the act: it is under way */
         s->waiting = false;
         task_submit(s);
-    } else if (!d->disk || d->nexus->life != LIFE_RUN || d->abandoned || sc->failed) {
+    } else if (!d->disk || (!d->multi && d->nexus->life != LIFE_RUN) || d->abandoned || sc->failed) {
         wait_for(s, POLL_NS);
     } else if (sc->act == ACT_STORM) {
         slot_draw(s);
@@ -613,6 +621,6 @@ void desk_orphan(struct desk *d)
     }
     d->path = NULL;
     d->lun = NULL;
-    d->disk = d->leaving = NULL;
+    d->disk = d->leaving = d->made = NULL;
     d->opening = d->abandoned = d->bursting = false;
 }
