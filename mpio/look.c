@@ -133,6 +133,12 @@ static void path_why(const struct mpio_disk *d, struct mpio_path *p)
     }
 }
 
+/* Its unit is to be looked over anew, or is being: requests on their way would find none. */
+static bool is_reopening(const struct mpio_path *p)
+{
+    return p->reinstate || p->reopening_asked;
+}
+
 /* ---- groups --------------------------------------------------------------------------------------------- */
 
 static unsigned path_prio(const struct mpio_path *p)
@@ -215,7 +221,7 @@ static void group_choose(struct mpio_disk *d, uint64_t now)
         struct mpio_path *p = d->path[i];
 
         p->candidate = !p->leaving && !p->admin && !p->quarantine && p->seen.up && p->seen.open &&
-                       alua_rank(p) && !p->shun_ns;
+                       alua_rank(p) && !p->shun_ns && !is_reopening(p);
         p->klass = p->state == MPIO_PATH_MARGINAL ? 2 : p->suspect ? 1 : 0;
         if (p->probation && failback_due(d, p, now))
             p->probation = false;
@@ -254,7 +260,9 @@ static void only_choose(struct mpio_disk *d)
     d->only_err = 0;
     if (!d->lone)
         return;
-    if (only->quarantine || (!only->seen.open && !only->reopening_asked))
+    if (is_reopening(only))
+        return;
+    if (only->quarantine || !only->seen.open)
         d->only_err = -ENODEV;
     else if (!only->admin && !only->seen.hold && !only->shun_ns && only->seen.open)
         d->only = only;
@@ -415,7 +423,7 @@ static bool is_soon(const struct mpio_disk *d)
     for (unsigned i = 0; i < d->paths_nr; i++) {
         const struct mpio_path *p = d->path[i];
 
-        if (is_transitioning(p) ||
+        if (is_transitioning(p) || (is_reopening(p) && !p->leaving) ||
             (!p->leaving && !p->quarantine && !p->admin && (p->seen.hold || p->shun_ns) && p->seen.up))
             return true;
     }
