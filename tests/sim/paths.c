@@ -113,6 +113,30 @@ void paths_run(struct nexus_end *n)
     }
 }
 
+static void give_all(struct desk *d)
+{
+    for (unsigned i = 0; i < DEPTH_MAX; i++)
+        if (!d->slot[i].busy)
+            near_give(&d->slot[i]);
+}
+
+/* Memory that the session gave is back; requests that wait for a path, with such memory, wait in vain if all leave. */
+static bool memory_is_back(struct nexus_end *n)
+{
+    bool all = true;
+
+    for (unsigned i = 0; i < n->scene->plan.units; i++) {
+        struct desk *d = paths_route(n, i)->desk;
+
+        if (!d->made || !buf_of_nexus(d->made, n->nexus))
+            continue;
+        give_all(d);
+        mpio_disk_no_path_fail(d->made);
+        all = false;
+    }
+    return all;
+}
+
 bool paths_leave(struct nexus_end *n)
 {
     bool all = true;
@@ -125,7 +149,7 @@ bool paths_leave(struct nexus_end *n)
             route_close(r);
         all &= r->step == ROUTE_NONE;
     }
-    return all;
+    return all && memory_is_back(n);
 }
 
 void paths_up(struct nexus_end *n)
@@ -239,13 +263,6 @@ static void route_run(struct route *r)
 }
 
 /* ---- disks ----------------------------------------------------------------------------------------------- */
-
-static void give_all(struct desk *d)
-{
-    for (unsigned i = 0; i < DEPTH_MAX; i++)
-        if (!d->slot[i].busy)
-            near_give(&d->slot[i]);
-}
 
 void paths_disk_close(struct desk *d)
 {
