@@ -344,6 +344,9 @@ void rt_sock_shutdown(struct rt_sock *s);
 /* Gives the socket up. Outstanding operations complete with an error after it returns; the handle is not to
  * be used again. Accepts NULL. */
 void rt_sock_close(struct rt_sock *s);
+/* Once it is closed, what was sent and has not reached the peer is thrown away, where the kernel would go on sending it for
+ * minutes; the peer sees a reset, where it can. */
+void rt_sock_abort(struct rt_sock *s);
 /* Hands a socket without outstanding operations to another reactor; called on the old one, used on the new. */
 void rt_sock_move(struct rt_sock *s, struct rt *to);
 

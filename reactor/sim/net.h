@@ -48,6 +48,7 @@ struct end {
     int err;                                /* to be told once: -ECONNRESET, -ETIMEDOUT; 0: none */
     bool eof, dead;                         /* the peer's end came; a reset or timeout */
     bool shut;                              /* what arrives is thrown away, reading ends */
+    bool abort;                             /* once closed it sends nothing again */
     bool gone;                              /* closed: data that arrives is answered by a reset */
 };
 
@@ -108,6 +109,7 @@ void sim_end_pump(struct sim_conn *c, unsigned i);
 /* Bytes read: makes room. */
 void sim_end_read(struct sim_conn *c, unsigned i, uint32_t bytes);
 void sim_end_shut(struct sim_conn *c, unsigned i);
+void sim_end_abort(struct sim_conn *c, unsigned i);
 /* The handle goes. rude: with the program, which may mean a reset. */
 void sim_end_close(struct sim_conn *c, unsigned i, bool rude);
 struct seg *sim_seg_pop(struct segs *q);

@@ -92,6 +92,13 @@ void rt_sock_shutdown(struct rt_sock *s)
     sim_sock_writable(s);
 }
 
+void rt_sock_abort(struct rt_sock *s)
+{
+    assert(rt_owned(s->rt));
+    if (s->conn)
+        sim_end_abort(s->conn, s->side);
+}
+
 void rt_sock_close(struct rt_sock *s)
 {
     if (!s)

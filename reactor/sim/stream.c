@@ -397,7 +397,10 @@ static void deliver_due(struct sim *w, struct sim_event *ev)
     if (!c->local && s->kind == SEG_DATA && !s->judged && !c->end[!i].gone && !seg_judge(c, i, s))
         return;
     if (sim_dir_blocked(c, i)) {
-        stuck(c, i);
+        if (c->end[i].gone && c->end[i].abort)
+            segs_free(&d->way);             /* nobody sends it again */
+        else
+            stuck(c, i);
         return;
     }
     sim_seg_pop(&d->way);
@@ -488,6 +491,25 @@ void sim_end_shut(struct sim_conn *c, unsigned i)
     dir_finish(c, i, SEG_FIN);
 }
 
+void sim_end_abort(struct sim_conn *c, unsigned i)
+{
+    c->end[i].abort = true;
+}
+
+/* What has left the machine may still arrive: any part of what is under way; and then a reset, unless nothing does. */
+static void end_aborted(struct sim_conn *c, unsigned i)
+{
+    struct dir *d = &c->dir[i];
+    const bool lost = d->stuck_since;
+
+    way_cut(c, d, !lost);
+    d->stuck_since = 0;
+    sim_ev_del(c->w, &d->timeout);
+    d->finished = true;
+    if (!lost)
+        seg_send(c, i, seg_new(SEG_RST, 0));
+}
+
 void sim_end_close(struct sim_conn *c, unsigned i, bool rude)
 {
     struct end *e = &c->end[i];
@@ -509,7 +531,9 @@ void sim_end_close(struct sim_conn *c, unsigned i, bool rude)
         return;
     }
     /* A killed program's kernel answers unread bytes by a reset; what else it does may come to the same. */
-    if (!c->end[!i].gone && !e->dead)
+    if (!c->end[!i].gone && !e->dead && e->abort)
+        end_aborted(c, i);
+    else if (!c->end[!i].gone && !e->dead)
         dir_finish(c, i, rude && (unread || sim_rng_chance(&c->w->net_rng, 500000)) ? SEG_RST : SEG_FIN);
     conn_check_over(c);
 }

@@ -42,6 +42,7 @@ struct rt_sock {
     struct rt_op *rx, *tx;                  /* outstanding: receive or accept; send or connect */
     bool closed;                            /* by its owner */
     bool shut;                              /* rt_sock_shutdown() was called */
+    bool abort;                             /* so was rt_sock_abort() */
     struct rt_link zombie;                  /* on rt->zombies while closed and not yet freed */
     struct rt_timer pause;                  /* listener: until accept is tried again */
     struct rt_addr addr;                    /* where to connect to, or where a unix listener stands */
@@ -88,7 +89,8 @@ static void sock_drain(const struct rt_sock *s)
 static void sock_free(struct rt_sock *s)
 {
     rt_list_del(&s->zombie);
-    sock_drain(s);
+    if (!s->abort)
+        sock_drain(s);
     close(s->fd);
     name_remove(s);
     free(s);
@@ -107,6 +109,15 @@ void rt_sock_shutdown(struct rt_sock *s)
     assert(rt_owned(s->rt));
     s->shut = true;
     (void)shutdown(s->fd, SHUT_RDWR);       /* not connected (any more): then there is nothing to end */
+}
+
+void rt_sock_abort(struct rt_sock *s)
+{
+    const struct linger now = { .l_onoff = 1, .l_linger = 0 };
+
+    assert(rt_owned(s->rt));
+    s->abort = true;
+    (void)setsockopt(s->fd, SOL_SOCKET, SO_LINGER, &now, sizeof(now));
 }
 
 void rt_sock_close(struct rt_sock *s)

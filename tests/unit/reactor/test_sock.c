@@ -382,6 +382,32 @@ static void test_close_with_bytes_unread_does_not_reset(void **state)
     free(bytes);
 }
 
+/* What the peer has not read yet may stay with its kernel; what has not left ours is gone, and the peer is told. */
+static void test_abort_throws_away_what_was_not_sent(void **state)
+{
+    struct noted op = { 0 };
+    uint8_t *bytes = calloc(1, 64u << 20);
+    struct iovec much = { bytes, 64u << 20 };
+    struct noted sent = { 0 };
+    struct pair p;
+
+    pair_open(&p, "127.0.0.1:0");
+    rt_send(p.a, noted_op(&sent), &much, 1);    /* more than all buffers take */
+    for (unsigned i = 0; i < 20; i++)
+        rt_turn(p.rt, RT_MS);
+    assert_int_equal(sent.count, 0);
+    rt_sock_abort(p.a);
+    rt_sock_close(p.a);
+    p.a = NULL;
+    turn_until(p.rt, &sent.count, 1);
+    do {
+        rt_recv_shared(p.b, noted_op(&op));
+    } while (turn_for(p.rt, &op) > 0);
+    assert_int_equal(op.res, -ECONNRESET);
+    pair_close(&p);
+    free(bytes);
+}
+
 static void test_shutdown_ends_both_directions(void **state)
 {
     struct noted rx = { 0 }, tx = { 0 }, peer_rx = { 0 };
@@ -845,6 +871,7 @@ int main(void)
         cmocka_unit_test(test_abandoned_operations_leave_nothing_open),
         cmocka_unit_test(test_close_inside_done),
         cmocka_unit_test(test_close_with_bytes_unread_does_not_reset),
+        cmocka_unit_test(test_abort_throws_away_what_was_not_sent),
         cmocka_unit_test(test_shutdown_ends_both_directions),
         cmocka_unit_test(test_peer_reset_is_an_error),
         cmocka_unit_test(test_send_reports_what_went_before_the_peer_broke),

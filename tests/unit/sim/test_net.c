@@ -428,6 +428,38 @@ static void test_a_cut_address_leaves_the_others(void **state)
     sim_free(r.w);
 }
 
+static void do_abort(void *arg)
+{
+    struct rig *r = arg;
+
+    rt_sock_abort(r->client);
+    rt_sock_close(r->client);
+    r->client = NULL;
+}
+
+/* What was sent into a cut arrives once that is over, though who sent it is gone; unless he said that it must not. */
+static void test_what_was_sent_arrives_after_a_close_not_after_an_abort(void **state)
+{
+    struct rig r;
+
+    (void)state;
+    for (unsigned i = 0; i < 2; i++) {
+        rig_start(&r, 13);
+        rig_connect(&r, "10.0.0.2:3260");
+        some_iov.iov_len = 100;
+        sim_addr_cut(r.b, "10.0.0.2", true, true);
+        sim_call(r.rb, do_recv, &r);
+        sim_call(r.ra, do_send, &r);
+        sim_run(r.w, RT_S);
+        sim_call(r.ra, i ? do_abort : do_close_client, &r);
+        sim_run(r.w, RT_S);
+        sim_addr_cut(r.b, "10.0.0.2", false, false);
+        sim_run(r.w, 100 * RT_S);
+        assert_int_equal(r.rx.count, !i);
+        sim_free(r.w);
+    }
+}
+
 static void test_an_address_can_be_far_away(void **state)
 {
     struct rig r;
@@ -663,6 +695,7 @@ int main(void)
         cmocka_unit_test(test_killed_peer_ends_the_stream_a_dark_machine_says_nothing),
         cmocka_unit_test(test_kill_at_any_event),
         cmocka_unit_test(test_a_cut_address_leaves_the_others),
+        cmocka_unit_test(test_what_was_sent_arrives_after_a_close_not_after_an_abort),
         cmocka_unit_test(test_an_address_can_be_far_away),
         cmocka_unit_test(test_closing_and_cancelling_what_is_outstanding),
     };
