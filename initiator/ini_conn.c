@@ -410,7 +410,7 @@ void ini_conn_end(struct ini_sess *s)
         rt_cancel(&s->connect_op);
         return;
     default:
-        dm_terminate(s->dm, false);
+        dm_terminate(s->dm, s->logged_out); /* else what the target has not got yet is not to get there any more */
         return;
     }
 }

@@ -246,7 +246,8 @@ static inline void dm_enable(struct dm *dm)
 }
 
 /* Connection_Terminate: closed() follows. @drain: first send what is queued (a Logout Response, a Reject), for
- * at most a second. */
+ * at most a second. Without it what an initiator's peer has not got yet never gets there: whoever goes on elsewhere must not
+ * be overtaken by a command that a kernel goes on sending. */
 static inline void dm_terminate(struct dm *dm, bool drain)
 {
     dm->ops->terminate(dm, drain);

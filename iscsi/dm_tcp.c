@@ -147,6 +147,9 @@ static void conn_terminate(struct dm *dm, bool drain)
     rt_assert_here(c->rt);
     if (c->state > DM_DRAINING || (c->state == DM_DRAINING && drain))
         return;
+    /* Commands in the kernel's buffers are not to reach the target when they were long sent by another way. */
+    if (!drain && c->role == ISCSI_INITIATOR)
+        rt_sock_abort(c->sock);
     if (!drain || c->state == DM_FAILED || dm_tcp_tx_idle(c)) {
         conn_close(c);
         return;
