@@ -8,8 +8,8 @@
 #include <string.h>
 #include <sys/socket.h>
 
-#define SINGLES_MAX 64u  /* bytes sent one by one in a call: others want their turn */
-#define SLOW_STEPS  20u  /* reads a second of a slow lane */
+#define SINGLES_MAX 64u /* bytes sent one by one in a call: others want their turn */
+#define SLOW_STEPS  20u /* reads a second of a slow lane */
 
 void lane_open(struct lane *l, int from, int to)
 {
@@ -18,9 +18,16 @@ void lane_open(struct lane *l, int from, int to)
     l->to = to;
 }
 
+static uint32_t space(const struct lane *l)
+{
+    const uint32_t most = l->lag ? LANE_BUF : LANE_HELD;
+
+    return l->len < most ? most - l->len : 0;
+}
+
 bool lane_wants_read(const struct lane *l, uint64_t now)
 {
-    return l->end == LANE_OPEN && (l->dead || (l->len < LANE_BUF && now >= l->read_at));
+    return l->end == LANE_OPEN && (l->dead || (space(l) && now >= l->read_at));
 }
 
 bool lane_wants_write(const struct lane *l, uint64_t now)
@@ -39,18 +46,44 @@ uint64_t lane_wake(const struct lane *l, uint64_t now)
 
     if (pending(l) && (!l->blocked || l->hold_until > now))
         wake = l->hold_until > now ? l->hold_until : now;
-    if (!l->dead && l->end == LANE_OPEN && l->len < LANE_BUF && l->read_at > now && l->read_at < wake)
+    if (wake != LANE_NEVER && l->marks && l->ripe == l->out && l->mark[l->mark_head].due > wake)
+        wake = l->mark[l->mark_head].due;
+    if (!l->dead && l->end == LANE_OPEN && space(l) && l->read_at > now && l->read_at < wake)
         wake = l->read_at;
     return wake;
 }
 
 /* ---- bytes ----------------------------------------------------------------------------------------------- */
 
+/* What came just now is not due before its lag is over. A time is a whole millisecond that began, hence one more. */
+static void mark(struct lane *l, uint64_t now)
+{
+    struct lane_mark *last = &l->mark[(l->mark_head + l->marks - 1) % LANE_MARKS];
+    uint64_t due = l->lag ? now + l->lag + 1 : now;
+
+    if (!l->lag && !l->marks) {
+        l->ripe = l->in;
+        return;
+    }
+    if (l->marks && due < last->due) /* the lag has become shorter: nothing overtakes */
+        due = last->due;
+    if (!l->marks || (last->due != due && l->marks < LANE_MARKS))
+        last = &l->mark[(l->mark_head + l->marks++) % LANE_MARKS];
+    *last = (struct lane_mark){ due, l->in };
+}
+
+static void ripen(struct lane *l, uint64_t now)
+{
+    for (; l->marks && l->mark[l->mark_head].due <= now; l->marks--) {
+        l->ripe = l->mark[l->mark_head].end;
+        l->mark_head = (l->mark_head + 1) % LANE_MARKS;
+    }
+}
+
 /* How much may be read now, into the room that begins at *at. */
 static size_t room(const struct lane *l, uint64_t now, uint32_t *at)
 {
-    const uint32_t free = LANE_BUF - l->len;
-    uint32_t n = free;
+    uint32_t n = space(l);
 
     *at = (l->head + l->len) % LANE_BUF;
     if (n > LANE_BUF - *at)
@@ -86,6 +119,7 @@ void lane_read(struct lane *l, uint64_t now)
     if (n > 0) {
         l->len += (uint32_t)n;
         l->in += (uint64_t)n;
+        mark(l, now);
         if (now < l->slow_until)
             l->read_at = now + (uint64_t)n * 1000 / l->rate + 1;
     } else if (!n) {
@@ -104,6 +138,8 @@ static size_t burst(const struct lane *l, uint64_t limit)
         n = LANE_BUF - l->head;
     if (n > limit - l->out)
         n = limit - l->out;
+    if (n > l->ripe - l->out)
+        n = l->ripe - l->out;
     if (n > 1 && l->out < l->split_until)
         n = 1;
     return n;
@@ -124,6 +160,7 @@ void lane_write(struct lane *l, uint64_t now, uint64_t limit,
     if (l->dead || l->shut || now < l->hold_until)
         return;
     l->blocked = false;
+    ripen(l, now);
     assert(limit >= l->out);
     while ((n = burst(l, limit)) && singles < SINGLES_MAX) {
         const ssize_t done = send(l->to, l->buf + l->head, n, MSG_DONTWAIT | MSG_NOSIGNAL);
@@ -141,6 +178,8 @@ void lane_write(struct lane *l, uint64_t now, uint64_t limit,
         l->len -= (uint32_t)done;
         l->out += (uint64_t)done;
     }
+    if (!l->len)
+        l->head = 0; /* so that a stream that keeps up goes through little memory */
     if (l->end == LANE_FIN && !l->len) {
         (void)shutdown(l->to, SHUT_WR); /* refused: it is gone, and nothing is left to tell it */
         l->shut = true;
@@ -152,20 +191,14 @@ void lane_write(struct lane *l, uint64_t now, uint64_t limit,
 void lane_fault(struct lane *l, const struct fault *f, uint64_t now)
 {
     switch (f->kind) {
-    case FAULT_DELAY:
-        l->hold_until = now + f->arg[0];
-        break;
-    case FAULT_DROP:
-        die(l);
-        break;
+    case FAULT_DELAY: l->hold_until = now + f->arg[0]; break;
+    case FAULT_DROP: die(l); break;
     case FAULT_HALF_CLOSE:
         (void)shutdown(l->to, SHUT_WR);
         l->shut = true;
         die(l);
         break;
-    case FAULT_SPLIT:
-        l->split_until = l->out + f->arg[0];
-        break;
+    case FAULT_SPLIT: l->split_until = l->out + f->arg[0]; break;
     case FAULT_FLIP:
         assert(l->len);
         l->buf[l->head] ^= (uint8_t)(1u << f->arg[0]);
@@ -174,8 +207,8 @@ void lane_fault(struct lane *l, const struct fault *f, uint64_t now)
         l->rate = f->arg[0];
         l->slow_until = now + f->arg[1];
         break;
-    default:
-        assert(!"a fault of the whole connection");
+    case FAULT_LAG: l->lag = f->arg[0]; break;
+    default: assert(!"a fault of the whole connection");
     }
 }
 
@@ -183,6 +216,8 @@ bool lane_calm(struct lane *l)
 {
     l->hold_until = l->slow_until = l->read_at = 0;
     l->split_until = 0;
+    l->lag = l->marks = 0;
+    l->ripe = l->in;
     return !l->dead;
 }
 

@@ -22,6 +22,7 @@ const struct fault_row fault_rows[FAULT_KINDS] = {
     [FAULT_FLIP] = { "flip", "BIT", { { 0, 7, 0, 7 } } },
     [FAULT_BLACKHOLE] = { "blackhole", "MS", { { 1, HOUR_MS, 100, 2000 } } },
     [FAULT_SLOW] = { "slow", "BYTES_PER_S MS", { { 1, UINT32_MAX, 4096, 262144 }, { 1, HOUR_MS, 50, 1000 } } },
+    [FAULT_LAG] = { "lag", "MS", { { 0, LAG_MAX_MS, 0, 50 } } },
 };
 
 unsigned fault_args(enum fault_kind kind)
@@ -273,7 +274,7 @@ static int mix_word(struct mix *m, const char *word, char why[static PLAN_WHY_MA
     for (unsigned k = 0; k < FAULT_KINDS; k++) {
         const bool named = strlen(fault_rows[k].word) == len && !memcmp(fault_rows[k].word, word, len);
 
-        if (!named && (k == FAULT_FLIP || len != 3 || memcmp(word, "all", 3) != 0))
+        if (!named && (k == FAULT_FLIP || k == FAULT_LAG || len != 3 || memcmp(word, "all", 3) != 0))
             continue;
         m->weight[k] = (uint32_t)weight;
         found = true;

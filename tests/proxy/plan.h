@@ -25,10 +25,12 @@ enum fault_kind {
     FAULT_FLIP,       /* [0] bit 0..7 of the byte is inverted: only where digests were negotiated */
     FAULT_BLACKHOLE,  /* [0] ms: nothing passes either way, nothing closes */
     FAULT_SLOW,       /* [0] bytes a second are read, for [1] ms */
+    FAULT_LAG,        /* [0] ms: each byte arrives so much later from now on, as over a longer wire; 0: no longer */
     FAULT_KINDS
 };
 
 #define FAULT_ARGS 2
+#define LAG_MAX_MS 1000u
 struct fault {
     enum fault_kind kind;
     uint32_t arg[FAULT_ARGS]; /* by the kind's row; 0 where it has none */
@@ -96,7 +98,7 @@ struct mix { /* how often each kind is drawn, against the others */
     uint32_t weight[FAULT_KINDS];
     uint32_t sum;
 };
-/* "delay,reset:3,split" or "all" (but for flip); a number after ':' is a weight, else 1. Return: 0 or -EINVAL. */
+/* "delay,reset:3,split" or "all" (but for flip and lag); a number after ':' is a weight, else 1. Return: 0 or -EINVAL. */
 int mix_parse(struct mix *out, const char *text, char why[static PLAN_WHY_MAX]);
 struct fault mix_draw(const struct mix *m, struct dice *d); /* m->sum is not 0 */
 

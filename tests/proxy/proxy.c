@@ -61,12 +61,17 @@ struct proxy {
 
 /* ---- time and words -------------------------------------------------------------------------------------- */
 
-static uint64_t now_ms(const struct proxy *p)
+static uint64_t now_ns(const struct proxy *p)
 {
     struct timespec t;
 
     clock_gettime(CLOCK_MONOTONIC, &t);
-    return (uint64_t)((t.tv_sec - p->start.tv_sec) * 1000 + (t.tv_nsec - p->start.tv_nsec) / 1000000);
+    return (uint64_t)((t.tv_sec - p->start.tv_sec) * 1000000000 + (t.tv_nsec - p->start.tv_nsec));
+}
+
+static uint64_t now_ms(const struct proxy *p)
+{
+    return now_ns(p) / 1000000;
 }
 
 __attribute__((format(printf, 2, 3))) static void say(const struct proxy *p, const char *fmt, ...)
@@ -484,9 +489,11 @@ static int wait(struct proxy *p, uint64_t now, const sigset_t *unblocked)
         earlier(&wake, p->hole_until);
     if (s)
         earlier(&wake, s->where);
-    wake = wake > now ? wake - now : 0;
-    ts = (struct timespec){ .tv_sec = (time_t)(wake / 1000), .tv_nsec = (long)(wake % 1000) * 1000000 };
-    return ppoll(p->polls, n, wake > INT32_MAX ? NULL : &ts, unblocked) < 0 && errno != EINTR ? -errno : 0;
+    wake = wake > UINT64_MAX / 1000000 ? LANE_NEVER : wake * 1000000; /* to the millisecond's beginning, not later */
+    now = now_ns(p);
+    now = wake > now ? wake - now : 0;
+    ts = (struct timespec){ .tv_sec = (time_t)(now / 1000000000), .tv_nsec = (long)(now % 1000000000) };
+    return ppoll(p->polls, n, wake == LANE_NEVER ? NULL : &ts, unblocked) < 0 && errno != EINTR ? -errno : 0;
 }
 
 int proxy_run(struct proxy *p, const volatile sig_atomic_t *stop, const sigset_t *unblocked)

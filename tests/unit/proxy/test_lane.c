@@ -173,11 +173,11 @@ static void test_slow_reads_a_little_and_then_waits(void **state)
 
     fault(&r, FAULT_SLOW, 40, 1000, 0);
     put(&r, "abcdefgh");
-    assert_int_equal(r.lane->in, 3);             /* 40 / 20 and one */
+    assert_int_equal(r.lane->in, 3); /* 40 / 20 and one */
     assert_false(lane_wants_read(r.lane, 10));
     assert_true(lane_wants_read(r.lane, r.lane->read_at));
-    assert_int_equal(r.lane->read_at, 76);       /* 3 bytes at 40 a second */
-    lane_read(r.lane, 1000);                     /* over: all at once */
+    assert_int_equal(r.lane->read_at, 76); /* 3 bytes at 40 a second */
+    lane_read(r.lane, 1000);               /* over: all at once */
     assert_int_equal(r.lane->in, 8);
     rig_close(&r);
 }
@@ -196,6 +196,73 @@ static void test_calm_lets_what_was_held_go(void **state)
     rig_close(&r);
 }
 
+static void test_a_lag_makes_bytes_late_and_not_few(void **state)
+{
+    struct rig r = rig_open();
+
+    fault(&r, FAULT_LAG, 5, 0, 0);
+    put(&r, "ab"); /* at 0 */
+    assert_int_equal(send(r.near, "cd", 2, 0), 2);
+    lane_read(r.lane, 3);
+    move_at(&r, 5, NO_LIMIT);
+    assert_string_equal(got(&r), "(nothing)");
+    assert_int_equal(lane_wake(r.lane, 5), 6);
+    move_at(&r, 6, NO_LIMIT);
+    assert_string_equal(got(&r), "ab");
+    assert_int_equal(lane_wake(r.lane, 6), 9);
+    move_at(&r, 9, NO_LIMIT);
+    assert_string_equal(got(&r), "cd");
+    assert_true(lane_wake(r.lane, 9) == LANE_NEVER);
+    rig_close(&r);
+}
+
+/* Without a lag from now on: but what comes does not overtake what is late. */
+static void test_a_lag_that_ends_keeps_the_order(void **state)
+{
+    struct rig r = rig_open();
+
+    fault(&r, FAULT_LAG, 100, 0, 0);
+    put(&r, "ab");
+    fault(&r, FAULT_LAG, 0, 0, 0);
+    put(&r, "cd");
+    move_at(&r, 100, NO_LIMIT);
+    assert_string_equal(got(&r), "(nothing)");
+    move_at(&r, 101, NO_LIMIT);
+    assert_string_equal(got(&r), "abcd");
+    put(&r, "ef");
+    move_at(&r, 101, NO_LIMIT);
+    assert_string_equal(got(&r), "ef");
+    fault(&r, FAULT_LAG, 100, 0, 0);
+    put(&r, "gh");
+    assert_true(lane_calm(r.lane));
+    move_at(&r, 102, NO_LIMIT);
+    assert_string_equal(got(&r), "gh");
+    rig_close(&r);
+}
+
+/* More comes than is held without a lag, for longer than there are marks. */
+static void test_a_lag_holds_what_a_fast_peer_sends(void **state)
+{
+    struct rig r = rig_open();
+    static char block[16384];
+    uint64_t got_nr = 0;
+
+    fault(&r, FAULT_LAG, 1000, 0, 0);
+    for (uint64_t now = 0; now < 6 * LAG_MAX_MS; now++) {
+        (void)!send(r.near, block, now < 4 * LAG_MAX_MS ? 1500 : 0, MSG_DONTWAIT);
+        if (lane_wants_read(r.lane, now))
+            lane_read(r.lane, now);
+        move_at(&r, now, NO_LIMIT);
+        assert_true(r.lane->marks <= LANE_MARKS);
+        for (ssize_t n; (n = recv(r.far, block, sizeof(block), MSG_DONTWAIT)) > 0;)
+            got_nr += (uint64_t)n;
+        if (now == 2 * LAG_MAX_MS)
+            assert_int_equal(r.lane->in - r.lane->out, 1500 * (LAG_MAX_MS + 1));
+    }
+    assert_int_equal(got_nr, 4 * LAG_MAX_MS * 1500);
+    rig_close(&r);
+}
+
 /* The reset of a peer that died does not overtake what it had sent. */
 static void test_reset_comes_after_the_bytes_under_way(void **state)
 {
@@ -203,7 +270,7 @@ static void test_reset_comes_after_the_bytes_under_way(void **state)
 
     put(&r, "ab");
     assert_int_equal(send(r.in, "unread", 6, 0), 6);
-    close(r.near);                               /* with bytes unread: the other side sees ECONNRESET */
+    close(r.near); /* with bytes unread: the other side sees ECONNRESET */
     r.near = -1;
     lane_read(r.lane, 0);
     assert_int_equal(r.lane->end, LANE_RST);
@@ -238,27 +305,27 @@ static void test_a_full_receiver_blocks_and_the_buffer_bounds_what_is_taken(void
     char block[4096] = { 0 };
     unsigned turns = 0;
 
-    for (; !(r.lane->blocked && r.lane->len == LANE_BUF) && turns < 100000; turns++) {
+    for (; !(r.lane->blocked && r.lane->len == LANE_HELD) && turns < 100000; turns++) {
         (void)!send(r.near, block, sizeof(block), MSG_DONTWAIT);
         if (lane_wants_read(r.lane, 0))
             lane_read(r.lane, 0);
         move_at(&r, 0, NO_LIMIT);
     }
     assert_true(r.lane->blocked);
-    assert_int_equal(r.lane->len, LANE_BUF);
+    assert_int_equal(r.lane->len, LANE_HELD);
     assert_false(lane_wants_read(r.lane, 0));
     assert_true(lane_wants_write(r.lane, 0));
     assert_true(lane_wake(r.lane, 0) == LANE_NEVER);
     rig_close(&r);
 }
 
-/* Past the end of the ring, too. */
+/* Past the end of the ring, too: it never runs empty. */
 static void test_bytes_stay_in_order_for_megabytes(void **state)
 {
     struct rig r = rig_open();
     uint8_t block[5000];
     uint64_t put_nr = 0, got_nr = 0;
-    const uint64_t all = 3 * LANE_BUF;
+    const uint64_t all = LANE_BUF + LANE_BUF / 2;
 
     while (got_nr < all) {
         size_t n = 0;
@@ -270,7 +337,7 @@ static void test_bytes_stay_in_order_for_megabytes(void **state)
             put_nr += (uint64_t)res;
         if (lane_wants_read(r.lane, 0))
             lane_read(r.lane, 0);
-        move_at(&r, 0, NO_LIMIT);
+        move_at(&r, 0, r.lane->in == all ? NO_LIMIT : r.lane->in - !!r.lane->in);
         while ((res = recv(r.far, block, 777, MSG_DONTWAIT)) > 0)
             for (ssize_t i = 0; i < res; i++, got_nr++)
                 assert_int_equal(block[i], (uint8_t)(got_nr * 7 >> 3));
@@ -290,6 +357,9 @@ int main(void)
         cmocka_unit_test(test_flip_inverts_a_bit_of_the_next_byte),
         cmocka_unit_test(test_slow_reads_a_little_and_then_waits),
         cmocka_unit_test(test_calm_lets_what_was_held_go),
+        cmocka_unit_test(test_a_lag_makes_bytes_late_and_not_few),
+        cmocka_unit_test(test_a_lag_that_ends_keeps_the_order),
+        cmocka_unit_test(test_a_lag_holds_what_a_fast_peer_sends),
         cmocka_unit_test(test_reset_comes_after_the_bytes_under_way),
         cmocka_unit_test(test_a_receiver_that_is_gone_makes_the_lane_swallow),
         cmocka_unit_test(test_a_full_receiver_blocks_and_the_buffer_bounds_what_is_taken),

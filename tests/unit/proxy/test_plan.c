@@ -175,7 +175,8 @@ static void test_mix_takes_lists_weights_and_all(void **state)
     assert_int_equal(m.sum, 4);
     assert_int_equal(m.weight[FAULT_RESET], 3);
     assert_int_equal(mix_parse(&m, "all", why), 0);
-    assert_int_equal(m.sum, FAULT_KINDS - 1);
+    assert_int_equal(m.sum, FAULT_KINDS - 2);
+    assert_int_equal(m.weight[FAULT_LAG], 0);
     assert_int_equal(m.weight[FAULT_FLIP], 0);
     assert_int_equal(mix_parse(&m, "all,drop:0", why), 0);
     assert_int_equal(m.weight[FAULT_DROP], 0);
@@ -190,7 +191,7 @@ static void test_draws_stay_in_range_and_find_every_kind(void **state)
     struct dice d = dice_of(1, 1, WAY_UP);
     struct mix m;
 
-    assert_int_equal(mix_parse(&m, "all,flip,reset:0", why), 0);
+    assert_int_equal(mix_parse(&m, "all,flip,lag,reset:0", why), 0);
     for (unsigned i = 0; i < 10000; i++) {
         const struct fault f = mix_draw(&m, &d);
 
