@@ -120,13 +120,18 @@ conformance: deps
 
 bench: deps-build
 	$(Q)packaging/deps.sh bench
-	$(Q)$(MAKE) --no-print-directory -j$$(nproc) all $(addprefix $(B)/bench_,ring mem loop)
+	$(Q)$(MAKE) --no-print-directory -j$$(nproc) all $(PROXY) $(addprefix $(B)/bench_,ring mem loop failover)
 	$(Q)BUILD=$(B) bench/run.sh $(ONLY)
 
 deps-build:
 	$(Q)packaging/deps.sh build
 
 tests: $(TESTS)
+
+# bench/bench_failover.c is a user's program, over libcorelane
+$(B)/bench_failover: $(B)/bench/bench_failover.o $(call arch,$(call down,lib))
+	$(call say,LD,$@)
+	$(Q)$(CC) $(ALLFLAGS) $(LDFLAGS) -o $@ $^ $(LIBS)
 
 # bench/bench_ROOM_x.c: what measures one room alone, linked with the rooms up to loopback
 $(B)/bench_%: $(B)/bench/bench_%.o $$(call arch,$$(call down,loopback))
