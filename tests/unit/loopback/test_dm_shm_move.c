@@ -1,10 +1,10 @@
 /*
  * test_dm_shm_move.c - the initiator's end of a connection in shared memory goes to another reactor and back
  *
- * One thread turns both reactors; the target stays where it is. Reactors that have nothing to do sleep, and for longer than
- * a test waits: what is in the ring has to be found without. Being woken takes threads: tests/unit/mpio/test_sess_move.c, and
- * the simulation.
+ * One thread turns both reactors, but where one has to sleep; the target stays where it is. Reactors that have nothing to do
+ * sleep for longer than a test waits: what is in the ring has to be found without.
  */
+#include <pthread.h>
 #include "shm_ends.h"
 
 static void here(struct rt *rt)
@@ -61,15 +61,18 @@ static void home(struct shm_ends *b)
         move(b);
 }
 
+#define SLEEP_NS (60 * RT_S)
+#define HANG_NS  (30 * RT_S) /* only who slept through it takes that long */
+
 /* What was sent is found, and not because the reactor had slept long enough. */
 static void until_found(struct shm_ends *b, unsigned controls)
 {
-    while (b->e.ini.controls < controls) {
-        const int n = rt_turn(b->e.rt, 60 * RT_S);
+    const uint64_t begin = rt_clock(b->e.rt);
 
-        assert_true(n > 0 || b->e.ini.controls >= controls);
-    }
+    while (b->e.ini.controls < controls)
+        rt_turn(b->e.rt, SLEEP_NS);
     assert_int_equal(b->e.ini.controls, controls);
+    assert_true(rt_clock(b->e.rt) - begin < HANG_NS);
 }
 
 static void nop_in(struct shm_ends *b, struct dm_ctl *ctl, uint32_t sn)
@@ -150,6 +153,77 @@ static void test_what_comes_in_the_midst_is_found_without_a_byte(void **state)
     }
     assert_int_equal(b.e.ini.terminated + b.e.tgt.terminated, 0);
     home(&b);
+    shm_stop(&b);
+}
+
+#define WAKES 20u
+
+/* Has the second reactor, and turns it until so many PDUs have come, each of which found it asleep. */
+struct sleeper {
+    struct shm_ends *b;
+    struct rt *rt, *back;
+    atomic_uint got;
+    atomic_bool overslept;
+};
+
+static void *sleeper_main(void *arg)
+{
+    struct sleeper *s = arg;
+    struct end *e = &s->b->e.ini;
+
+    rt_turn(s->rt, 0);
+    dm_go_on(e->dm);
+    while (s->got < WAKES && !s->overslept) {
+        const uint64_t begin = rt_clock(s->rt);
+
+        rt_turn(s->rt, SLEEP_NS);
+        s->overslept = rt_clock(s->rt) - begin >= HANG_NS;
+        s->got = e->controls;
+    }
+    dm_rest(e->dm);
+    while (!e->terminated && e->rests < 2)
+        rt_turn(s->rt, RT_MS);
+    if (!e->terminated)
+        dm_move(e->dm, s->back);
+    return NULL;
+}
+
+static void test_it_is_woken_where_it_is(void **state)
+{
+    struct dm_ctl ctl[WAKES];
+    struct loop_handed h;
+    struct loop_rings *rings;
+    struct sleeper s = { 0 };
+    pthread_t thread;
+    struct shm_ends b;
+
+    (void)state;
+    shm_start_of(&b, 2, false);
+    loop_guest_handed(b.guest, &h);
+    rings = rt_shm_mem(h.rings);
+    rest(&b);
+    s.b = &b;
+    s.back = b.e.rt;
+    s.rt = other(&b, b.e.rt);
+    dm_move(b.e.ini.dm, s.rt);
+    assert_int_equal(pthread_create(&thread, NULL, sleeper_main, &s), 0);
+    for (uint32_t i = 0; i < WAKES && !s.overslept; i++) {
+        while (!atomic_load(&rings->to_initiator.asleep) && !s.overslept)
+            usleep(100);
+        ctl[i] = (struct dm_ctl){ .pdu = { .opcode = ISCSI_OP_NOP_IN,
+                                           .final = true,
+                                           .itt = 5,
+                                           .ttt = ISCSI_TAG_RESERVED,
+                                           .stat_sn = i } };
+        dm_send_control(b.e.tgt.dm, &ctl[i]);
+        while (s.got <= i && !s.overslept)
+            rt_turn(b.e.tgt.rt, RT_MS);
+    }
+    pthread_join(thread, NULL);
+    here(b.e.rt);
+    dm_go_on(b.e.ini.dm);
+    assert_false(s.overslept);
+    assert_int_equal(s.got, WAKES);
     shm_stop(&b);
 }
 
@@ -256,6 +330,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_data_move_as_ever_between_moves),
         cmocka_unit_test(test_what_comes_in_the_midst_is_found_without_a_byte),
+        cmocka_unit_test(test_it_is_woken_where_it_is),
         cmocka_unit_test(test_called_off_it_goes_on_where_it_was),
         cmocka_unit_test(test_what_is_to_be_sent_is_sent_before),
         cmocka_unit_test(test_a_peer_that_goes_meanwhile_is_noticed_after),
