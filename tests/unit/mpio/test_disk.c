@@ -255,12 +255,13 @@ static void on_joined(void *user, int err, const char *why)
 static void on_left(void *user)
 {
     struct way *w = user;
+    const bool closes = w->doing == CLOSE;
 
     w->in = false;
     w->admin = false;
     w->doing = NOTHING;
     load->leaves++;
-    if (load->ending)
+    if (closes)
         way_do(w, CLOSE);
 }
 
