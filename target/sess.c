@@ -27,7 +27,7 @@ static enum sess_turn_of sn_place(const struct sess *s, uint32_t cmd_sn)
     return SN_LATER;
 }
 
-void sess_hold(struct sess *s, struct sess_held *h, uint32_t cmd_sn)
+void sess_hold_back(struct sess *s, struct sess_held *h, uint32_t cmd_sn)
 {
     struct rt_link *at = s->held.prev;
 
@@ -67,7 +67,7 @@ static void gaps_look(struct sess *s, const struct iscsi_pdu *pdu)
             ctl_put(c);
         } else if (iscsi_sn_lt(sn, pdu->cmd_sn) && iscsi_sn_lt(c->ctl.pdu.stat_sn, pdu->exp_stat_sn)) {
             rt_list_del(l);
-            sess_hold(s, &c->held, sn);
+            sess_hold_back(s, &c->held, sn);
         }
     }
 }
@@ -105,7 +105,7 @@ void sess_skip_sn(struct sess *s, uint32_t cmd_sn)
     if (!(c = ctl_get(s)))
         return;
     c->held.kind = HELD_SKIP;
-    sess_hold(s, &c->held, cmd_sn);
+    sess_hold_back(s, &c->held, cmd_sn);
 }
 
 /* Whether a header, which perhaps could not be decoded, takes a place in the order of commands. */
@@ -279,7 +279,7 @@ static void control_hold(struct sess *s, const struct iscsi_pdu *pdu, const uint
     }
     memcpy(c->small, dm_header(s->dm), ISCSI_BHS_LEN);
     c->held.kind = HELD_PDU;
-    sess_hold(s, &c->held, pdu->cmd_sn);
+    sess_hold_back(s, &c->held, pdu->cmd_sn);
 }
 
 static void on_control(void *user, const struct iscsi_pdu *pdu, const uint8_t *data)

@@ -200,7 +200,7 @@ static inline void sess_stamp(struct sess *s, struct iscsi_pdu *pdu, bool advanc
 enum sess_turn_of { SN_NOW, SN_LATER, SN_NEVER };
 /* Of every PDU with a CmdSN, once: SN_NOW counts it as received. */
 enum sess_turn_of sess_judge_sn(struct sess *s, const struct iscsi_pdu *pdu);
-void sess_hold(struct sess *s, struct sess_held *h, uint32_t cmd_sn);
+void sess_hold_back(struct sess *s, struct sess_held *h, uint32_t cmd_sn);
 /* The CmdSN counts as received though nothing is to be done for it. */
 void sess_skip_sn(struct sess *s, uint32_t cmd_sn);
 /* A Reject with the header as received. A CmdSN in it, which was judged and was not SN_NEVER, does not count as

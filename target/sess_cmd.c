@@ -609,7 +609,7 @@ struct dm_task *cmd_notify(struct sess *s, const struct iscsi_pdu *pdu, const ui
     t->known = true;
     if (turn == SN_LATER) {
         t->state = TASK_HELD;
-        sess_hold(s, &t->held, pdu->cmd_sn);
+        sess_hold_back(s, &t->held, pdu->cmd_sn);
     } else {
         task_start(t);
     }
