@@ -244,12 +244,11 @@ char *bal_layout_text(const struct bal_layout *l)
 
     if (!f)
         return NULL;
-    fputs("# Which session belongs on which core. One line each: session TARGET "
-          "PORTAL INDEX core|pin CPU\n"
-          "# INDEX tells sessions to the same target and portal apart, from 0; "
-          "'pin': it stays there, and comes\n"
-          "# there whenever it logs in.\n",
-          f);
+    fputs(
+        "# Which session belongs on which core. One line each: session TARGET PORTAL INDEX core|pin CPU\n"
+        "# INDEX tells sessions to the same target and portal apart, from 0; 'pin': it stays there, and comes\n"
+        "# there whenever it logs in.\n",
+        f);
     if (l->has_policy)
         fprintf(f, "policy %s\n", bal_policy_names[l->policy]);
     if (l->has_rebalance)

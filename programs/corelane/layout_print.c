@@ -285,12 +285,15 @@ static void time_make(uint64_t s, char out[static 32])
         strcpy(out, "?");
 }
 
-static void entry_print(FILE *to, const json_t *e)
+/* @name: what the session is called now; it was another before it logged in again. */
+static void entry_print(FILE *to, const json_t *e, const char *name)
 {
     char when[32], text[CELL_LEN_MAX];
 
     time_make(num_of(e, "t"), when);
     fprintf(to, "%s  %s", when, plain(e, "event", text));
+    if (has(e, "session") && strcmp(text_of(e, "session"), name))
+        fprintf(to, " as %s", plain(e, "session", text));
     if (has(e, "from"))
         fprintf(to, " from core %s to %lld", plain(e, "from", text),
                 (long long)json_integer_value(json_object_get(e, "core")));
@@ -320,7 +323,7 @@ void layout_reasons(FILE *to, const json_t *answer)
     if (has(s, "pin"))
         fprintf(to, ", pinned to core %s", plain(s, "pin", text));
     fputc('\n', to);
-    json_array_foreach(entries, i, e) entry_print(to, e);
+    json_array_foreach(entries, i, e) entry_print(to, e, text_of(s, "name"));
     if (!json_array_size(entries))
         fputs("The journal has nothing of it.\n", to);
 }
