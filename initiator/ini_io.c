@@ -328,7 +328,8 @@ void ini_io_submit(struct ini_lun *l, struct ini_io *io)
     io_rewind(io);
     l->io_nr++;
     err = io_refusal(l, io);
-    if (err || (io->op == INI_FLUSH && !flush_matters(l))) {
+    /* Where there are other paths, one of them may have met the cache that was turned on meanwhile, and written to it. */
+    if (err || (io->op == INI_FLUSH && !flush_matters(l) && (!l->hand || l->no_sync))) {
         end_later(l, io, err);
         return;
     }

@@ -84,6 +84,34 @@ static void test_a_flush_comes_back_as_not_done(void **state)
     end(&r, &f);
 }
 
+/* Without a cache, as far as it knows. */
+static bool no_cache(struct fake_conn *c)
+{
+    static const uint8_t page[24] = { 23, 0, 0x10, 0, 0x08, 18 };
+
+    if (c->pdu.opcode != ISCSI_OP_SCSI_CMD || c->pdu.cmd.cdb[0] != SCSI_MODE_SENSE_6)
+        return false;
+    fake_data(c, page, sizeof(page));
+    return true;
+}
+
+/* Another path may have written to a cache that was turned on, of which this one has not heard. */
+static void test_a_flush_is_sent_to_a_unit_that_is_not_known_to_have_a_cache(void **state)
+{
+    struct fake f = { .hook = no_cache };
+    struct rig r;
+
+    (void)state;
+    hand_start(&r, &f, true);
+    assert_false(ini_lun_info(r.lun)->write_cache);
+    assert_int_equal(run(&r, INI_FLUSH, 0, 0, 0), 0);
+    assert_int_equal(f.syncs, 1);
+    ini_lun_hand_back(r.lun, false);
+    assert_int_equal(run(&r, INI_FLUSH, 0, 0, 0), 0);
+    assert_int_equal(f.syncs, 1);
+    end(&r, &f);
+}
+
 /* Commands beyond the window, the pool and the depth never left. */
 static void test_what_never_left_comes_back_as_not_done(void **state)
 {
@@ -412,6 +440,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_what_was_sent_comes_back_in_order_and_says_what_may_have_happened),
         cmocka_unit_test(test_a_flush_comes_back_as_not_done),
+        cmocka_unit_test(test_a_flush_is_sent_to_a_unit_that_is_not_known_to_have_a_cache),
         cmocka_unit_test(test_what_never_left_comes_back_as_not_done),
         cmocka_unit_test(test_a_request_in_pieces_comes_back_once),
         cmocka_unit_test(test_a_write_that_lost_its_flush_comes_back_as_not_done),
