@@ -32,7 +32,10 @@ void mpio_disk_free(struct mpio_disk *d);   /* nothing in flight and no path lef
 void mpio_disk_join(struct mpio_disk *d, struct mpio_path *p, void (*done)(void *user, int err, const char *why),
                     void *user);
 /* Lets a path go: nothing new is sent over it; what is under way there is answered, or taken back and sent over another as
- * after a failure. done() when no request has to do with it any more. On the disk's core. */
+ * after a failure. done() when no request has to do with it any more, its writes that ended in an error included, and its
+ * session has the memory back that came from it. The last path goes whatever was left of its writes: nothing newer is sent
+ * after it but by another that joins, for which the caller has to have settled that (its session logged in again, or
+ * out). On the disk's core. */
 void mpio_disk_leave(struct mpio_disk *d, struct mpio_path *p, void (*done)(void *user), void *user);
 
 const struct ini_lun_info *mpio_disk_info(const struct mpio_disk *d);       /* the first path joined, or NULL */
