@@ -248,7 +248,7 @@ static void on_joined(void *user, int err, const char *why)
         fail_msg("join: %d: %s", err, why);
     w->in = true;
     w->doing = NOTHING;
-    if (w == load->way)                     /* on home's core, with shared memory: requests have their memory from it */
+    if (w == load->way) /* on home's core, with shared memory: requests have their memory from it */
         load_start();
 }
 

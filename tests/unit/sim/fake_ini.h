@@ -112,6 +112,7 @@ static inline void fake_exec(struct ini_io *io)
     if (io->left != 1)
         return;
     io->left = 2;
+    fake.wrong += strcmp(io->lun->info.wwid, "naa.unit0") != 0;
     if (io->op == INI_WRITE)
         fake_write(io->off, io->len, *data);
     else if (io->op == INI_READ)
@@ -569,6 +570,7 @@ void ini_io_submit(struct ini_lun *l, struct ini_io *io)
     assert(l->used && l->open && !l->s->moving);
     l->ios_nr++;
     l->submits++;
+    io->lun = l;
     io->left = 0;
     rt_list_push(&l->ios, &io->link);
     if (l->err)

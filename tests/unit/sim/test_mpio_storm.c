@@ -102,7 +102,7 @@ static void check(void)
 
 static void storm_joined(void *user, int err, const char *why)
 {
-    assert_int_equal(err, 0);
+    assert_true(!err || err == -EXDEV); /* it led astray before it was in */
     (*(unsigned *)user)--;
 }
 
@@ -137,7 +137,7 @@ static void go_admin(void *arg)
 {
     const unsigned i = *(unsigned *)arg;
 
-    mpio_disk_path_admin(rig.disk, rig.path[i], below(2));
+    mpio_disk_path_admin(rig.disk, rig.path[i], !below(3));
 }
 
 static void go_move(void *arg)
@@ -178,6 +178,23 @@ static void go_alua(void *arg)
     l->alua.state = states[below(ARRAY_SIZE(states))];
     l->alua.is_explicit = below(2);
     l->event(l->user, INI_LUN_ALUA);
+}
+
+/* Another unit will be found there after the next login; or there is none any more. */
+static void go_astray(void *arg)
+{
+    struct ini_lun *l = rig.path[*(unsigned *)arg]->lun;
+
+    if (!l || l->s->moving || !l->open || l->err)
+        return;
+    if (below(2)) {
+        l->changes = true;
+        return;
+    }
+    l->err = -ENODEV;
+    rt_list_for_safe (at, &l->ios)
+        fake_end(l, rt_list_entry(at, struct ini_io, link), l->hand ? -ENOTCONN : -ENODEV);
+    l->event(l->user, INI_LUN_GONE);
 }
 
 static void go_break(void *arg)
@@ -257,6 +274,10 @@ static void happen(unsigned i)
         sim_call(rig.home, go_leave, &i);
     else if (what < 990 && !rig.path[i]->disk && !st.joining[i] && !st.leaving[i])
         sim_call(rig.home, go_join, &i);
+    else if (what < 992 && !below(40)) /* seldom, as it lasts */
+        sim_call(s->rt, go_astray, &i);
+    else if (what < 994)
+        snprintf(fake.wwid[0], sizeof(fake.wwid[0]), below(8) ? "naa.unit0" : "naa.other");
     else if (what >= 995)
         sim_call(rig.home, go_conf, &i);
 }
@@ -270,7 +291,7 @@ static void calm(unsigned i)
     if (!s->moving)
         sim_call(s->rt, go_login, &i);
     for (unsigned n = 0; n < 8; n++)
-        if (!s->moving)
+        if (!s->moving && rig.path[i])
             sim_call(s->rt, go_answer, &i);
 }
 
@@ -345,16 +366,23 @@ static void play(uint64_t seed)
     run(RT_S + below(4 * RT_S));
 
     st.calm = true;
+    snprintf(fake.wwid[0], sizeof(fake.wwid[0]), "naa.unit0");
     sim_call(rig.home, go_gentle, NULL);
     for (unsigned n = 0; n < 20; n++) {
         run(50 * RT_MS);
         for (unsigned i = 0; i < st.sesses; i++) {
             if (rig.path[i]->lun && !fake.sess[i].moving)
                 sim_call(fake.sess[i].rt, go_optimal, &i);
-            if (at_home(i))
+            if (at_home(i) && n % 5 == 0)
                 sim_call(rig.home, go_reinstate, &i);
-            if (!rig.path[i]->disk && !st.joining[i] && !st.leaving[i])
-                sim_call(rig.home, go_join, &i);
+            if (rig.path[i]->disk || st.joining[i] || st.leaving[i] || st.moving[i])
+                continue;
+            if (!rig.path[i]->lun || rig.path[i]->lun->err ||
+                strcmp(rig.path[i]->lun->info.wwid, "naa.unit0") != 0) {
+                path_end(i);
+                path_make(i, 0);
+            }
+            sim_call(rig.home, go_join, &i);
         }
     }
     run(5 * RT_S);
@@ -373,6 +401,9 @@ static void play(uint64_t seed)
         fail();
     }
     check();
+    assert_int_equal(fake.wrong, 0);
+    for (unsigned i = 0; i < st.sesses; i++)
+        assert_int_equal(info(i).state, MPIO_PATH_UP);
     rig_end();
 }
 
