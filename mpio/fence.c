@@ -112,7 +112,8 @@ static void fence_next(struct mpio_disk *d, struct mpio_path *p, uint64_t now)
     fence_at(d, p, FENCE_RETRY, now + RETRY_NS);
 }
 
-/* The unit was reset by @q: the tasks of all sessions are gone there, also of those that are well and wait for answers. */
+/* The unit was reset by @q: the tasks of all sessions are gone there, also of those that are well and wait for answers; among
+ * them that of @p itself, where it has come back meanwhile. */
 static void reset_over(struct mpio_disk *d, struct mpio_path *p, struct mpio_path *q)
 {
     if (p->reset_settled < p->fence.login)
@@ -120,7 +121,7 @@ static void reset_over(struct mpio_disk *d, struct mpio_path *p, struct mpio_pat
     for (unsigned i = 0; i < d->paths_nr; i++) {
         struct mpio_path *r = d->path[i];
 
-        if (r != q && r->nexus != p->nexus && r->seen.up)
+        if (r != q && r->seen.up)
             path_want(r, ASK_ABORT);
     }
 }

@@ -140,6 +140,7 @@ struct mpio_path {
     bool holds;          /* the disk has read that it is to hold */
     bool unbind;
     bool fence_asked, reopening, hand_set;
+    bool activating, aborting, abort_again; /* the unit was asked to be; again: once more when that is over */
     unsigned busy; /* calls to the unit that have not answered */
     uint32_t fence_nr, fence_login, reset_nr, reopen_nr;
     uint32_t watch_ms;

@@ -141,11 +141,16 @@ void nexus_fence(struct mpio_nexus *n, struct mpio_path *p, const struct iscsi_p
         p->now.fence.err = 0;
         return;
     }
-    p->fence_asked = true; /* answered with the fence that is under way, or by a login */
     if (n->up) {
-        /* It broke, and yet is up: whatever was told in which order, its next login settles it. */
+        /* It broke, and yet is up: whatever was told in which order, its next login settles it. Should that not come, other
+         * ways are to be tried. */
+        p->now.fence.nr = p->fence_nr;
+        p->now.fence.err = -EAGAIN;
         ini_sess_drop(n->s, "what it had sent may still be carried out");
-    } else if (!n->fencing) {
+        return;
+    }
+    p->fence_asked = true; /* answered with the fence that is under way, or by a login */
+    if (!n->fencing) {
         n->fencing = true;
         n->busy++;
         n->fence_login = n->logins + 1;

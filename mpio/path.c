@@ -200,11 +200,63 @@ static void reset_done(void *user, int resp, int err)
     busy_over(p);
 }
 
-/* Whatever came of it is seen by what the unit tells, or by its connection's end. */
-static void call_done(void *user, int err)
+/* Whatever comes of these two is seen by what the unit tells, or by its connection's end. */
+static void activated(void *user, int err)
 {
+    struct mpio_path *p = user;
+
     (void)err;
-    busy_over(user);
+    p->activating = false;
+    busy_over(p);
+}
+
+static void path_activate(struct mpio_path *p)
+{
+    if (!p->lun || p->activating)
+        return;
+    p->activating = true;
+    busy(p);
+    ini_lun_activate(p->lun, activated, p);
+}
+
+static void path_abort(struct mpio_path *p);
+
+static void aborted(void *user, int err)
+{
+    struct mpio_path *p = user;
+    const bool again = p->abort_again;
+
+    (void)err;
+    p->aborting = p->abort_again = false;
+    if (again)
+        path_abort(p);
+    busy_over(p);
+}
+
+/* The target may have been asked before another reset, which took what has been sent since: then it is asked once more. */
+static void path_abort(struct mpio_path *p)
+{
+    if (p->aborting) {
+        p->abort_again = true;
+        return;
+    }
+    if (!p->lun)
+        return;
+    p->aborting = true;
+    busy(p);
+    ini_lun_abort_all(p->lun, aborted, p);
+}
+
+/* Who closes a unit does not hear of what was asked of it. */
+static void calls_forget(struct mpio_path *p)
+{
+    const bool activating = p->activating, aborting = p->aborting;
+
+    p->activating = p->aborting = p->abort_again = false;
+    if (activating)
+        busy_over(p);
+    if (aborting)
+        busy_over(p);
 }
 
 static void lun_reopened(void *user, int err, const char *why)
@@ -241,6 +293,7 @@ static void path_reopen(struct mpio_path *p)
     p->now.open = p->now.up = false;
     p->reopening = true;
     busy(p);
+    calls_forget(p);
     err = ini_lun_open(p->nexus->s, p->lun_nr, &p->lun, lun_reopened, lun_event, p);
     if (err)
         lun_reopened(p, err, NULL);
@@ -281,14 +334,10 @@ static void do_asked(struct mpio_path *p, const struct path_ask *a)
         busy(p);
         ini_lun_reset(p->nexus->s, p->lun_nr, reset_done, p);
     }
-    if (what & ASK_ABORT && p->lun) {
-        busy(p);
-        ini_lun_abort_all(p->lun, call_done, p);
-    }
-    if (what & ASK_ACTIVATE && p->lun) {
-        busy(p);
-        ini_lun_activate(p->lun, call_done, p);
-    }
+    if (what & ASK_ABORT)
+        path_abort(p);
+    if (what & ASK_ACTIVATE)
+        path_activate(p);
     if (what & ASK_REOPEN) {
         p->reopen_nr = a->reopen_nr;
         path_reopen(p);

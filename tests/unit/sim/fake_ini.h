@@ -29,6 +29,8 @@ struct ini_sess {
     char target[64], portal[64];
     uint16_t tpgt;
     bool up, shm, moving;
+    bool refuses; /* takes no request, whatever it says of itself */
+    bool slow;    /* calls to its units are answered by fake_calls_end() */
     uint32_t watch_ms;
     unsigned drops, fences, resets, moves, bufs, aborts;
     struct ghost ghost[FAKE_GHOSTS];
@@ -74,6 +76,10 @@ struct ini_lun {
     unsigned ios_nr, submits;
     struct rt_timer timer, resume, probe;
     bool activated;
+    void (*abort_done)(void *user, int err);
+    void *abort_user;
+    void (*activate_done)(void *user, int err);
+    void *activate_user;
 };
 
 /* The world of one test. */
@@ -531,7 +537,12 @@ void ini_lun_activate(struct ini_lun *l, void (*done)(void *user, int err), void
     rt_assert_here(l->s->rt);
     assert(!l->s->moving);
     l->activated = true;
-    done(user, 0);
+    if (l->s->slow) {
+        l->activate_done = done;
+        l->activate_user = user;
+    } else {
+        done(user, 0);
+    }
 }
 
 void ini_lun_hand_back(struct ini_lun *l, bool on)
@@ -561,7 +572,25 @@ void ini_lun_abort_all(struct ini_lun *l, void (*done)(void *user, int err), voi
 
         io->left = io->left ? 1 : 0;
     }
-    done(user, 0);
+    if (l->s->slow) {
+        assert(!l->abort_done);
+        l->abort_done = done;
+        l->abort_user = user;
+    } else {
+        done(user, 0);
+    }
+}
+
+static inline void fake_calls_end(struct ini_lun *l)
+{
+    void (*const aborted)(void *user, int err) = l->abort_done;
+    void (*const activated)(void *user, int err) = l->activate_done;
+
+    l->abort_done = l->activate_done = NULL;
+    if (aborted)
+        aborted(l->abort_user, 0);
+    if (activated)
+        activated(l->activate_user, 0);
 }
 
 void ini_io_submit(struct ini_lun *l, struct ini_io *io)
@@ -575,7 +604,7 @@ void ini_io_submit(struct ini_lun *l, struct ini_io *io)
     rt_list_push(&l->ios, &io->link);
     if (l->err)
         fake_end(l, io, l->hand ? -ENOTCONN : l->err);
-    else if (!l->s->up && l->hand)
+    else if ((!l->s->up || l->s->refuses) && l->hand)
         fake_end(l, io, -ENOTCONN);
     else if (l->s->up && !l->paused)
         io->left = 1;

@@ -1,0 +1,133 @@
+/*
+ * test_mpio_hostile.c - paths of a disk: targets that do not do what they say, and things that happen at the worst moment
+ */
+#include "mpio_rig.h"
+
+/* ---- resets ---------------------------------------------------------------------------------------------- */
+
+/* The path whose writes are to be settled is back before the reset is over, which takes what was sent over it since. */
+static void test_a_reset_is_told_to_who_came_back_meanwhile(void **state)
+{
+    (void)state;
+    rig_start(1, 0, NULL);
+    for (unsigned i = 0; i < 2; i++) {
+        fake.sess[i].tpgt = (uint16_t)(i + 1);
+        way(i, i + 1);
+    }
+    fake.sess[1].reset_ns = 50 * RT_MS;
+    for (unsigned n = 0; n < 4; n++)
+        submit(n, INI_WRITE);
+    run(RT_MS);
+    break_sess(0);
+    run(45 * RT_MS);
+    assert_int_equal(fake.sess[1].resets, 1);
+    login_sess(0);
+    run(5 * RT_MS);
+    for (unsigned n = 4; n < 12; n++)
+        submit(n, INI_READ);
+    run(RT_MS);
+    assert_true(fake.sess[1].resetting && there(0) > 0);
+    run(100 * RT_MS);
+    assert_int_equal(fake.sess[0].aborts, 1);
+    answer_all(0);
+    answer_all(1);
+    run(RT_MS);
+    for (unsigned n = 0; n < 12; n++)
+        assert_true(rig.req[n].done && !rig.req[n].res);
+    rig_end();
+}
+
+static void do_calls_end(void *arg)
+{
+    fake_calls_end(rig.path[((struct call *)arg)->i]->lun);
+}
+
+static void calls_end(unsigned i)
+{
+    struct call c = { .i = i };
+
+    sim_call(fake.sess[i].rt, do_calls_end, &c);
+    run(RT_MS);
+}
+
+/* What was sent after the first one was told of is gone as well. */
+static void test_a_second_reset_while_the_first_is_told_is_told_too(void **state)
+{
+    (void)state;
+    rig_start(2, 0, NULL);
+    for (unsigned i = 0; i < 4; i++) {
+        fake.sess[i].tpgt = (uint16_t)(i + 1);
+        way(i, i % 3);
+    }
+    fake.sess[2].slow = fake.sess[3].slow = true;
+    for (unsigned n = 0; n < 16; n++)
+        submit(n, INI_WRITE);
+    run(RT_MS);
+    break_sess(0);
+    run(100 * RT_MS);
+    break_sess(1);
+    run(100 * RT_MS);
+    assert_int_equal(fake.sess[1].resets + fake.sess[2].resets + fake.sess[3].resets, 2);
+    assert_in_range(fake.sess[2].aborts + fake.sess[3].aborts, 1, 2);
+    for (unsigned n = 0; n < 3; n++) {
+        calls_end(2);
+        calls_end(3);
+    }
+    assert_int_equal(fake.sess[1].aborts + fake.sess[2].aborts + fake.sess[3].aborts, 4 - fake.sess[1].resets);
+    answer_all(2);
+    answer_all(3);
+    run(RT_MS);
+    for (unsigned n = 0; n < 16; n++)
+        assert_true(rig.req[n].done && !rig.req[n].res);
+    rig_end();
+}
+
+/* ---- asymmetric access ----------------------------------------------------------------------------------- */
+
+static void do_gone(void *arg)
+{
+    struct ini_lun *l = rig.path[((struct call *)arg)->i]->lun;
+
+    l->err = -ENODEV;
+    l->event(l->user, INI_LUN_GONE);
+}
+
+/* Who asked something of a unit that is opened anew never hears of it, and does not wait for it. */
+static void test_a_unit_is_opened_anew_while_it_is_asked_to_change(void **state)
+{
+    struct call c = { .i = 0 };
+
+    (void)state;
+    rig_start(12, 0, NULL);
+    way(0, 1);
+    way(1, 2);
+    fake.sess[0].slow = true;
+    alua(1, INI_ALUA_OFFLINE, true);
+    alua(0, INI_ALUA_STANDBY, true);
+    assert_true(rig.path[0]->lun->activated);
+    sim_call(fake.rt[1], do_gone, &c);
+    run(RT_MS);
+    admin(0, false);
+    run(10 * RT_MS);
+    assert_int_equal(info(0).state, MPIO_PATH_UP);
+    fake.sess[0].slow = false;
+    move(0, 3);
+    run(200 * RT_MS);
+    assert_int_equal(rig.moves, 1);
+    assert_int_equal(rig.move_err, 0);
+    leave(0);
+    run(10 * RT_MS);
+    assert_int_equal(rig.left, 1);
+    rig_end();
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_a_reset_is_told_to_who_came_back_meanwhile),
+        cmocka_unit_test(test_a_second_reset_while_the_first_is_told_is_told_too),
+        cmocka_unit_test(test_a_unit_is_opened_anew_while_it_is_asked_to_change),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
