@@ -174,6 +174,11 @@ static void sum(const struct options *o, struct sums *s, const struct word *w)
         for (unsigned st = 0; st < STEPS; st++)
             s->tally.near[f][st] += w->tally.near[f][st];
     }
+    for (unsigned i = 0; i < DRILLS; i++) {
+        s->tally.drills[i] += w->tally.drills[i];
+        if (w->tally.drill_max_ns[i] > s->tally.drill_max_ns[i])
+            s->tally.drill_max_ns[i] = w->tally.drill_max_ns[i];
+    }
     for (unsigned i = 0; i < ARRAY_SIZE(s->tally.logins); i++)
         s->tally.logins[i] += w->tally.logins[i];
 }
@@ -386,6 +391,11 @@ static int play_many(const struct options *o)
         table(&s);
         table_near(&s);
     }
+    if (s.tally.drills[DRILL_RESET] + s.tally.drills[DRILL_CUT])
+        printf("of disks with several paths one was reset %" PRIu64 " times: I/O went on within %.1f ms; cut off %" PRIu64
+               " times: within %.1f ms\n",
+               s.tally.drills[DRILL_RESET], (double)s.tally.drill_max_ns[DRILL_RESET] / RT_MS, s.tally.drills[DRILL_CUT],
+               (double)s.tally.drill_max_ns[DRILL_CUT] / RT_MS);
     printf("%" PRIu64 " seeds green, %" PRIu64 " failed (from %" PRIu64 ")", s.green, s.failed, o->from);
     if (s.failed)
         printf(", the first: %" PRIu64, s.first_failed);

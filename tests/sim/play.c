@@ -133,7 +133,7 @@ static bool await(struct scene *sc, bool (*met)(void *arg), uint64_t ns, const c
 
 static void act(struct scene *sc, enum act a)
 {
-    static const char *const names[] = { "storm", "calm", "audit", "end" };
+    static const char *const names[] = { "storm", "calm", "audit", "drill", "end" };
 
     scene_log(sc, "---- %s ----", names[a]);
     sc->act = a;
@@ -159,6 +159,17 @@ static void audit(struct scene *sc)
         for (unsigned k = 0; k < sc->plan.units; k++)
             desk_audit(&sc->nexus[i]->desk[k]);
     await(sc, audited, AUDIT_NS, "the audit");
+}
+
+static void drill(struct scene *sc)
+{
+    if (sc->failed || !sc->plan.drill)
+        return;
+    drill_set(sc);
+    act(sc, ACT_DRILL);
+    drill_run(sc);
+    act(sc, ACT_CALM);
+    await(sc, calm, CALM_NS, "the calm after a drill");
 }
 
 static void calm_down(struct scene *sc)
@@ -255,6 +266,7 @@ void scene_play(uint64_t seed, enum scene_kind kind, uint8_t *buffers, bool verb
     storm(sc);
     calm_down(sc);
     audit(sc);
+    drill(sc);
     power_cycle(sc);
     audit(sc);
     leave(sc);

@@ -344,6 +344,9 @@ struct scene *scene_new(uint64_t seed, enum scene_kind kind, uint8_t *buffers, s
     stir_draw(sc, kind);
     sc->tgtd.scene = sc;
     sc->tgtd.machine = sim_machine_new(sc->w, "tgt", 4);
+    sim_net_get(sc->w, &sc->whole.net);
+    sim_disk_get(sc->tgtd.machine, &sc->whole.disk);
+    sim_sched_get(sc->w, &sc->whole.sched);
     for (unsigned i = 0; i < sc->plan.units; i++)
         unit_make(sc, i);
     scene_config(sc);

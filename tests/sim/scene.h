@@ -14,6 +14,7 @@
  * paths.c   disks that have a path over each session of their initiator
  * swarm.c   faults
  * stir.c    what else happens to such paths: they leave, are taken out of use, lead to another unit
+ * drill.c   how soon I/O goes on when one of several paths breaks
  * move.c    sessions that go from core to core
  * play.c    the acts, and what has to be true in each
  *
@@ -113,7 +114,10 @@ enum step {
 };
 const char *scene_step_name(unsigned step);
 
+enum drill { DRILL_RESET, DRILL_CUT, DRILLS };
+
 struct tally {
+    uint64_t drills[DRILLS], drill_max_ns[DRILLS];          /* how many, and the longest that a request took */
     uint64_t hit[SCENE_FAULT_NR][STATES];
     uint64_t near[SCENE_FAULT_NR][STEPS];
     uint64_t logins[2];                     /* over TCP, in shared memory; of sessions on the target's host */
@@ -141,6 +145,7 @@ struct plan {
     uint32_t lent_ppm;                      /* a request uses memory that its session gave out */
     unsigned moves;                         /* of sessions from core to core, in a storm, about so many; 0: none */
     bool multi;                             /* disks have a path over each session of their initiator */
+    bool drill;                             /* how soon I/O goes on is measured in the end */
     bool swaps;                             /* the LUNs 0 and 1 exchange their units at times */
     unsigned home[CLIENTS_MAX];             /* multi: the core of an initiator's disks */
     uint16_t group[CLIENTS_MAX][SESS_MAX];  /* multi: portal groups, of the sessions' portals */
@@ -316,7 +321,7 @@ struct ctl {
 
 /* ---- all of it ------------------------------------------------------------------------------------------- */
 
-enum act { ACT_STORM, ACT_CALM, ACT_AUDIT, ACT_END };
+enum act { ACT_STORM, ACT_CALM, ACT_AUDIT, ACT_DRILL, ACT_END };
 
 struct scene {
     struct sim *w;
@@ -333,6 +338,16 @@ struct scene {
     struct unit_end unit[UNITS_MAX];
     struct swarm *swarm;
     struct stir *stir;                      /* NULL: no disk has several paths */
+    struct {
+        struct client *client;              /* whose path is broken; NULL: nobody's */
+        enum drill kind;
+        uint64_t at_ns;
+    } drill;
+    struct {                                /* the world without faults */
+        struct sim_net net;
+        struct sim_disk disk;
+        struct sim_sched sched;
+    } whole;
     bool verbose;
 
     bool failed;
@@ -416,6 +431,11 @@ void stir_start(struct scene *sc);
 void stir_calm(struct scene *sc);           /* puts back what it changed at the target */
 bool stir_is_calm(const struct scene *sc);
 void stir_conf(struct scene *sc, struct mpio_conf *out);    /* draws one */
+
+/* drill.c */
+void drill_set(struct scene *sc);           /* all is calm: makes the world quick */
+void drill_run(struct scene *sc);           /* under load, once; something may be under way at the end */
+void drill_over(struct slot *s, int res);   /* a request ended in that act */
 
 /* work.c; on the nexus's core but for desk_orphan() */
 void desk_start(struct desk *d);            /* its disk is open */

@@ -87,7 +87,7 @@ static uint64_t hold(struct scene *sc)
 static void work_draw(struct scene *sc)
 {
     struct plan *p = &sc->plan;
-    const unsigned requests = (unsigned)draw(sc, 600, 2000);
+    const unsigned requests = (unsigned)draw(sc, 400, 1400);
     bool any = false;
 
     /* What goes past the disk would not know by which path. */
@@ -109,6 +109,7 @@ void stir_draw(struct scene *sc, enum scene_kind kind)
         return;
     p->multi = true;
     p->clients = one_in(sc, 3) ? 2 : 1;
+    p->drill = one_in(sc, 4);
     p->swaps = p->units > 1 && one_in(sc, 4);
     one_group = one_in(sc, 3);
     for (unsigned i = 0; i < p->clients; i++) {

@@ -19,6 +19,8 @@
 #define TRIES_MAX   50u          /* of a command that was told to wait, or of something that happened */
 #define BACKOFF_NS  (20 * RT_S)             /* after a write that failed, at most */
 #define AUDIT_TRIES 200u
+#define DRILL_THINK_NS (8 * RT_MS)
+#define DRILL_LEN   8u                      /* sectors */
 #define QUICK_NS    (500 * RT_MS)           /* a read in shared memory, when nothing is in the way, and much more */
 
 static void slot_next(struct slot *s);
@@ -57,7 +59,9 @@ static uint64_t think(struct slot *s)
     static const uint8_t tenths[] = { 0, 1, 2, 5, 5, 10, 10, 20, 30 };
     struct sim_rng *r = &s->desk->nexus->rng;
 
-    return 1 + scene_of(s)->plan.think_ns / 10 * tenths[sim_rng_below(r, sizeof(tenths))] +
+    const uint64_t ns = scene_of(s)->act == ACT_DRILL ? DRILL_THINK_NS : scene_of(s)->plan.think_ns;
+
+    return 1 + ns / 10 * tenths[sim_rng_below(r, sizeof(tenths))] +
            sim_rng_below(r, 50 * RT_US);
 }
 
@@ -147,6 +151,8 @@ static void slot_over(struct slot *s, int res)
         scene_fail(scene_of(s),
                    "nexus %u waited %u ms for a read of unit %u in shared memory: a wake-up was lost",
                    d->nexus->id, (unsigned)((rt_now(d->nexus->rt) - s->begun_ns) / RT_MS), d->unit->number);
+    if (scene_of(s)->drill.client)
+        drill_over(s, res);
     near_over(s);
     s->busy = s->waiting = false;
     if (audit) {
@@ -503,7 +509,7 @@ static void slot_draw(struct slot *s)
     s->value = stamp_value(d->nexus->id, (uint64_t)d->unit->number << 40 | ++d->count, s->op == OP_SAME);
     s->first = s->n = 0;
     if (s->op != OP_FLUSH && s->op != OP_MODE)
-        range_draw(s, s->op == OP_CAW ? CAW_MAX : SECTORS_LEN);
+        range_draw(s, s->op == OP_CAW ? CAW_MAX : sc->act == ACT_DRILL ? DRILL_LEN : SECTORS_LEN);
     slot_submit(s);
 }
 
@@ -541,7 +547,7 @@ static void slot_next(struct slot *s)
         task_submit(s);
     } else if (!d->disk || (!d->multi && d->nexus->life != LIFE_RUN) || d->abandoned || sc->failed) {
         wait_for(s, POLL_NS);
-    } else if (sc->act == ACT_STORM) {
+    } else if (sc->act == ACT_STORM || sc->act == ACT_DRILL) {
         slot_draw(s);
         if (burst)
             desk_burst(d);
