@@ -10,11 +10,12 @@
  *     has not even got there, the session's own login, which is tried all the time, stays the only remedy. So it comes last.
  * The same goes for writes that ended in an error meanwhile: until they are settled no newer one is sent (owed).
  */
+#include <errno.h>
 #include <string.h>
 #include "mpio/mpio_internal.h"
 
 #define GRACE_NS (15 * RT_MS)
-#define BUSY_NS  (10 * RT_MS)
+#define BUSY_NS  (2 * RT_MS)
 #define RETRY_NS RT_S
 
 uint32_t path_settled(const struct mpio_path *p)
@@ -126,8 +127,17 @@ static void reset_over(struct mpio_disk *d, struct mpio_path *p, struct mpio_pat
     }
 }
 
+/* A session does one at a time, for other disks as well: it is asked again, and nobody else instead. */
+static void reset_again(struct mpio_disk *d, struct mpio_path *p, const struct mpio_path *q, uint64_t now)
+{
+    for (unsigned i = 0; i < d->paths_nr; i++)
+        if (d->path[i] == q)
+            p->fence.tried_reset &= ~(1ull << i);
+    fence_at(d, p, FENCE_GRACE, now + BUSY_NS);
+}
+
 /* Return: whether it is over, one way or the other. */
-static bool reset_look(struct mpio_disk *d, struct mpio_path *p)
+static bool reset_look(struct mpio_disk *d, struct mpio_path *p, uint64_t now)
 {
     struct mpio_path *q = p->fence.via;
 
@@ -135,6 +145,10 @@ static bool reset_look(struct mpio_disk *d, struct mpio_path *p)
         return false;
     q->reset_out = false;
     p->fence.via = NULL;
+    if (q->seen.reset.err == -EBUSY) {
+        reset_again(d, p, q, now);
+        return false;
+    }
     if (!q->seen.reset.err)
         reset_over(d, p, q);
     return true;
@@ -144,7 +158,7 @@ void fence_look(struct mpio_disk *d, struct mpio_path *p, uint64_t now)
 {
     bool next = false;
 
-    if (p->fence.step == FENCE_RESET && !(next = reset_look(d, p)))
+    if (p->fence.step == FENCE_RESET && !(next = reset_look(d, p, now)))
         return;
     if (!needs(p) || p->fence_max <= path_settled(p)) {
         p->fence.step = FENCE_IDLE; /* io_release() does the rest */
