@@ -73,6 +73,7 @@ void drill_over(struct slot *s, int res)
     struct scene *sc = s->desk->nexus->scene;
     const uint64_t from = s->begun_ns > sc->drill.at_ns ? s->begun_ns : sc->drill.at_ns;
     const enum drill kind = sc->drill.kind;
+    char text[3000];
     uint64_t ns;
 
     if (sc->drill.client != s->desk->nexus->client)
@@ -80,10 +81,13 @@ void drill_over(struct slot *s, int res)
     ns = sim_now(sc->w) - from;
     if (ns > sc->tally->drill_max_ns[kind])
         sc->tally->drill_max_ns[kind] = ns;
+    if (!res && ns <= goals[kind])
+        return;
+    paths_tell(sc->drill.client, text, sizeof(text));
     if (res)
-        scene_fail(sc, "a path of initiator %u %s, and a request to unit %u failed: %d", sc->drill.client->id,
-                   names[kind], s->desk->unit->number, res);
-    else if (ns > goals[kind])
-        scene_fail(sc, "a path of initiator %u %s, and a request to unit %u took %u ms", sc->drill.client->id,
-                   names[kind], s->desk->unit->number, (unsigned)(ns / RT_MS));
+        scene_fail(sc, "a path of initiator %u %s, and a request to unit %u failed: %d; %s", sc->drill.client->id,
+                   names[kind], s->desk->unit->number, res, text);
+    else
+        scene_fail(sc, "a path of initiator %u %s, and a request to unit %u took %u ms; %s", sc->drill.client->id,
+                   names[kind], s->desk->unit->number, (unsigned)(ns / RT_MS), text);
 }

@@ -161,9 +161,20 @@ static void audit(struct scene *sc)
     await(sc, audited, AUDIT_NS, "the audit");
 }
 
+/* And a target that met a failed sync was started anew: until then it takes no writes. */
+static bool whole(void *arg)
+{
+    const struct scene *sc = arg;
+
+    return calm(arg) && !sc->tgtd.sync_failed_ns;
+}
+
 static void drill(struct scene *sc)
 {
     if (sc->failed || !sc->plan.drill)
+        return;
+    act(sc, ACT_CALM);
+    if (!await(sc, whole, CALM_NS, "the calm before a drill"))
         return;
     drill_set(sc);
     act(sc, ACT_DRILL);
