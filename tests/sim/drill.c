@@ -9,6 +9,7 @@
 
 #define LOAD_NS  (100 * RT_MS) /* before it breaks */
 #define RESET_NS (500 * RT_MS) /* watched so long after it */
+#define DISK_NS  (4 * RT_MS)   /* so that there is always something under way */
 #define CUT_NS   (2 * RT_S)
 
 static const uint64_t goals[DRILLS] = { [DRILL_RESET] = 50 * RT_MS, [DRILL_CUT] = 1500 * RT_MS };
@@ -30,8 +31,11 @@ static void call_default(void *arg)
 
 void drill_set(struct scene *sc)
 {
+    struct sim_disk disk = sc->whole.disk;
+
+    disk.latency_ns = disk.jitter_ns = DISK_NS;
     sim_net_set(sc->w, &sc->whole.net);
-    sim_disk_set(sc->tgtd.machine, &sc->whole.disk);
+    sim_disk_set(sc->tgtd.machine, &disk);
     sim_sched_set(sc->w, &sc->whole.sched);
     for (unsigned i = 0; i < sc->plan.clients; i++)
         for (unsigned k = 0; k < sc->plan.units; k++)
@@ -85,9 +89,9 @@ void drill_over(struct slot *s, int res)
         return;
     paths_tell(sc->drill.client, text, sizeof(text));
     if (res)
-        scene_fail(sc, "a path of initiator %u %s, and a request to unit %u failed: %d; %s", sc->drill.client->id,
-                   names[kind], s->desk->unit->number, res, text);
+        scene_fail(sc, "a path of initiator %u %s, and a request to unit %u failed: %d; %s",
+                   sc->drill.client->id, names[kind], s->desk->unit->number, res, text);
     else
-        scene_fail(sc, "a path of initiator %u %s, and a request to unit %u took %u ms; %s", sc->drill.client->id,
-                   names[kind], s->desk->unit->number, (unsigned)(ns / RT_MS), text);
+        scene_fail(sc, "a path of initiator %u %s, and a request to unit %u took %u ms; %s",
+                   sc->drill.client->id, names[kind], s->desk->unit->number, (unsigned)(ns / RT_MS), text);
 }

@@ -237,8 +237,12 @@ static void call_free(void *arg)
 {
     struct nexus_end *n = arg;
 
+    struct ini_sess *s = n->s;
+
     mpio_nexus_free(n->nexus);
-    ini_sess_free(n->s);
+    n->nexus = NULL;
+    n->s = NULL;                            /* from here on nobody looks at it: a fault is told as the turn ends */
+    ini_sess_free(s);
 }
 
 /* Gives the session up; it comes back later, unless its program leaves. */
@@ -305,8 +309,6 @@ static void stopped_tick(struct nexus_end *n)
     else if (!desks_stopped(n))
         return;
     nexus_on(n, call_free, n);
-    n->nexus = NULL;
-    n->s = NULL;
     n->life = LIFE_OFF;
     n->due_ns = rt_now(n->rt) + sim_rng_range(&n->rng, RT_MS, n->scene->plan.hold_ns);
 }

@@ -145,6 +145,9 @@ bool paths_leave(struct nexus_end *n)
         struct route *r = paths_route(n, i);
 
         r->leave = true;
+        /* Nobody will ever settle what waits for that: as an operator, who sees no path, would. */
+        if (n->s->state == INI_FAILED && r->step == ROUTE_LEAVING)
+            mpio_disk_no_path_fail(r->desk->made);
         if (r->step == ROUTE_LEFT && !n->moving)
             route_close(r);
         all &= r->step == ROUTE_NONE;

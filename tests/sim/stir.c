@@ -30,14 +30,15 @@ enum stir_kind {
     STIR_SWAP,
     STIR_CLOSE,
     STIR_FAIL_QUEUED,
+    STIR_LATE,
     STIR_KINDS,
 };
 
 /* In a storm, at most. */
 static const uint8_t most[STIR_KINDS] = {
-    [STIR_LEAVE] = 20, [STIR_ADMIN] = 12, [STIR_POLICY] = 12, [STIR_WEIGHT] = 12,
-    [STIR_CUT] = 12,   [STIR_FAR] = 8,    [STIR_FLAP] = 5,    [STIR_ALL_CUT] = 3,
-    [STIR_ALUA] = 12,  [STIR_SWAP] = 4,   [STIR_CLOSE] = 5,   [STIR_FAIL_QUEUED] = 6,
+    [STIR_LEAVE] = 20, [STIR_ADMIN] = 12,      [STIR_POLICY] = 12, [STIR_WEIGHT] = 12, [STIR_CUT] = 12,
+    [STIR_FAR] = 8,    [STIR_FLAP] = 5,        [STIR_ALL_CUT] = 3, [STIR_ALUA] = 12,   [STIR_SWAP] = 4,
+    [STIR_CLOSE] = 5,  [STIR_FAIL_QUEUED] = 6, [STIR_LATE] = 12,
 };
 
 struct stir_every {
@@ -319,6 +320,42 @@ static void do_far(struct scene *sc, struct nexus_end *n)
     sim_addr_delay(sc->tgtd.machine, n->conf.portal.host, draw(sc, RT_MS, 4 * RT_MS) << draw(sc, 0, 6));
 }
 
+static void end_seen(struct stir_later *l)
+{
+    struct sim_conn *c = sim_conn_find(l->scene->w, l->nexus->conn_id);
+
+    if (c && l->scene->act == ACT_STORM)
+        sim_fault_half_close(c, 1);
+}
+
+static bool has_sibling(const struct nexus_end *n)
+{
+    const struct client *c = n->client;
+    const uint16_t *group = n->scene->plan.group[c->id];
+
+    for (unsigned i = 0; i < c->nexuses_nr; i++)
+        if (&c->nexus[i] != n && group[i] == group[n - c->nexus])
+            return true;
+    return false;
+}
+
+/* The initiator sees the end of a connection of which much is still on its way to the target. A reset of the unit can come
+ * before that, which is why it is the last thing to be tried: so only where another portal of the group is there. */
+static void do_late(struct scene *sc, struct nexus_end *n)
+{
+    const uint64_t ns = draw(sc, 4 * RT_MS, 8 * RT_MS) << draw(sc, 0, 4);
+    struct stir_later *l;
+
+    if (!has_sibling(n) || !(l = later_new(sc, near_again, 80 * ns)))
+        return;
+    l->nexus = n;
+    swarm_note(sc, SCENE_FAULT_FAR, n);
+    sim_addr_delay(sc->tgtd.machine, n->conf.portal.host, ns);
+    for (unsigned i = 1; i < 4; i++)
+        if ((l = later_new(sc, end_seen, draw(sc, 4 * ns, 60 * ns))))
+            l->nexus = n;
+}
+
 static void flap(struct stir_later *l)
 {
     struct scene *sc = l->scene;
@@ -465,6 +502,7 @@ static void do_stir(struct scene *sc, enum stir_kind k)
     case STIR_SWAP: do_swap(sc); break;
     case STIR_CLOSE: do_disk(sc, d, SCENE_FAULT_CLOSE, call_disk_close); break;
     case STIR_FAIL_QUEUED: do_disk(sc, d, SCENE_FAULT_FAIL_QUEUED, call_fail_queued); break;
+    case STIR_LATE: do_late(sc, n); break;
     case STIR_KINDS: break;
     }
 }

@@ -226,7 +226,7 @@ unsigned tgtd_sees(const struct nexus_end *n)
         rt_list_for (l, &d->tgt->cores[i].sessions) {
             const struct sess *s = rt_list_entry(l, struct sess, link);
 
-            if (strcmp(s->initiator, n->conf.initiator) || memcmp(s->isid, n->conf.isid, sizeof(s->isid)))
+            if (memcmp(s->isid, n->conf.isid, sizeof(s->isid)) || strcmp(s->initiator, n->conf.initiator))
                 continue;
             if (s->loop.guest && s->tasks_nr && (!s->dm || (in_shm(s) && dm_shm_of(s->dm)->state != SHM_OPEN)))
                 ghost = TGT_GHOST;
