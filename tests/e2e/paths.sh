@@ -127,6 +127,40 @@ grep -qE 'verify: |err= *[1-9]' "$E2E_DIR/fio.log" && rc=1
 same "fio verified all of it, without an error" 0 $rc
 [ $rc = 0 ] || sed 's/^/# /' "$E2E_DIR/fio.log"
 
+# ---- no path left ------------------------------------------------------------------------------------------------
+
+all_paths() { # fail|reinstate
+    for p in $(cl path list d --json | jq -r '.[0].paths[].name'); do cl path "$1" d "$p" || return 1; done
+}
+one_read() { dd if="$dev" of=/dev/null bs=4k count=1 iflag=direct status=none; }
+ok "no path is left" all_paths fail
+one_read 2>/dev/null &
+read=$!
+waits() { [ "$(cl path list d --json | jq '.[0].in_flight')" -gt 0 ]; }
+ok "a request waits" e2e_wait 30 waits
+ok "until it is to fail" cl path fail-queued d
+wait $read
+same "which it does" 1 $?
+not_ok "and so does the next, at once" one_read
+ok "but with a path it is served" all_paths reinstate
+ok "as before" one_read
+ok "requests are to fail without a path" cl path policy d --no-path fail
+all_paths fail
+not_ok "they do" one_read
+ok "or when they have waited for a second" cl path policy d --no-path 1
+not_ok "they do then" one_read
+ok "or never" cl path policy d --no-path queue
+all_paths reinstate
+all_paths fail
+one_read 2>/dev/null &
+read=$!
+ok "this one waits" e2e_wait 30 waits
+ok "all paths are tried at once" cl path resume d
+ok "and it is served when there is one" all_paths reinstate
+wait $read
+same "without an error" 0 $?
+cl path policy d --reset
+
 # ---- what is refused ---------------------------------------------------------------------------------------------
 
 refused "another LUN is no path of it" 1 "are not one" cl path add d "iscsi://$p1/$iqn/1"
