@@ -28,7 +28,7 @@ static const struct opt login_opts[] = {
 static const struct opt logout_opts[] = {
     { "portal", 'p', OPT_TEXT, .key = "portal", .arg = "ADDR[:PORT]",
       .help = "only the sessions to this portal" },
-    { "force", 0, OPT_FLAG, .key = "force", .help = "detach the disks first, even those in use" },
+    { "force", 0, OPT_FLAG, .key = "force", .help = "even where disks stand on them: those without another path are detached, even in use" },
     { 0 },
 };
 static const struct opt attach_opts[] = {
