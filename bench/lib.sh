@@ -13,7 +13,7 @@ cl_bench_json() { # URL [options]
     local -A set=([--rw]=randread [--bs]=4k [--qd]=32 [--time]=$secs [--mode]=poll [--cores]=0 [--transport]=tcp)
     shift
     while [ $# -gt 0 ]; do
-        case $1 in --own-buffers) args+=("$1"); shift ;; *) set[$1]=$2; shift 2 ;; esac
+        case $1 in --own-buffers) args+=("$1"); shift ;; --path) args+=("$1" "$2"); shift 2 ;; *) set[$1]=$2; shift 2 ;; esac
     done
     for o in "${!set[@]}"; do args+=("$o" "${set[$o]}"); done
     "$BUILD/corelane" bench "$url" "${args[@]}" --json 2>"$E2E_DIR/bench.err" ||

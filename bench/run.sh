@@ -3,7 +3,8 @@
 # printed, and kept in bench/results/ under the commit they were taken at.
 #   bench/run.sh [-n ROUNDS] [-s SECONDS] [-k] [PART]...
 #     -k      keep the results even from a tree with changes, or of some parts only
-#     PART    tcp: over TCP, beside what people use today; loop: shared memory on one host. All if none is named
+#     PART    tcp: over TCP, beside what people use today; loop: shared memory on one host; lqd: four paths, one slow;
+#             failover: a path breaks; moves: sessions move between cores; scale: 1 to 1,024 sessions. All if none is named
 #   BENCH_DIR: where the file of the file LUN is made, on a real disk (default: the build directory)
 set -u
 cd "$(dirname "$0")/.." || exit 1
@@ -16,7 +17,7 @@ while getopts n:s:k o; do
     case $o in n) rounds=$OPTARG ;; s) secs=$OPTARG ;; k) keep=1 ;; *) usage ;; esac
 done
 shift $((OPTIND - 1))
-all=(tcp loop) parts=("$@")
+all=(tcp loop lqd failover moves scale) parts=("$@")
 [ $# != 0 ] || parts=("${all[@]}")
 for p in "${parts[@]}"; do [[ " ${all[*]} " == *" $p "* ]] || usage; done
 [ "$(nproc)" -ge 2 ] || { echo "bench: needs two cores: one for the initiator, one for the target" >&2; exit 1; }

@@ -1,0 +1,66 @@
+# shellcheck shell=bash disable=SC2154 # variables are shared with those who source it
+# bench/run.sh's part about a path that breaks: what requests see of it, as distributions.
+
+FAILOVER_TRIALS=${FAILOVER_TRIALS:-200}
+
+# A target of its own with two portal groups, whose core sleeps when it has nothing to do: trials wait most of the time,
+# and several are under way at once
+failover_target() {
+    export CORELANE_RUN_DIR=$E2E_DIR/failover
+    mkdir -m 700 "$CORELANE_RUN_DIR"
+    local p1 p2
+    p1=127.0.0.1:$(e2e_port) p2=127.0.0.1:$(e2e_port)
+    "$BUILD/corelane-targetd" -f --config "$E2E_DIR/failover.json" --portal "$p1" --portal "$p2,2" --cores 1 \
+        --mode adaptive >"$E2E_DIR/failover.log" 2>&1 &
+    FAILOVER_PID=$!
+    e2e_own $!
+    e2e_wait 30 "$BUILD/corelane" target list && cl target create "$iqn" >/dev/null &&
+        cl lun create "$iqn" --ram 64M --lun 0 >/dev/null || return 1
+    FAILOVER_URL=iscsi://$p1/$iqn/0 FAILOVER_OTHER=iscsi://$p2/$iqn/0
+}
+
+quantiles() { # FILE COLUMN: median, 99 %, longest
+    awk -v c="$2" '{print $c}' "$1" | sort -n | awk '{a[NR] = $1} END {
+        if (NR) printf "%9.2f %9.2f %9.2f\n", a[int((NR + 1) / 2)], a[int(NR * .99 + .999)], a[NR]}'
+}
+
+# failover NAME JOBS GOAL_MS FAULT URL OTHER [options]: so many trials, by so many processes at once
+failover() {
+    local name=$1 jobs=$2 goal=$3 out pids=() i rc=0
+    out=$(mktemp "$E2E_DIR/failover.XXXXXX")
+    shift 3
+    for ((i = 0; i < jobs; i++)); do
+        timeout 300 "$BUILD/bench_failover" --trials $(((FAILOVER_TRIALS + jobs - 1) / jobs)) --at $((i << 20)) \
+            --proxy "$BUILD/corelane-faultproxy" --dir "$E2E_DIR" "${@:4}" "$1" "$2" "$3" >"$out.$i" 2>"$out.$i.err" &
+        pids+=($!)
+    done
+    for i in "${pids[@]}"; do wait "$i" || rc=1; done
+    cat "$out".[0-9] >"$out"
+    printf '  %s: %d trials, %s\n' "$name" "$(wc -l <"$out")" \
+        "$([ $rc = 0 ] && echo "no error, no wrong byte" || echo "FAILED: $(grep -h bench_failover: "$out".*.err | head -n 3)")"
+    i=1
+    for what in "first completion of a new request" "longest time without a completion" "longest request"; do
+        printf '    %-34s %s%s\n' "$what" "$(quantiles "$out" $i)" \
+            "$(awk -v c=$i -v g="$goal" '$c > g {n++} END {
+                printf "   (asked: at most %d, %s)", g, n ? "not met by " n : "met"}' "$out")"
+        i=$((i + 1))
+    done
+}
+
+part_failover() {
+    local pg1 run=$CORELANE_RUN_DIR
+    title "failover: 2 TCP paths, one breaks; verified 4 KiB reads and writes, depth 32, default settings (ms: median, 99 %, longest)"
+    kill -STOP "$TARGETD" # it polls
+    failover_target || return
+    pg1=$FAILOVER_URL
+    failover "reset" 1 50 reset "$pg1" "$pg1"
+    failover "reset, failover-only policy" 1 50 reset "$pg1" "$pg1" --policy failover-only
+    failover "reset, then the portal refuses" 1 50 dead "$pg1" "$pg1"
+    failover "the same, the other path in another portal group" 1 50 dead "$pg1" "$FAILOVER_OTHER"
+    failover "blackhole" 4 1500 blackhole "$pg1" "$pg1"
+    failover "blackhole, failover-only policy" 4 1500 blackhole "$pg1" "$pg1" --policy failover-only
+    failover "blackhole, the other path in another portal group" 4 1500 blackhole "$pg1" "$FAILOVER_OTHER"
+    e2e_stop "$FAILOVER_PID" TERM
+    export CORELANE_RUN_DIR=$run
+    kill -CONT "$TARGETD"
+}
