@@ -5,6 +5,7 @@
 declare -A MED=()
 BENCH_PORT=''
 pin0() { taskset -c 0 "$@"; }
+clock_ns() { date +%s%N; }
 title() { echo && echo "== $*"; }
 
 # Corelane's own initiator, polling on core 0, over TCP; options replace the defaults
@@ -42,7 +43,8 @@ qemu_bench() { # URL
     pin0 qemu-img bench -c $n -d 32 -s 4096 -S 4096 -n -f raw "$1" |
         awk -v n=$n '/completed in/ {printf "%d\n", n / $4}'
 }
-fill() { "$BUILD/corelane" bench "$1" --rw write --bs 1M --qd 8 --time 2 --cores 0 --json >/dev/null; }
+# Each page of a disk of 512 MiB is there afterwards: the first write to one costs what it takes to get it from the system
+fill() { "$BUILD/corelane" bench "$1" --rw write --bs 1M --qd 8 --count 512 --cores 0 --json >/dev/null; }
 
 # bench_tgtd SIZE: tgt on core 1 with a file in memory; BENCH_TGT_URL
 bench_tgtd() {

@@ -145,7 +145,6 @@ loop_export() {
 # ---- modes ---------------------------------------------------------------------------------------------------------
 
 cpu_ns() { awk '{n += $1} END {printf "%.0f\n", n}' /proc/"$1"/task/*/schedstat; }
-clock_ns() { date +%s%N; }
 # mode_run MODE RATE: adds a line to modes.MODE.RATE: latency mean, p99, I/O per second, shares of a core in percent
 mode_run() {
     local cpu at
