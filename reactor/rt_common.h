@@ -26,6 +26,7 @@ enum rt_op_flag {
     RT_OP_BUF = 8,                          /* holds shared buffer buf_id */
     RT_OP_PINNED = 16,                      /* submitted with registered memory */
     RT_OP_UNPINNED = 32,                    /* not to be so again */
+    RT_OP_LATER = 64,                       /* there was nothing: wait until there is before a buffer is taken */
 };
 
 struct rt_counters {                        /* written by the owner alone, read by anybody */

@@ -31,8 +31,9 @@ struct rt_op_type {
 };
 
 struct rt_shared {                          /* buffers of rt_recv_shared() */
-    struct io_uring_buf_ring *ring;         /* NULL: the kernel has no such rings, mem is one buffer */
-    uint8_t *mem;
+    struct io_uring_buf_ring *ring;         /* NULL: the kernel has no such rings */
+    uint8_t *mem;                           /* its buffers, one after another, then spare */
+    uint8_t *spare;                         /* one more, that is read into at once when those are taken */
     size_t ring_len, mem_len;
 };
 

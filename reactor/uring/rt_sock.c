@@ -567,16 +567,25 @@ static void shared_prep(struct rt_op *op, struct io_uring_sqe *sqe, struct msghd
     io_uring_prep_recv(sqe, op->fd, NULL, 0, 0);
     sqe->flags |= IOSQE_BUFFER_SELECT;      /* of group 0, when there are bytes and not before */
     sqe->buf_group = 0;
+    if (op->flags & RT_OP_LATER)
+        sqe->ioprio |= IORING_RECVSEND_POLL_FIRST;
+    op->flags &= (uint16_t)~RT_OP_LATER;
 }
 
 static enum rt_op_next shared_finish(struct rt_op *op, int res, unsigned cqe_flags)
 {
-    if (!op->rt->shared.ring && res >= 0) {
-        /* Ready. One buffer does for all: done runs before the next completion is looked at. */
-        op->buf = op->rt->shared.mem;
-        res = (int)recv(op->fd, op->rt->shared.mem, RT_RECV_SHARED_MAX, MSG_DONTWAIT);
+    const struct rt_shared *sh = &op->rt->shared;
+
+    /* Ready, or the ring's buffers are taken: by the first few streams of many that bytes came for at once. To ask the ring
+     * again is no way out, as in each pass all but those few would be refused: with 1,024 streams that was 95 % of the time.
+     * One buffer does for all: done runs before the next completion is looked at. */
+    if (sh->ring ? res == -ENOBUFS : res >= 0) {
+        op->buf = sh->spare;
+        res = (int)recv(op->fd, sh->spare, RT_RECV_SHARED_MAX, MSG_DONTWAIT);
         if (res < 0)
             res = -errno;
+        if (res == -EAGAIN) /* a buffer is asked for before there are bytes, too */
+            op->flags |= RT_OP_LATER;
     }
     return recv_finish(op, res, cqe_flags);
 }

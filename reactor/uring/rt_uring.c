@@ -132,11 +132,13 @@ static void shared_give(struct rt *rt, unsigned id)
 static int shared_alloc(struct rt_shared *s)
 {
     s->ring_len = SHARED_BUFS * sizeof(struct io_uring_buf);
-    s->mem_len = (size_t)SHARED_BUFS * RT_RECV_SHARED_MAX;
+    s->mem_len = (size_t)(SHARED_BUFS + 1) * RT_RECV_SHARED_MAX;
     s->mem = rt_mem_alloc(s->mem_len);
     s->ring = rt_mem_alloc(s->ring_len);
-    if (s->mem && s->ring)
+    if (s->mem && s->ring) {
+        s->spare = s->mem + (size_t)SHARED_BUFS * RT_RECV_SHARED_MAX;
         return 0;
+    }
     shared_free(s);
     return -ENOMEM;
 }
