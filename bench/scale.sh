@@ -3,41 +3,46 @@
 
 SCALE=(1 4 16 64 256 1024)
 
-scale_bench() { # SESSIONS TRANSPORT: with 1,024 requests outstanding in all
-    cl_bench "$ours" --transport "$2" --jobs "$1" --qd $((1024 / $1))
-}
-scale_rate() { # TRANSPORT
+scale_bench() { cl_bench "$ours" --jobs "$1" --qd "$2"; } # SESSIONS DEPTH
+# Each session with the same load; then the same load in all, which the more sessions there are the less there is to put into
+# one send
+scale_rate() {
     local n args=() all=()
-    title "$1: 1 to 1,024 sessions, 4 KiB random reads, 1,024 outstanding in all (I/O per second)"
-    for n in "${SCALE[@]}"; do args+=("$n sessions, $1" "scale_bench $n $1") all+=("$n sessions, $1"); done
+    title "TCP: 1 to 1,024 sessions on one core, 4 KiB random reads, depth 32 each (I/O per second)"
+    for n in "${SCALE[@]}"; do args+=("sessions: $n" "scale_bench $n 32") all+=("sessions: $n"); done
     ab "${args[@]}"
-    best "the best, $1" "${all[@]}"
-    for n in "${all[@]}"; do ratio "$n" "the best, $1" 0.9; done
+    best "the best" "${all[@]}"
+    for n in "${all[@]}"; do ratio "$n" "the best" 0.9; done
+
+    title "TCP: the same, 1,024 outstanding in all, so depth 1 with the most sessions"
+    args=()
+    for n in "${SCALE[@]}"; do args+=("$n x depth $((1024 / n))" "scale_bench $n $((1024 / n))"); done
+    ab "${args[@]}"
 }
 
 # Private and shared, resident, KiB
 rss_of() { awk '/^VmRSS/ {print $2}' "/proc/$1/status"; }
 logged_in() { [ "$(cl session list --json | jq '[.[] | select(.state == "LOGGED_IN")] | length')" = "$1" ]; }
-# Memory between 256 and 1,024 sessions, so that what is there once does not count
-scale_idle() { # TRANSPORT
+# scale_idle TRANSPORT FEW MANY: memory between so many and so many sessions, so that what is there once does not count
+scale_idle() {
     local n at i t i0=0 t0=0 rate=0
-    title "$1: idle sessions through corelaned"
+    title "$1: memory between $2 and $3 idle sessions through corelaned"
     echo "node.session.corelane.transport = $1" >"$E2E_DIR/etc/iscsid.conf"
     e2e_stop "$TARGETD" TERM
     start_targetd --cores 1 --mode adaptive --portal "$PORTAL" && start_corelaned --cores 0 --mode adaptive || return
-    for n in 256 1024; do
+    for n in "$2" "$3"; do
         at=$(clock_ns)
-        cl login "$iqn" --portal "$PORTAL" --sessions $n >/dev/null 2>"$E2E_DIR/login.err" && e2e_wait 120 logged_in $n ||
+        cl login "$iqn" --portal "$PORTAL" --sessions "$n" >/dev/null 2>"$E2E_DIR/login.err" && e2e_wait 120 logged_in "$n" ||
             { echo "  $n sessions: $(tail -n 1 "$E2E_DIR/login.err")"; return; }
-        rate=$(((n > 256 ? n - 256 : n) * 1000000000 / ($(clock_ns) - at)))
+        rate=$(((n > $2 ? n - $2 : n) * 1000000000 / ($(clock_ns) - at)))
         sleep 2
         i=$(rss_of "$CORELANED") t=$(rss_of "$TARGETD")
-        [ $n != 256 ] || { i0=$i t0=$t; }
+        [ "$n" != "$2" ] || { i0=$i t0=$t; }
     done
-    MED["KiB a session, initiator, $1"]=$(((i - i0 + 767) / 768)) MED["KiB a session, target, $1"]=$(((t - t0 + 767) / 768))
+    MED["KiB a session, initiator, $1"]=$(((i - i0) / ($3 - $2))) MED["KiB a session, target, $1"]=$(((t - t0) / ($3 - $2)))
     at_most "KiB a session, initiator, $1" 64
     at_most "KiB a session, target, $1" 64
-    printf '  %-34s %10d\n' "logins a second, 257th to 1,024th" $rate
+    printf '  %-34s %10d\n' "logins a second" $rate
     n=$CORELANED CORELANED=''
     e2e_stop "$n" TERM
     e2e_stop "$TARGETD" TERM
@@ -45,8 +50,8 @@ scale_idle() { # TRANSPORT
 }
 
 part_scale() {
-    scale_rate tcp
-    scale_idle tcp
-    scale_idle shm
+    scale_rate
+    scale_idle tcp 256 1024
+    scale_idle shm 16 64 # a target shares a part of the host's memory at most, so there are not as many
     fill "$ours"
 }
