@@ -19,11 +19,6 @@ failover_target() {
     FAILOVER_URL=iscsi://$p1/$iqn/0 FAILOVER_OTHER=iscsi://$p2/$iqn/0
 }
 
-quantiles() { # FILE COLUMN: median, 99 %, longest
-    awk -v c="$2" '{print $c}' "$1" | sort -n | awk '{a[NR] = $1} END {
-        if (NR) printf "%9.2f %9.2f %9.2f\n", a[int((NR + 1) / 2)], a[int(NR * .99 + .999)], a[NR]}'
-}
-
 # failover NAME JOBS GOAL_MS FAULT URL OTHER [options]: so many trials, by so many processes at once
 failover() {
     local name=$1 jobs=$2 goal=$3 out pids=() i rc=0

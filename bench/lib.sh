@@ -90,6 +90,10 @@ at_most() { # A NUMBER
     awk -v a="${MED[$1]}" -v n="$1" -v g="$2" 'BEGIN {
         printf "  %-34s %10s   (asked: at most %s, %s)\n", n, a, g, (a > 0 && a <= g ? "met" : "not met")}'
 }
+quantiles() { # FILE COLUMN: median, 99 %, longest
+    awk -v c="$2" '{print $c}' "$1" | sort -n | awk '{a[NR] = $1} END {
+        if (NR) printf "%9.2f %9.2f %9.2f\n", a[int((NR + 1) / 2)], a[int(NR * .99 + .999)], a[NR]}'
+}
 best() { # NAME A...: the largest of those becomes NAME
     local name=$1 n
     shift
