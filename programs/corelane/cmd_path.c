@@ -223,13 +223,15 @@ static const char *word_of(const json_t *o, const char *key)
     return *s ? s : "-";
 }
 
-static void path_line(const json_t *p, bool last)
+/* @group_last: no group comes below it, so no line goes down there. */
+static void path_line(const json_t *p, bool last, bool group_last)
 {
+    const char *const side = group_last ? " " : "|";
     const json_t *alua = json_object_get(p, "alua");
     char core[CELL_LEN_MAX];
 
     cell_format(json_object_get(p, "core"), CELL_TEXT, core);
-    printf("  %s- %s %s %s %s core %s %s", last ? "`" : "|", word_of(p, "name"), word_of(p, "session"),
+    printf("%s %s- %s %s %s %s core %s %s", side, last ? "`" : "|", word_of(p, "name"), word_of(p, "session"),
            word_of(p, "portal"), word_of(p, "transport"), core, word_of(p, "state"));
     if (alua)
         printf(" %s tpg %" PRIu64 " port %" PRIu64, word_of(alua, "state"), num_of(alua, "group"),
@@ -239,14 +241,15 @@ static void path_line(const json_t *p, bool last)
                num_of(p, "in_flight"), num_of(p, "requests"), num_of(p, "errors"), num_of(p, "downs"));
     putchar('\n');
     if (strcmp(word_of(p, "why"), "-"))
-        printf("  %s    %s\n", last ? " " : "|", word_of(p, "why"));
+        printf("%s %s    %s\n", side, last ? " " : "|", word_of(p, "why"));
 }
 
-/* Those of one group; without one (@group UINT64_MAX): those that are not in the disk. Return: how many. */
-static unsigned group_print(const json_t *paths, uint64_t group)
+/* Those of one group; without one (@group UINT64_MAX): those that are not in the disk. @below: how many paths come in this
+ * group and those after it. Return: how many were of it. */
+static size_t group_print(const json_t *paths, uint64_t group, size_t below)
 {
-    unsigned n = 0, left = 0;
-    bool in_use = false;
+    size_t n = 0, left = 0;
+    bool in_use = false, last;
     uint64_t prio = 0;
     size_t i;
     json_t *p;
@@ -261,16 +264,17 @@ static unsigned group_print(const json_t *paths, uint64_t group)
     }
     if (!left)
         return 0;
+    last = left == below;
     if (group == UINT64_MAX)
         printf("`-+- not in the disk\n");
     else
-        printf("|-+- group %" PRIu64 " prio=%" PRIu64 " status=%s\n", group, prio,
+        printf("%s-+- group %" PRIu64 " prio=%" PRIu64 " status=%s\n", last ? "`" : "|", group, prio,
                in_use ? "active" : "enabled");
     json_array_foreach(paths, i, p)
     {
         if ((json_object_get(p, "group") ? num_of(p, "group") : UINT64_MAX) != group)
             continue;
-        path_line(p, !--left);
+        path_line(p, !--left, last);
         n++;
     }
     return n;
@@ -300,8 +304,8 @@ static void topology_print(const struct opts *o, const json_t *result)
                num_of(d, "failovers"), num_of(d, "waited"));
         policy_line(json_object_get(d, "policy"), "policy=");
         for (uint64_t group = 0; group < 64 && shown < nr; group++)
-            shown += group_print(paths, group);
-        group_print(paths, UINT64_MAX);
+            shown += group_print(paths, group, nr - shown);
+        group_print(paths, UINT64_MAX, nr - shown);
     }
 }
 
