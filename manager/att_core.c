@@ -48,18 +48,15 @@ static void parcel_back(struct rt_msg *m)
         pc->closing(a);
 }
 
-/* A path that moves to another core, as somebody wanted, and one that is back are no reason to worry. */
+/* A path that is back, or reached in another way, is no reason to worry. */
 static int event_level(const struct parcel_text *t, const char *colon)
 {
-    const char *const moving = mpio_path_state_names[MPIO_PATH_MOVING], *const up =
-                                                                            mpio_path_state_names[MPIO_PATH_UP];
+    const char *const up = mpio_path_state_names[MPIO_PATH_UP];
 
     if (t->ev == MPIO_RESIZED || t->ev == MPIO_RESUMED)
         return RT_NOTICE;
     if (t->ev != MPIO_PATH_CHANGED || !colon)
         return RT_WARN;
-    if (!strncmp(colon + 2, moving, strlen(moving)))
-        return RT_INFO;
     return strncmp(colon + 2, up, strlen(up)) ? RT_WARN : RT_NOTICE;
 }
 

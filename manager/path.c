@@ -33,13 +33,13 @@ void path_put(struct path *p)
     att_put(a);
 }
 
-/* "p2", or the session it stands on. */
+/* "p2" or "2", or the session it stands on. */
 struct path *path_find(const struct att *a, const char *name)
 {
     rt_list_for (l, &a->paths) {
         struct path *p = rt_list_entry(l, struct path, link);
 
-        if (!strcmp(p->name, name) || (p->sess && !strcmp(p->sess->name, name)))
+        if (!strcmp(p->name, name) || !strcmp(p->name + 1, name) || (p->sess && !strcmp(p->sess->name, name)))
             return p;
     }
     return NULL;

@@ -63,21 +63,6 @@ static void set_text(json_t *o, const char *key, const char *text)
     json_object_set_new(o, key, v);
 }
 
-static const char *alua_word(uint8_t state)
-{
-    static const char *const words[16] = {
-        [INI_ALUA_OPTIMIZED] = "active/optimized",
-        [INI_ALUA_NON_OPTIMIZED] = "active/non-optimized",
-        [INI_ALUA_STANDBY] = "standby",
-        [INI_ALUA_UNAVAILABLE] = "unavailable",
-        [INI_ALUA_LBA_DEPENDENT] = "lba-dependent",
-        [INI_ALUA_OFFLINE] = "offline",
-        [INI_ALUA_TRANSITIONING] = "transitioning",
-    };
-
-    return state < ARRAY_SIZE(words) && words[state] ? words[state] : "unknown";
-}
-
 static const char *state_word(const struct path_visit *v)
 {
     static const char *const words[] = {
@@ -141,7 +126,7 @@ static json_t *path_json(const struct path_visit *v)
         set_int(o, "weight", v->info.weight);
         json_object_set_new(o, "in_use", json_boolean(v->info.in_use));
         json_object_set_new(o, "alua",
-                            json_pack("{s:s, s:i, s:i, s:b, s:b, s:b}", "state", alua_word(al->state), "group",
+                            json_pack("{s:s, s:i, s:i, s:b, s:b, s:b}", "state", mpio_alua_name(al->state), "group",
                                       (int)al->group, "port", (int)al->port, "preferred", (int)al->preferred,
                                       "implicit", (int)al->is_implicit, "explicit", (int)al->is_explicit));
         counters_set(o, &v->info);

@@ -226,7 +226,8 @@ static void path_admin(struct mgr *m, struct rpc_call *call, json_t *params, boo
         !(p = path_take(call, a, params)))
         return;
     if (p->state == PATH_IN) {
-        event_add(m, RT_NOTICE, a->spec.name, p->name, failed ? "failed by command" : "reinstated by command");
+        if (!failed) /* that it has failed, and by whom, is told by its state */
+            event_add(m, RT_NOTICE, a->spec.name, p->name, "reinstated by command");
         trip_go(m, call, a, p, core_admin, failed);
     } else if (!failed && p->state == PATH_WAITING) {
         path_start(p, 0);

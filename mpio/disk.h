@@ -59,6 +59,7 @@ enum mpio_path_state {
     MPIO_PATH_MOVING,
 };
 extern const char *const mpio_path_state_names[];       /* "active", "down", "suspect", "marginal", "failed", ... */
+const char *mpio_alua_name(uint8_t state);  /* an ini_alua's: "active/optimized", "standby", ... */
 struct mpio_path_info {
     enum mpio_path_state state;
     struct ini_alua alua;

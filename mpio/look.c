@@ -329,7 +329,8 @@ static void path_part(struct mpio_disk *d, struct mpio_path *p, bool stays)
     path_want(p, ASK_UNBIND);
 }
 
-/* No path is optimized, and the unit does as it is told: one of them is to be, once. */
+/* No path is optimized, and the unit does as it is told: one of them is to be, once. Not one that is offline: somebody at
+ * the target took it out of use. */
 static void activate(struct mpio_disk *d)
 {
     struct mpio_path *best = NULL;
@@ -345,7 +346,8 @@ static void activate(struct mpio_disk *d)
         }
         if (is_transitioning(p))
             return;
-        if (!able || !p->seen.alua.is_explicit || (!d->multi && alua_rank(p)))
+        if (!able || !p->seen.alua.is_explicit || p->seen.alua.state == INI_ALUA_OFFLINE ||
+            (!d->multi && alua_rank(p)))
             continue;
         if (!best || alua_rank(p) > alua_rank(best) ||
             (alua_rank(p) == alua_rank(best) && path_prio(p) > path_prio(best)))
@@ -432,7 +434,7 @@ static bool is_soon(const struct mpio_disk *d)
 
 struct news {
     bool resized, paused, resumed, failed;
-    uint64_t changed; /* bits by place in the disk */
+    uint64_t changed, access; /* bits by place in the disk: its state; how the unit is reached by it */
 };
 
 static void availability(struct mpio_disk *d, struct news *news, uint64_t now)
@@ -470,10 +472,11 @@ static void news_tell(struct mpio_disk *d, const struct news *news)
     for (unsigned i = 0; i < d->paths_nr; i++) {
         const struct mpio_path *p = d->path[i];
 
-        if (!(news->changed >> i & 1))
+        if (!((news->changed | news->access) >> i & 1))
             continue;
-        snprintf(why, sizeof(why), "%s: %s%s%s", p->nexus->name, mpio_path_state_names[p->state],
-                 *p->why ? ": " : "", p->why);
+        snprintf(why, sizeof(why), "%s: %s%s%s%s%s", p->nexus->name, mpio_path_state_names[p->state],
+                 news->access >> i & 1 ? ", access state " : "",
+                 news->access >> i & 1 ? mpio_alua_name(p->seen.alua.state) : "", *p->why ? ": " : "", p->why);
         d->event(d->user, MPIO_PATH_CHANGED, why);
     }
     if (news->paused)
@@ -490,7 +493,6 @@ static void paths_judge(struct mpio_disk *d, struct news *news, uint64_t now)
 {
     for (unsigned i = 0; i < d->paths_nr; i++) {
         struct mpio_path *p = d->path[i];
-        const uint8_t was = p->state;
 
         if (p->shun_ns && now >= p->shun_ns)
             p->shun_ns = 0;
@@ -498,9 +500,12 @@ static void paths_judge(struct mpio_disk *d, struct news *news, uint64_t now)
             disk_look_by(d, p->shun_ns);
         p->state = (uint8_t)path_state(d, p, now);
         path_why(d, p);
-        if (p->state != was || p->alua_was != p->seen.alua.state)
-            news->changed |= 1ull << i;
-        p->alua_was = p->seen.alua.state;
+        if (p->state == MPIO_PATH_MOVING)
+            continue; /* who moves it says so, and it is over soon */
+        news->changed |= (uint64_t)(p->state != p->told_state) << i;
+        news->access |= (uint64_t)(p->told_alua != p->seen.alua.state) << i;
+        p->told_state = p->state;
+        p->told_alua = p->seen.alua.state;
     }
 }
 
@@ -542,6 +547,21 @@ void disk_look(struct mpio_disk *d)
     }
     news_tell(d, &news);
     d->looking = false;
+}
+
+const char *mpio_alua_name(uint8_t state)
+{
+    static const char *const names[16] = {
+        [INI_ALUA_OPTIMIZED] = "active/optimized",
+        [INI_ALUA_NON_OPTIMIZED] = "active/non-optimized",
+        [INI_ALUA_STANDBY] = "standby",
+        [INI_ALUA_UNAVAILABLE] = "unavailable",
+        [INI_ALUA_LBA_DEPENDENT] = "lba-dependent",
+        [INI_ALUA_OFFLINE] = "offline",
+        [INI_ALUA_TRANSITIONING] = "transitioning",
+    };
+
+    return state < ARRAY_SIZE(names) && names[state] ? names[state] : "unknown";
 }
 
 void mpio_disk_path_info(const struct mpio_disk *d, const struct mpio_path *p, struct mpio_path_info *out)

@@ -168,8 +168,8 @@ struct mpio_path {
     bool reinstate, reopening_asked; /* its unit is to be looked over anew; is being */
     bool probation;                  /* came back to a better group than the one in use */
     bool hand_back;                  /* as asked */
-    uint8_t state;                   /* enum mpio_path_state, as last told */
-    uint8_t alua_was;
+    uint8_t state;                   /* enum mpio_path_state */
+    uint8_t told_state, told_alua;   /* what was last told of it */
     uint8_t klass;  /* 0: healthy; of a higher one only where there is no lower */
     bool candidate; /* may be used, if its group is */
     uint32_t in_flight, fenced_nr;

@@ -417,7 +417,7 @@ const struct cmd cmds_path[] = {
       .sets = { call_json_opts, opt_common },
       CALL("path.remove", .operand = { DISK, PATH }, .timeout_s = LOGIN_WAIT_S) },
     { "path fail", "DISK PATH", "send nothing over a path until it is reinstated",
-      .more = "PATH is a name of 'corelane path list', or the session's.",
+      .more = "PATH is a name of 'corelane path list' (p1, or 1), or its session's.",
       .sets = { call_json_opts, opt_common }, CALL("path.fail", .operand = { DISK, PATH }) },
     { "path reinstate", "DISK PATH",
       "use a path again that was failed, is marginal, or waits to be tried again",

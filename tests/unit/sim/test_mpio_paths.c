@@ -230,6 +230,24 @@ static void test_an_explicit_unit_is_asked_once(void **state)
     rig_end();
 }
 
+/* Who took a port out of service does not want to see it used again by itself. */
+static void test_what_is_offline_is_left_so(void **state)
+{
+    (void)state;
+    rig_start(14, 0, NULL);
+    way(0, 0);
+    way(1, 1);
+    alua(0, INI_ALUA_OFFLINE, true);
+    assert_non_null(strstr(rig.why, "active, access state offline"));
+    alua(1, INI_ALUA_OFFLINE, true);
+    assert_false(rig.path[0]->lun->activated || rig.path[1]->lun->activated);
+    alua(1, INI_ALUA_UNAVAILABLE, true);
+    assert_true(rig.path[1]->lun->activated);
+    assert_false(rig.path[0]->lun->activated);
+    alua(0, INI_ALUA_OPTIMIZED, true);
+    rig_end();
+}
+
 static void do_weight(void *arg)
 {
     struct call *c = arg;
@@ -1219,6 +1237,7 @@ static void test_the_only_path_moves_and_requests_wait(void **state)
     run(10 * RT_MS);
     assert_int_equal(there(0), 8);
     assert_int_equal(rig.events[MPIO_PAUSED] + rig.events[MPIO_FAILED], 0);
+    assert_int_equal(rig.events[MPIO_PATH_CHANGED], 0); /* who moves it has the word */
     answer_all(0);
     run(RT_MS);
     rig_end();
@@ -1417,6 +1436,7 @@ int main(void)
         cmocka_unit_test(test_optimized_paths_then_others_never_standby),
         cmocka_unit_test(test_a_transition_is_waited_for),
         cmocka_unit_test(test_an_explicit_unit_is_asked_once),
+        cmocka_unit_test(test_what_is_offline_is_left_so),
         cmocka_unit_test(test_groups_are_made_as_told),
         cmocka_unit_test(test_failback_at_once_later_or_by_hand),
         cmocka_unit_test(test_a_path_on_probation_is_used_rather_than_none),
