@@ -46,9 +46,17 @@ static void act_up(struct ini_sess *s)
         s->events.up(s->user);
 }
 
+/* Of several sessions to one target, which: by its portal. Return: @out. */
+static const char *home_of(const struct ini_sess *s, char out[static ISCSI_PORTAL_STR_MAX])
+{
+    iscsi_portal_format(&s->home, out);
+    return out;
+}
+
 static void act_resume(struct ini_sess *s)
 {
     const uint64_t down = rt_now(s->rt) - s->down_ns;
+    char home[ISCSI_PORTAL_STR_MAX];
 
     s->reconnects++;
     /* How long a path was away is bounded by replacement_timeout, not by a command's own patience. */
@@ -58,8 +66,8 @@ static void act_resume(struct ini_sess *s)
         if (t->deadline_ns != UINT64_MAX)
             t->deadline_ns += down;
     }
-    rt_log(RT_NOTICE, "%s: logged in again after %u.%u s", s->conf.target, (unsigned)(down / RT_S),
-           (unsigned)(down / (RT_S / 10) % 10));
+    rt_log(RT_NOTICE, "%s at %s: logged in again after %u.%u s", s->conf.target, home_of(s, home),
+           (unsigned)(down / RT_S), (unsigned)(down / (RT_S / 10) % 10));
     sess_came_up(s);
     if (s->events.up)
         s->events.up(s->user);
@@ -68,7 +76,7 @@ static void act_resume(struct ini_sess *s)
 static void act_hold(struct ini_sess *s)
 {
     const int32_t hold_s = s->conf.set.replacement_timeout_s;
-    char why[sizeof(s->why)];
+    char why[sizeof(s->why)], home[ISCSI_PORTAL_STR_MAX];
 
     memcpy(why, s->why, sizeof(why));
     s->sending = s->leaving = false;
@@ -80,7 +88,8 @@ static void act_hold(struct ini_sess *s)
     if (hold_s > 0)
         rt_timer_arm(s->rt, &s->replacement, (uint64_t)hold_s * RT_S);
     if (!s->discovery)
-        rt_log(RT_WARN, "%s: connection lost: %s; logging in again", s->conf.target, why);
+        rt_log(RT_WARN, "%s at %s: connection lost: %s; logging in again", s->conf.target, home_of(s, home),
+               why);
     rt_list_for(l, &s->luns)
         ini_lun_down(rt_list_entry(l, struct ini_lun, link));
     ini_conn_end(s);
@@ -91,8 +100,10 @@ static void act_hold(struct ini_sess *s)
 /* As long as replacement_timeout says the wait was worth it; nobody above is to hang for longer. */
 static void act_expire(struct ini_sess *s)
 {
+    char home[ISCSI_PORTAL_STR_MAX];
+
     rt_timer_disarm(s->rt, &s->replacement);
-    rt_log(RT_ERR, "%s: %s; requests fail until it is back", s->conf.target, s->why);
+    rt_log(RT_ERR, "%s at %s: %s; requests fail until it is back", s->conf.target, home_of(s, home), s->why);
     ini_tasks_fail_all(s, INI_OFFLINE_ERR);
     rt_list_for_safe(l, &s->luns)
         ini_lun_offline(rt_list_entry(l, struct ini_lun, link), INI_OFFLINE_ERR);
@@ -100,7 +111,7 @@ static void act_expire(struct ini_sess *s)
 
 static void act_fail(struct ini_sess *s)
 {
-    char why[sizeof(s->why)];
+    char why[sizeof(s->why)], home[ISCSI_PORTAL_STR_MAX];
 
     memcpy(why, s->why, sizeof(why));
     s->sending = false;
@@ -110,7 +121,7 @@ static void act_fail(struct ini_sess *s)
     rt_timer_disarm(s->rt, &s->retry);
     rt_timer_disarm(s->rt, &s->tick);
     if (s->ever_up && !s->discovery)        /* whoever asked for a first login is told, and tells */
-        rt_log(RT_ERR, "%s: session failed: %s", s->conf.target, why);
+        rt_log(RT_ERR, "%s at %s: session failed: %s", s->conf.target, home_of(s, home), why);
     if (s->conn == CONN_NONE)
         ini_tasks_fail_all(s, s->err);
     else

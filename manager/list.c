@@ -302,7 +302,7 @@ static const char *disk_state(const struct visit *v)
     if (v->usable)
         return "up";
     if (v->att->paths.next->next != &v->att->paths)
-        return "paused"; /* of several paths none can be used now */
+        return v->stats.failing ? "failed" : "paused"; /* of several paths none can be used now */
     if (!v->known || v->info.state == INI_FAILED || v->info.state == INI_OFFLINE)
         return "failed";
     return v->info.state == INI_UP ? "up" : "paused";

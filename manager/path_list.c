@@ -30,6 +30,7 @@ struct disk_visit {
     unsigned first, nr; /* its path visits */
     struct mpio_stats stats;
     struct mpio_conf conf;
+    uint64_t size;
     bool known;
 };
 
@@ -126,9 +127,10 @@ static json_t *path_json(const struct path_visit *v)
         set_int(o, "weight", v->info.weight);
         json_object_set_new(o, "in_use", json_boolean(v->info.in_use));
         json_object_set_new(o, "alua",
-                            json_pack("{s:s, s:i, s:i, s:b, s:b, s:b}", "state", mpio_alua_name(al->state), "group",
-                                      (int)al->group, "port", (int)al->port, "preferred", (int)al->preferred,
-                                      "implicit", (int)al->is_implicit, "explicit", (int)al->is_explicit));
+                            json_pack("{s:s, s:i, s:i, s:b, s:b, s:b}", "state", mpio_alua_name(al->state),
+                                      "group", (int)al->group, "port", (int)al->port, "preferred",
+                                      (int)al->preferred, "implicit", (int)al->is_implicit, "explicit",
+                                      (int)al->is_explicit));
         counters_set(o, &v->info);
     }
     return o;
@@ -149,7 +151,7 @@ static const char *disk_state(const struct path_gather *g, const struct disk_vis
                           v->info.state == MPIO_PATH_MARGINAL))
             return "up";
     }
-    return "no path";
+    return d->stats.failing ? "failed" : "no path";
 }
 
 static json_t *disk_json(const struct path_gather *g, const struct disk_visit *d)
@@ -158,6 +160,8 @@ static json_t *disk_json(const struct path_gather *g, const struct disk_visit *d
     const struct att *a = d->att;
 
     set_text(o, "state", disk_state(g, d));
+    if (d->size)
+        set_int(o, "size", d->size);
     set_text(o, "vendor", a->info.vendor);
     set_text(o, "product", a->info.product);
     json_object_set_new(o, "policy", policy_json(d->known ? &d->conf : &a->set.conf));
@@ -231,6 +235,7 @@ static void disk_run(struct hop *h)
     if (disk) {
         mpio_stats(disk, &d->stats);
         d->conf = *mpio_disk_conf(disk);
+        d->size = mpio_disk_info(disk) ? mpio_disk_info(disk)->size : 0;
         d->known = true;
     }
     for (unsigned n = 0; disk && n < mpio_disk_paths_nr(disk); n++) {

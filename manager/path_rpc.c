@@ -150,7 +150,7 @@ struct trip { /* one thing to do to a disk where it lives */
     struct path *path;     /* held; or NULL */
     void (*what)(struct trip *t);
     struct mpio_path *mp;
-    bool failed, gone; /* fail or reinstate; it was not there any more */
+    bool failed, gone, needless; /* fail or reinstate; it was not there any more; there is nothing to do */
     struct mpio_conf conf;
     uint32_t prio, weight;
 };
@@ -172,6 +172,12 @@ static void trip_back(struct hop *h)
 
     if (t->call && t->gone)
         rpc_fail(t->call, RPC_FAILED, "%s changed meanwhile: try again", t->att->spec.name);
+    else if (t->call && t->needless)
+        rpc_fail(t->call, RPC_FAILED,
+                 "requests of %s do not wait for a path, they go over one that it has: 'corelane path list %s' "
+                 "shows "
+                 "it, and 'corelane path fail' takes it out of use",
+                 t->att->spec.name, t->att->spec.name);
     else if (t->call)
         rpc_reply(t->call, NULL);
     if (t->path)
@@ -288,7 +294,7 @@ static void core_conf(struct trip *t)
 
 static void core_fail_queued(struct trip *t)
 {
-    mpio_disk_no_path_fail(t->att->disk);
+    t->needless = !mpio_disk_no_path_fail(t->att->disk);
 }
 
 /* What holds for it is worked out anew, and goes to its core. */
@@ -354,7 +360,6 @@ void mgr_rpc_path_fail_queued(void *user, struct rpc_call *call, json_t *params)
 
     if (!param_check(call, params, list) || !(a = disk_take(user, call, params)))
         return;
-    event_add(user, RT_NOTICE, a->spec.name, "", "requests that wait for a path fail, by command");
     trip_go(user, call, a, NULL, core_fail_queued, false);
 }
 

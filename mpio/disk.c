@@ -368,16 +368,18 @@ void mpio_disk_fail(struct mpio_disk *d, int err)
     disk_look(d);
 }
 
-void mpio_disk_no_path_fail(struct mpio_disk *d)
+bool mpio_disk_no_path_fail(struct mpio_disk *d)
 {
     rt_assert_here(d->rt);
     if (!d->no_path)
-        return;
+        return false;
     d->given_up = true;
     disk_look(d);
+    return true;
 }
 
 void mpio_stats(const struct mpio_disk *d, struct mpio_stats *out)
 {
     *out = d->stats;
+    out->failing = d->no_path && d->given_up;
 }

@@ -59,7 +59,7 @@ enum mpio_path_state {
     MPIO_PATH_MOVING,
 };
 extern const char *const mpio_path_state_names[];       /* "active", "down", "suspect", "marginal", "failed", ... */
-const char *mpio_alua_name(uint8_t state);  /* an ini_alua's: "active/optimized", "standby", ... */
+const char *mpio_alua_name(uint8_t state);              /* an ini_alua's: "active/optimized", "standby", ... */
 struct mpio_path_info {
     enum mpio_path_state state;
     struct ini_alua alua;
@@ -92,8 +92,9 @@ struct mpio_io {
 /* Gives the disk up, for good: its requests end with @err soon, whether or not its targets can be reached, and
  * new ones at once. See ini_lun_abandon(). On the disk's core. */
 void mpio_disk_fail(struct mpio_disk *d, int err);
-/* With no path left and requests waiting: `fail` ends those that wait now, and new ones from now on until a path is back. */
-void mpio_disk_no_path_fail(struct mpio_disk *d);
+/* With no path left and requests waiting: `fail` ends those that wait now, and new ones from now on until a path is back.
+ * Return: whether there is none. */
+bool mpio_disk_no_path_fail(struct mpio_disk *d);
 /* On the disk's core. Range and alignment are checked (-EINVAL, -EROFS for a write to a read-only disk); done is never called from inside. */
 void mpio_submit(struct mpio_disk *d, struct mpio_io *io);
 
@@ -106,6 +107,7 @@ struct mpio_stats {
     uint64_t reads, writes, others, read_bytes, write_bytes, errors;
     uint64_t failovers, waited;             /* requests that changed paths; that found none */
     uint32_t in_flight;
+    bool failing; /* there is no path, and requests do not wait for one */
 };
 void mpio_stats(const struct mpio_disk *d, struct mpio_stats *out);
 
