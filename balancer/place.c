@@ -503,9 +503,11 @@ static void say_sessions(const struct choice *ch, const struct cand *c, struct t
         say(t, "free, one of %u free among %u cores", count_with(ch, 0), ch->possible);
     else if (count_with(ch, 0))
         say(t, "the free cores are used up; %u session%s", n, s_of(n));
-    else
+    else if (count_with(ch, n) > 1)
         say(t, "none of %u cores is free; fewest sessions (%u, as on %u of them)", ch->possible, n,
             count_with(ch, n));
+    else
+        say(t, "none of %u cores is free; fewest sessions (%u)", ch->possible, n);
 }
 
 static void say_lost(const struct choice *ch, const struct cand *c, struct text *t)

@@ -304,6 +304,20 @@ static void policy_renew(struct mgr *m, struct att *a)
     trip_go(m, NULL, a, NULL, core_conf, false);
 }
 
+static void setting_refuse(struct rpc_call *call, const char *key, const json_t *v, const char *wrong)
+{
+    char value[80] = "that";
+
+    if (json_is_string(v))
+        snprintf(value, sizeof(value), "'%.64s'", json_string_value(v));
+    else if (json_is_integer(v))
+        snprintf(value, sizeof(value), "%lld", (long long)json_integer_value(v));
+    if (wrong == POLICY_UNKNOWN)
+        rpc_fail(call, RPC_INVALID_PARAMS, "setting '%.64s': %s", key, wrong);
+    else
+        rpc_fail(call, RPC_INVALID_PARAMS, "setting '%.64s' cannot be %s: it is %s", key, value, wrong);
+}
+
 void mgr_rpc_path_policy(void *user, struct rpc_call *call, json_t *params)
 {
     static const struct param list[] = { PARAM_TEXT("disk", .needed = true), PARAM_OBJECT("set"), { 0 } };
@@ -321,8 +335,7 @@ void mgr_rpc_path_policy(void *user, struct rpc_call *call, json_t *params)
     {
         if (!(wrong = policy_set(&over, key, v)))
             continue;
-        rpc_fail(call, RPC_INVALID_PARAMS, "setting '%.64s': %s%s", key, wrong == POLICY_UNKNOWN ? "" : "is ",
-                 wrong);
+        setting_refuse(call, key, v, wrong);
         return;
     }
     if (json_object_size(json_object_get(params, "set"))) {

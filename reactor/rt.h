@@ -394,7 +394,8 @@ void rt_file_falloc(struct rt *rt, struct rt_file *f, struct rt_op *op, enum rt_
 
 /* Whole small files, blocking: call them from rt_work or at set-up.
  * rt_load: *out is NUL-terminated, given to the caller to free(). -EFBIG above len_max.
- * rt_save: written beside, synced, renamed over the old: old or new, never half; mode as given from creation. */
+ * rt_save: written beside, synced, renamed over the old: old or new, never half; mode as given from creation. -EINVAL
+ * where something else than a regular file has the name, which is left alone. */
 int rt_load(const char *path, size_t len_max, char **out, size_t *len);
 int rt_save(const char *path, const void *data, size_t len, unsigned mode);
 /* Removes what rt_save() to @base in @dir (NULL: to any file there) left when its process died half way. At set-up, while

@@ -121,6 +121,13 @@ static bool word_listed(const char *words, const char *word)
     return false;
 }
 
+int opt_operand_word(const struct opts *o, unsigned i, const char *name, const char *words)
+{
+    if (i >= o->operand_nr || word_listed(words, o->operand[i]))
+        return -1;
+    return opt_usage(o->prog, o->cmd, "%s '%s': not one of %s", name, o->operand[i], words);
+}
+
 static int bad_number(const struct opts *out, const struct opt *o, const char *text)
 {
     char lo[SIZE_STR_MAX], hi[SIZE_STR_MAX];

@@ -71,6 +71,9 @@ void opt_help(FILE *to, const char *prog, const struct cmd *cmd);
 int opt_usage(const char *prog, const struct cmd *cmd, const char *fmt, ...)
     __attribute__((format(printf, 3, 4)));
 
+/* Operand @i, where it is given, against @words (as an OPT_WORD's); @name is what the help calls it. Return: -1 when it is good. */
+int opt_operand_word(const struct opts *o, unsigned i, const char *name, const char *words);
+
 /* The option's last value, or NULL where it was not given. */
 const struct opt_given *opt_get(const struct opts *o, const char *name);
 bool opt_has(const struct opts *o, const char *name);

@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #include "programs/corelane/call.h"
 #include "programs/corelane/commands.h"
@@ -12,6 +13,7 @@
 #include "reactor/rt.h"
 
 #define MOVE_WAIT_S 660u         /* a restore moves sessions one after another */
+#define PLAN_MAX    1024u
 #define FILE_MAX    (768u << 10) /* bytes; a request is 1 MiB at most */
 
 #define SESSION_WORDS                                                                                          \
@@ -98,7 +100,7 @@ static int policy_prepare(const struct opts *o, json_t *params)
 {
     if (o->operand_nr)
         json_object_set_new(params, "policy", json_string(o->operand[0]));
-    return -1;
+    return opt_operand_word(o, 0, "POLICY", "free-core|numa|pinned|spread|pack");
 }
 
 static void policy_print(const struct opts *o, const json_t *result)
@@ -112,7 +114,7 @@ static int rebalance_prepare(const struct opts *o, json_t *params)
 {
     if (o->operand_nr)
         json_object_set_new(params, "mode", json_string(o->operand[0]));
-    return -1;
+    return opt_operand_word(o, 0, "MODE", "off|on|advise");
 }
 
 static void rebalance_print(const struct opts *o, const json_t *result)
@@ -127,6 +129,15 @@ static void advice_print(const struct opts *o, const json_t *result)
     layout_advice(stdout, result);
 }
 
+static int plan_prepare(const struct opts *o, json_t *params)
+{
+    const uint64_t nr = num_of(params, "sessions");
+
+    return nr && nr <= PLAN_MAX
+               ? -1
+               : opt_usage(o->prog, o->cmd, "N %s: not a number from 1 to %u", o->operand[0], PLAN_MAX);
+}
+
 static void plan_print(const struct opts *o, const json_t *result)
 {
     layout_plan(stdout, result);
@@ -134,23 +145,31 @@ static void plan_print(const struct opts *o, const json_t *result)
 
 /* ---- files ----------------------------------------------------------------------------------------------- */
 
+/* What is there and is no file would be replaced by one, also a link like /dev/stdout. */
+static int save_to(const char *path, const char *text)
+{
+    struct stat st;
+
+    if (!strcmp(path, "-"))
+        return fputs(text, stdout) < 0 ? -EIO : 0;
+    if (!lstat(path, &st) && !S_ISREG(st.st_mode))
+        return S_ISDIR(st.st_mode) ? -EISDIR : -EINVAL;
+    return rt_save(path, text, strlen(text), 0644);
+}
+
 static int save_run(const struct cmd *cmd, const struct opts *o)
 {
     const char *path = o->operand[0], *text;
     json_t *result;
-    int err = 0;
+    int err;
 
     if (call_daemon(o, DAEMON_INITIATOR, "layout.save", json_object(), 60, false, &result))
         return 1;
     text = json_string_value(json_object_get(result, "text"));
-    if (!text)
-        err = -EPROTO;
-    else if (!strcmp(path, "-"))
-        fputs(text, stdout);
-    else
-        err = rt_save(path, text, strlen(text), 0644);
+    err = text ? save_to(path, text) : -EPROTO;
     if (err)
-        fprintf(stderr, "%s: %s: %s\n", o->prog, path, strerror(-err));
+        fprintf(stderr, "%s: %s: %s\n", o->prog, path,
+                err == -EINVAL ? "no regular file; '-' is standard output" : strerror(-err));
     json_decref(result);
     return err ? 1 : 0;
 }
@@ -187,7 +206,10 @@ static int file_param(const struct opts *o, json_t *params)
     free(text);
     if (!err)
         return -1;
-    fprintf(stderr, "%s: %s: %s\n", o->prog, path, err == -EILSEQ ? "not UTF-8 text" : strerror(-err));
+    fprintf(stderr, "%s: %s: %s\n", o->prog, path,
+            err == -EILSEQ   ? "not UTF-8 text"
+            : err == -EINVAL ? "no regular file; '-' is standard input"
+                             : strerror(-err));
     return EXIT_USAGE;
 }
 
@@ -356,7 +378,8 @@ const struct cmd cmds_layout[] = {
       .data = CALL(.method = "layout.advice", .print = advice_print) },
     { "layout plan", "N", "where N more sessions would go", .sets = { plan_opts, call_json_opts, opt_common },
       .run = call_run,
-      .data = CALL(.method = "layout.plan", .operand = { { "sessions", OPT_NUM } }, .print = plan_print) },
+      .data = CALL(.method = "layout.plan", .operand = { { "sessions", OPT_NUM } }, .prepare = plan_prepare,
+                   .print = plan_print) },
     { "layout save", "FILE", "write the layout to a file that can be edited ('-': standard output)",
       .sets = { call_opts, opt_common }, .run = save_run },
     { "layout restore", "FILE", "make the layout what a file says ('-': standard input)",

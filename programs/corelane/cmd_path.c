@@ -108,8 +108,13 @@ static int policy_prepare(const struct opts *o, json_t *params)
         { "marginal-window", "marginal_window_s" },
         { "marginal-hold", "marginal_hold_s" },
     };
-    json_t *set = json_object();
+    const int status =
+        opt_operand_word(o, 1, "POLICY", "least-queue-depth|round-robin|service-time|failover-only|weighted");
+    json_t *set;
 
+    if (status >= 0)
+        return status;
+    set = json_object();
     for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
         if (opt_has(o, "reset"))
             json_object_set_new(set, rows[i].key, json_null());
@@ -118,10 +123,8 @@ static int policy_prepare(const struct opts *o, json_t *params)
     }
     if (opt_has(o, "reset"))
         json_object_set_new(set, "policy", json_null());
-    if (o->operand_nr > 1 && json_object_set_new(set, "policy", json_string(o->operand[1]))) {
-        json_decref(set);
-        return opt_usage(o->prog, o->cmd, "'%s' is not UTF-8 text", o->operand[1]);
-    }
+    if (o->operand_nr > 1)
+        json_object_set_new(set, "policy", json_string(o->operand[1]));
     json_object_set_new(params, "set", set);
     return -1;
 }
@@ -132,11 +135,15 @@ static int reserve_prepare(const struct opts *o, json_t *params)
     const char *action = o->operand[1], *arg = o->operand_nr > 2 ? o->operand[2] : NULL;
     const bool key = !strcmp(action, "register") || !strcmp(action, "preempt"),
                type = !strcmp(action, "reserve");
+    const int status =
+        opt_operand_word(o, 1, "ACTION", "show|register|unregister|reserve|release|preempt|clear");
 
+    if (status >= 0)
+        return status;
     if (arg && !key && !type)
         return opt_usage(o->prog, o->cmd, "'%s' is one argument too many: %s takes none", arg, action);
     if (!arg && (type || !strcmp(action, "preempt")))
-        return opt_usage(o->prog, o->cmd, type ? "reserve what? See the types below" : "preempt whose KEY?");
+        return opt_usage(o->prog, o->cmd, type ? "reserve takes a TYPE" : "preempt takes a KEY");
     if (opt_has(o, "abort") && strcmp(action, "preempt"))
         return opt_usage(o->prog, o->cmd, "--abort is for preempt");
     if (arg && json_object_set_new(params, key ? "key" : "type", json_string(arg)))
@@ -322,8 +329,10 @@ static void reserve_print(const struct opts *o, const json_t *result)
     printf("this host's key: %s\n", text);
     printf("registered keys:%s\n", json_array_size(json_object_get(result, "keys")) ? "" : " none");
     json_array_foreach(json_object_get(result, "keys"), i, key) printf("    %s\n", json_string_value(key));
-    if (json_is_object(holder))
-        printf("reserved: %s, by %s\n", text_of(holder, "type"), text_of(holder, "key"));
+    if (json_is_object(holder)) /* of all registrants no key is the holder's */
+        printf("reserved: %s, by %s\n", text_of(holder, "type"),
+               strstr(text_of(holder, "type"), "all-registrants") ? "all that are registered"
+                                                                  : text_of(holder, "key"));
     else
         printf("reserved: no\n");
 }
@@ -332,9 +341,11 @@ static void reconfigure_print(const struct opts *o, const json_t *result)
 {
     if (!json_is_true(json_object_get(result, "there")))
         printf("%s is not there: defaults hold\n", text_of(result, "file"));
+    else if (num_of(result, "remarks"))
+        printf("%s was read; %" PRIu64 " remark%s, in corelaned's log\n", text_of(result, "file"),
+               num_of(result, "remarks"), num_of(result, "remarks") == 1 ? "" : "s");
     else
-        printf("%s was read; %" PRIu64 " remarks, in corelaned's log\n", text_of(result, "file"),
-               num_of(result, "remarks"));
+        printf("%s was read\n", text_of(result, "file"));
 }
 
 /* ---- events ---------------------------------------------------------------------------------------------- */

@@ -161,6 +161,16 @@ static int save_in(int dir_fd, const char *base, const void *data, size_t len, u
     return fsync(dir_fd) && errno != EINVAL ? -errno : 0;
 }
 
+/* A device or a pipe would be gone, with a file in its place. */
+static int may_replace(int dir_fd, const char *base)
+{
+    struct stat st;
+
+    if (fstatat(dir_fd, base, &st, 0) || S_ISREG(st.st_mode))
+        return 0;
+    return S_ISDIR(st.st_mode) ? -EISDIR : -EINVAL;
+}
+
 int rt_save(const char *path, const void *data, size_t len, unsigned mode)
 {
     const char *base;
@@ -170,7 +180,9 @@ int rt_save(const char *path, const void *data, size_t len, unsigned mode)
     if ((err = dir_of(path, &dir, &base)))
         return err;
     dir_fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    err = dir_fd < 0 ? -errno : save_in(dir_fd, base, data, len, mode);
+    err = dir_fd < 0 ? -errno : may_replace(dir_fd, base);
+    if (!err)
+        err = save_in(dir_fd, base, data, len, mode);
     if (dir_fd >= 0)
         close(dir_fd);
     free(dir);

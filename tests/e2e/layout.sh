@@ -79,7 +79,7 @@ same "the journal knows of the time before" true \
     "$(cl layout explain "$iqn@$PORTAL#1" --json | jq '[.entries[] | select(.event == "placed")] | length >= 3')"
 ok "unpin" cl layout unpin "$iqn#1"
 refused "twice" 1 "is not pinned" cl layout unpin "$iqn#1"
-refused "a policy that is none" 1 "policy 'fast'" cl layout policy fast
+refused "a policy that is none" 2 "POLICY 'fast': not one of free-core|" cl layout policy fast
 ok "the policy of before" cl layout policy free-core
 
 # ---- files --------------------------------------------------------------------------------------------------------
@@ -109,6 +109,8 @@ same "for diff that is trouble" 2 $?
 echo "session $iqn $PORTAL 0 core 60000" >"$F.far"
 refused "a core that is not there, too" 1 "$F.far:1: corelaned has no reactor on core 60000" cl layout restore "$F.far"
 refused "nothing is not taken for a layout without pins" 1 "standard input: there is no layout in it" cl layout restore -
+ln -s "$E2E_DIR/elsewhere" "$F.link"
+refused "a link is not replaced by a file" 1 "no regular file; '-' is standard output" cl layout save "$F.link"
 refused "a file that is not there" 1 "$F.none" cl layout restore "$F.none"
 
 # ---- a target that is away ------------------------------------------------------------------------------------------

@@ -167,7 +167,7 @@ refused "another LUN is no path of it" 1 "are not one" cl path add d "iscsi://$p
 ok "with both identities in the message" test "$(cl path add d "iscsi://$p1/$iqn/1" 2>&1 | grep -o '36[0-9a-f]\{31\}' | sort -u | wc -l)" = 2
 refused "nor one that does not answer" 1 "$dead" cl path add d "$dead"
 refused "a path that is not there" 1 "has no path 'p99'" cl path fail d p99
-refused "a policy that is none" 1 "setting 'policy'" cl path policy d fastest
+refused "a policy that is none" 2 "POLICY 'fastest': not one of least-queue-depth|" cl path policy d fastest
 refused "the same LUN at the same portal" 1 "attached already, as d" cl attach $iqn --portal "$p1" --lun 0
 localhost=localhost:${p1##*:}
 refused "by another name of the portal, as a disk of its own" 1 "attached as d already" \

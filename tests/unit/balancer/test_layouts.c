@@ -59,7 +59,7 @@ static const struct row {
     /* machine             candidates  policy node nr layout                            why the last one; who lost then, and why */
     /* ---- a free core first, its node first; whole cores before siblings; then all around again ---- */
     { "1 core",               NULL,        FREE,   ANY, 3,  "0 0 0",                                            "the only core of the set, 2 sessions there", NONE },
-    { "SMT pair",             NULL,        FREE,   ANY, 4,  "0-1 0-1",                                          "fewest sessions (1, as on 1 of them)",
+    { "SMT pair",             NULL,        FREE,   ANY, 4,  "0-1 0-1",                                          "fewest sessions (1)",
       0, "2 sessions, core 1 has 1" },
     { "2 cores SMT",          NULL,        FREE,   ANY, 2,  "0-1",                                              "free, one of 3 free among 4 cores, whole core free",
       2, "1 session on its SMT sibling, on that of core 1 0" },

@@ -147,6 +147,7 @@ static void test_load_refuses_too_much_and_what_is_no_file(void **state)
 {
     char *dir = temp_dir(), path[128], *got = NULL, big[10000];
     size_t len = 42;
+    struct stat st;
 
     snprintf(path, sizeof(path), "%s/f", dir);
     memset(big, 'b', sizeof(big));
@@ -157,6 +158,9 @@ static void test_load_refuses_too_much_and_what_is_no_file(void **state)
     snprintf(path, sizeof(path), "%s/fifo", dir);
     assert_int_equal(mkfifo(path, 0600), 0);
     assert_int_equal(rt_load(path, 100, &got, &len), -EINVAL);      /* and does not hang */
+    assert_int_equal(rt_save(path, "x", 1, 0600), -EINVAL);         /* nor is it replaced */
+    assert_int_equal(stat(path, &st), 0);
+    assert_true(S_ISFIFO(st.st_mode));
     snprintf(path, sizeof(path), "%s/none", dir);
     assert_int_equal(rt_load(path, 100, &got, &len), -ENOENT);
     assert_null(got);
