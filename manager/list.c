@@ -138,33 +138,13 @@ static void gather_go(struct gather *g)
 
 /* ---- sessions -------------------------------------------------------------------------------------------- */
 
-static void set_int(json_t *o, const char *key, uint64_t v)
-{
-    json_object_set_new(o, key, json_integer((json_int_t)v));
-}
-
-/* Words that a peer had a part in may be no UTF-8. */
-static void set_text(json_t *o, const char *key, const char *text)
-{
-    char plain[1024];
-    json_t *v = json_string(text);
-
-    if (!v) {
-        snprintf(plain, sizeof(plain), "%s", text);
-        for (char *p = plain; *p; p++)
-            *p = (unsigned char)*p < 0x80 ? *p : '?';
-        v = json_string(plain);
-    }
-    json_object_set_new(o, key, v);
-}
-
 static void set_isid(json_t *o, const uint8_t isid[static 6])
 {
     char text[13];
 
     snprintf(text, sizeof(text), "%02x%02x%02x%02x%02x%02x", isid[0], isid[1], isid[2], isid[3], isid[4],
              isid[5]);
-    set_text(o, "isid", text);
+    rpc_json_set_text(o, "isid", text);
 }
 
 enum key_kind { KEY_NUM, KEY_BOOL, KEY_DIGEST };
@@ -185,7 +165,7 @@ static void negotiated_set(json_t *o, const struct iscsi_params *p)
 #define X(key, field, kind, def, lo, hi, rule) json_object_set_new(o, #key, key_value(KEY_##kind, p->field));
     ISCSI_KEYS(X)
 #undef X
-    set_int(o, "MaxXmitDataSegmentLength", p->peer_recv_data_max);
+    rpc_json_set_int(o, "MaxXmitDataSegmentLength", p->peer_recv_data_max);
 }
 
 static void counters_set(json_t *o, const struct ini_sess_info *i)
@@ -203,7 +183,7 @@ static void counters_set(json_t *o, const struct ini_sess_info *i)
     };
 
     for (size_t n = 0; n < ARRAY_SIZE(rows); n++)
-        set_int(o, rows[n].key, rows[n].v);
+        rpc_json_set_int(o, rows[n].key, rows[n].v);
 }
 
 static const char *state_word(const struct visit *v)
@@ -218,24 +198,24 @@ static json_t *sess_json(const struct visit *v)
     const struct sess *s = v->sess;
     json_t *o = json_object();
 
-    set_int(o, "id", s->id);
-    set_text(o, "name", s->name);
-    set_text(o, "target", s->wish.iqn);
-    set_text(o, "portal", s->portal);
-    set_text(o, "peer", v->known ? v->info.peer : "");
+    rpc_json_set_int(o, "id", s->id);
+    rpc_json_set_text(o, "name", s->name);
+    rpc_json_set_text(o, "target", s->wish.iqn);
+    rpc_json_set_text(o, "portal", s->portal);
+    rpc_json_set_text(o, "peer", v->known ? v->info.peer : "");
     set_isid(o, v->known ? v->info.isid : s->conf.isid);
-    set_int(o, "tsih", v->info.tsih);
-    set_int(o, "tpgt", v->info.tpgt);
+    rpc_json_set_int(o, "tsih", v->info.tsih);
+    rpc_json_set_int(o, "tpgt", v->info.tpgt);
     json_object_set_new(o, "core", json_integer(s->core));
-    set_text(o, "state", state_word(v));
-    set_text(o, "transport", v->known && v->info.transport ? v->info.transport : "");
-    set_text(o, "transport_why", v->known ? v->info.transport_why : "");
-    set_text(o, "why", s->why_core);
-    set_int(o, "disks", s->users);
+    rpc_json_set_text(o, "state", state_word(v));
+    rpc_json_set_text(o, "transport", v->known && v->info.transport ? v->info.transport : "");
+    rpc_json_set_text(o, "transport_why", v->known ? v->info.transport_why : "");
+    rpc_json_set_text(o, "why", s->why_core);
+    rpc_json_set_int(o, "disks", s->users);
     if (v->known && v->info.tsih)
         negotiated_set(o, &v->info.params);
     counters_set(o, &v->info);
-    set_text(o, "last_error", v->known ? v->info.why : s->why_failed);
+    rpc_json_set_text(o, "last_error", v->known ? v->info.why : s->why_failed);
     return o;
 }
 
@@ -266,26 +246,26 @@ json_t *att_json(const struct att *a)
     const struct sess *s;
     unsigned nr = 0, in = 0;
 
-    set_text(o, "name", a->spec.name);
-    set_text(o, "path", att_device(a));
-    set_text(o, "export", exp_kind_name(a->state >= ATT_UP && !a->restored ? a->result.kind : a->spec.kind));
-    set_text(o, "why", a->state >= ATT_UP ? a->result.why : "");
-    set_int(o, "size", a->info.size);
-    set_int(o, "block_size", a->info.block_len);
-    set_text(o, "wwid", a->info.wwid);
-    set_text(o, "iqn", a->spec.wish.iqn);
-    set_text(o, "portal", a->portal);
-    set_int(o, "lun", a->spec.lun);
+    rpc_json_set_text(o, "name", a->spec.name);
+    rpc_json_set_text(o, "path", att_device(a));
+    rpc_json_set_text(o, "export", exp_kind_name(a->state >= ATT_UP && !a->restored ? a->result.kind : a->spec.kind));
+    rpc_json_set_text(o, "why", a->state >= ATT_UP ? a->result.why : "");
+    rpc_json_set_int(o, "size", a->info.size);
+    rpc_json_set_int(o, "block_size", a->info.block_len);
+    rpc_json_set_text(o, "wwid", a->info.wwid);
+    rpc_json_set_text(o, "iqn", a->spec.wish.iqn);
+    rpc_json_set_text(o, "portal", a->portal);
+    rpc_json_set_int(o, "lun", a->spec.lun);
     json_object_set_new(o, "readonly", json_boolean(a->spec.readonly || a->info.readonly));
     s = att_sess(a);
-    set_text(o, "session", s ? s->name : "");
+    rpc_json_set_text(o, "session", s ? s->name : "");
     json_object_set_new(o, "core", a->rt ? json_integer(a->core) : json_null());
     rt_list_for (link, &a->paths) {
         nr++;
         in += rt_list_entry(link, struct path, link)->state == PATH_IN;
     }
-    set_int(o, "paths", nr);
-    set_int(o, "paths_in", in);
+    rpc_json_set_int(o, "paths", nr);
+    rpc_json_set_int(o, "paths_in", in);
     return o;
 }
 
@@ -312,15 +292,15 @@ static json_t *disk_json(const struct visit *v)
 {
     json_t *o = att_json(v->att);
 
-    set_text(o, "state", disk_state(v));
+    rpc_json_set_text(o, "state", disk_state(v));
     if (v->size)
-        set_int(o, "size", v->size);
-    set_int(o, "in_flight", v->stats.in_flight);
-    set_int(o, "reads", v->stats.reads);
-    set_int(o, "writes", v->stats.writes);
-    set_int(o, "read_bytes", v->stats.read_bytes);
-    set_int(o, "write_bytes", v->stats.write_bytes);
-    set_int(o, "errors", v->stats.errors);
+        rpc_json_set_int(o, "size", v->size);
+    rpc_json_set_int(o, "in_flight", v->stats.in_flight);
+    rpc_json_set_int(o, "reads", v->stats.reads);
+    rpc_json_set_int(o, "writes", v->stats.writes);
+    rpc_json_set_int(o, "read_bytes", v->stats.read_bytes);
+    rpc_json_set_int(o, "write_bytes", v->stats.write_bytes);
+    rpc_json_set_int(o, "errors", v->stats.errors);
     return o;
 }
 

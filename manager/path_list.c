@@ -44,26 +44,6 @@ struct path_gather {
 
 /* ---- as JSON --------------------------------------------------------------------------------------------- */
 
-static void set_int(json_t *o, const char *key, uint64_t v)
-{
-    json_object_set_new(o, key, json_integer((json_int_t)v));
-}
-
-/* Words that a peer had a part in may be no UTF-8. */
-static void set_text(json_t *o, const char *key, const char *text)
-{
-    char plain[1024];
-    json_t *v = json_string(text);
-
-    if (!v) {
-        snprintf(plain, sizeof(plain), "%s", text);
-        for (char *p = plain; *p; p++)
-            *p = (unsigned char)*p < 0x80 ? *p : '?';
-        v = json_string(plain);
-    }
-    json_object_set_new(o, key, v);
-}
-
 static const char *state_word(const struct path_visit *v)
 {
     static const char *const words[] = {
@@ -99,7 +79,7 @@ static void counters_set(json_t *o, const struct mpio_path_info *i)
     };
 
     for (size_t n = 0; n < ARRAY_SIZE(rows); n++)
-        set_int(o, rows[n].key, rows[n].v);
+        rpc_json_set_int(o, rows[n].key, rows[n].v);
 }
 
 static json_t *path_json(const struct path_visit *v)
@@ -110,21 +90,21 @@ static json_t *path_json(const struct path_visit *v)
     json_t *o = json_object();
 
     isid_format(v->sess ? v->sess->conf.isid : p->spec.isid, isid);
-    set_text(o, "name", p->name);
-    set_text(o, "state", state_word(v));
-    set_text(o, "why", v->listed ? v->info.why : p->state == PATH_WAITING ? p->why : "");
-    set_text(o, "session", v->sess ? v->sess->name : "");
-    set_text(o, "session_state", v->known ? ini_state_name(v->sess_info.state) : "");
-    set_text(o, "target", p->spec.wish.iqn);
-    set_text(o, "portal", p->portal);
-    set_int(o, "lun", p->spec.lun);
-    set_text(o, "isid", isid);
-    set_text(o, "transport", v->known && v->sess_info.transport ? v->sess_info.transport : "");
+    rpc_json_set_text(o, "name", p->name);
+    rpc_json_set_text(o, "state", state_word(v));
+    rpc_json_set_text(o, "why", v->listed ? v->info.why : p->state == PATH_WAITING ? p->why : "");
+    rpc_json_set_text(o, "session", v->sess ? v->sess->name : "");
+    rpc_json_set_text(o, "session_state", v->known ? ini_state_name(v->sess_info.state) : "");
+    rpc_json_set_text(o, "target", p->spec.wish.iqn);
+    rpc_json_set_text(o, "portal", p->portal);
+    rpc_json_set_int(o, "lun", p->spec.lun);
+    rpc_json_set_text(o, "isid", isid);
+    rpc_json_set_text(o, "transport", v->known && v->sess_info.transport ? v->sess_info.transport : "");
     json_object_set_new(o, "core", v->sess ? json_integer(v->sess->core) : json_null());
     if (v->listed) {
-        set_int(o, "group", v->info.group);
-        set_int(o, "prio", v->info.prio);
-        set_int(o, "weight", v->info.weight);
+        rpc_json_set_int(o, "group", v->info.group);
+        rpc_json_set_int(o, "prio", v->info.prio);
+        rpc_json_set_int(o, "weight", v->info.weight);
         json_object_set_new(o, "in_use", json_boolean(v->info.in_use));
         json_object_set_new(o, "alua",
                             json_pack("{s:s, s:i, s:i, s:b, s:b, s:b}", "state", mpio_alua_name(al->state),
@@ -159,17 +139,17 @@ static json_t *disk_json(const struct path_gather *g, const struct disk_visit *d
     json_t *o = att_json(d->att), *paths = json_array();
     const struct att *a = d->att;
 
-    set_text(o, "state", disk_state(g, d));
+    rpc_json_set_text(o, "state", disk_state(g, d));
     if (d->size)
-        set_int(o, "size", d->size);
-    set_text(o, "vendor", a->info.vendor);
-    set_text(o, "product", a->info.product);
+        rpc_json_set_int(o, "size", d->size);
+    rpc_json_set_text(o, "vendor", a->info.vendor);
+    rpc_json_set_text(o, "product", a->info.product);
     json_object_set_new(o, "policy", policy_json(d->known ? &d->conf : &a->set.conf));
     json_object_set_new(o, "policy_said", policy_over_json(&a->over));
-    set_int(o, "in_flight", d->stats.in_flight);
-    set_int(o, "errors", d->stats.errors);
-    set_int(o, "failovers", d->stats.failovers);
-    set_int(o, "waited", d->stats.waited);
+    rpc_json_set_int(o, "in_flight", d->stats.in_flight);
+    rpc_json_set_int(o, "errors", d->stats.errors);
+    rpc_json_set_int(o, "failovers", d->stats.failovers);
+    rpc_json_set_int(o, "waited", d->stats.waited);
     for (unsigned i = d->first; i < d->first + d->nr; i++)
         json_array_append_new(paths, path_json(&g->paths[i]));
     json_object_set_new(o, "paths", paths);

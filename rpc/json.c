@@ -10,6 +10,7 @@
 #include <errno.h>
 #include <setjmp.h>
 #include <stdbool.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -144,4 +145,23 @@ char *rpc_json_text(const json_t *json, size_t flags)
         return NULL;
     }
     return text;
+}
+
+void rpc_json_set_int(json_t *o, const char *key, uint64_t v)
+{
+    json_object_set_new(o, key, json_integer((json_int_t)v));
+}
+
+void rpc_json_set_text(json_t *o, const char *key, const char *text)
+{
+    char plain[1024];
+    json_t *v = json_string(text);
+
+    if (!v) {
+        snprintf(plain, sizeof(plain), "%s", text);
+        for (char *p = plain; *p; p++)
+            *p = (unsigned char)*p < 0x80 ? *p : '?';
+        v = json_string(plain);
+    }
+    json_object_set_new(o, key, v);
 }

@@ -40,4 +40,10 @@ int rpc_json_read(json_t **out, const char *text, size_t len, size_t flags, json
  */
 char *rpc_json_text(const json_t *json, size_t flags);
 
+/* Set a key of @o, which is borrowed; what is lost is counted. Any thread, never block. */
+void rpc_json_set_int(json_t *o, const char *key, uint64_t v);
+/* Words that a peer had a part in may be no UTF-8: those are told as their ASCII letters, of 1023 bytes at most, with '?' for
+ * the others. */
+void rpc_json_set_text(json_t *o, const char *key, const char *text);
+
 #endif
