@@ -375,8 +375,11 @@ static int events_run(const struct cmd *cmd, const struct opts *o)
         if (call_daemon(o, DAEMON_INITIATOR, "path.events", json_pack("{s:I}", "after", (json_int_t)after), 10,
                         false, &result))
             return 1;
-        if (num_of(result, "last") < after)
+        if (num_of(result, "last") < after) {
             after = 0; /* another daemon: from its beginning */
+            json_decref(result);
+            continue;
+        }
         if (opt_has(o, "json") && !opt_has(o, "follow"))
             json_print(json_object_get(result, "events"));
         else
