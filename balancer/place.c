@@ -416,6 +416,8 @@ static void rank_add(struct choice *ch, enum crit k)
     for (unsigned i = 0; i < ch->nr; i++)
         if (ch->cand[i].possible)
             vals[nr++] = ch->cand[i].val[k];
+    if (!nr)
+        return;
     qsort(vals, nr, sizeof(vals[0]), by_value);
     for (unsigned i = 0; i < nr; i++)
         if (!i || vals[i] != vals[distinct - 1])
@@ -560,18 +562,13 @@ static void say_none(const struct choice *ch, char why[static BAL_TEXT_MAX])
 int bal_place(const struct bal_topo *topo, const struct bal_core *cores, unsigned nr, const struct bal_ask *ask,
               struct bal_verdict *verdicts, char why[static BAL_TEXT_MAX])
 {
-    struct choice ch;
+    struct choice ch = { .ask = ask, .nr = nr, .wanted_package = -1 };
     struct text t = { why, 0, BAL_TEXT_MAX };
     const struct bal_pu *pus;
     const unsigned pus_nr = topo ? bal_topo_pus(topo, &pus) : 0;
 
     assert(nr && nr <= CORES_MAX);
     assert(ask->policy < BAL_POLICIES);
-    ch.ask = ask;
-    ch.nr = nr;
-    ch.possible = ch.wanted_nr = ch.most_sessions = 0;
-    ch.best = NULL;
-    ch.wanted_package = -1;
     for (unsigned i = 0; i < pus_nr; i++)
         if ((int)pus[i].node == ask->node)
             ch.wanted_package = (int)pus[i].package;

@@ -14,6 +14,7 @@
  *
  * It is a program of a user's, over libcorelane alone; clocks and processes are its own for that reason.
  */
+#include <assert.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <getopt.h>
@@ -34,8 +35,6 @@
 #define WARM_MS  40u               /* of load before the fault; and how long after it requests count */
 #define GIVE_UP  60000000000ull    /* nanoseconds */
 #define MS_NS    1000000ull
-
-extern char **environ;
 
 struct bench;
 struct slot {
@@ -272,6 +271,7 @@ static void drain(struct bench *b)
 
 static void read_all(struct bench *b)
 {
+    assert(b->slots);
     b->reading = true;
     for (unsigned i = 0; i < b->qd; i++)
         slot_submit(&b->slots[i], CORELANE_READ, 0);
@@ -281,6 +281,7 @@ static void read_all(struct bench *b)
 
 static void write_all(struct bench *b)
 {
+    assert(b->slots);
     for (unsigned k = 0; k < BLOCKS; k++) {
         for (unsigned i = 0; i < b->qd; i++)
             slot_submit(&b->slots[i], CORELANE_WRITE, k);
@@ -331,6 +332,7 @@ static void trial(struct bench *b, bool first)
         write_all(b);
     read_all(b);
     b->going = true;
+    assert(b->slots);
     for (unsigned i = 0; i < b->qd; i++)
         slot_next(&b->slots[i]);
     poll_until(b, clock_ns() + WARM_MS * MS_NS + draw(b) % (10 * MS_NS));

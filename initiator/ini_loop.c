@@ -205,6 +205,7 @@ static void join_begin(struct ini_sess *s)
         join_failed(s, err, why);
         return;
     }
+    assert(s->loop.arena);
     assert(!s->loop.join);
     err = loop_join_start(&s->loop.join, s->rt, &s->login->invitation, s->loop.arena->mem, joined, s);
     if (err)

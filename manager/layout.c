@@ -200,8 +200,10 @@ static char *conf_text(const struct layout *l)
 
     if (l->pins_nr && !(out.seats = calloc(l->pins_nr, sizeof(*out.seats))))
         return NULL;
-    rt_list_for (k, &l->pins)
+    rt_list_for (k, &l->pins) {
+        assert(out.seats);
         out.seats[out.seats_nr++] = rt_list_entry(k, struct layout_pin, link)->seat;
+    }
     text = bal_layout_text(&out);
     bal_layout_free(&out);
     return text;
@@ -384,6 +386,11 @@ static json_t *verdicts_json(const struct bal_core *cores, const struct bal_verd
 
 /* ---- placing --------------------------------------------------------------------------------------------- */
 
+static bool sess_counts(const struct sess *s)
+{
+    return s->rt && s->state != SESS_ENDING;
+}
+
 void layout_cores(const struct mgr *m, const struct sess *but, struct bal_core *cores)
 {
     for (unsigned i = 0; i < rt_host_count(m->host); i++)
@@ -391,9 +398,11 @@ void layout_cores(const struct mgr *m, const struct sess *but, struct bal_core *
     rt_list_for (l, &m->sessions) {
         const struct sess *s = rt_list_entry(l, struct sess, link);
 
-        if (s->rt && s != but && s->state != SESS_ENDING)
+        if (sess_counts(s))
             cores[rt_index(s->rt)].sessions++;
     }
+    if (but && sess_counts(but))
+        cores[rt_index(but->rt)].sessions--;
 }
 
 static struct bal_ask ask_of(const struct sess *s)
@@ -452,7 +461,7 @@ void layout_place(struct sess *s)
     struct mgr *m = s->mgr;
     const unsigned nr = rt_host_count(m->host);
     struct bal_verdict *v = calloc(nr, sizeof(*v));
-    struct bal_core cores[RT_CORES_MAX];
+    struct bal_core cores[RT_CORES_MAX] = { 0 };
     struct bal_ask ask = ask_of(s);
     const bool pinned = ask.pin >= 0;
     int at;

@@ -41,6 +41,7 @@ static int layout_now(struct mgr *m, struct bal_layout *out)
         struct bal_seat *seat = &out->seats[out->seats_nr];
         const struct layout_pin *p;
 
+        assert(out->seats);
         if (!is_saved(s))
             continue;
         layout_seat(s, seat);
@@ -54,6 +55,7 @@ static int layout_now(struct mgr *m, struct bal_layout *out)
         const struct layout_pin *p = rt_list_entry(k, struct layout_pin, link);
         const struct sess *s = layout_sess_of(m, &p->seat);
 
+        assert(out->seats);
         if (!s || !is_saved(s))
             out->seats[out->seats_nr++] = p->seat;
     }

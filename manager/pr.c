@@ -77,6 +77,7 @@ static void run_free(struct run *r)
 /* Whether it can be sent over that path still. */
 static bool is_there(const struct path *p)
 {
+    assert(p);
     return p->state == PATH_IN && !p->ending && p->sess;
 }
 

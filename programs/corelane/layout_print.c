@@ -175,6 +175,8 @@ static void quiet_line(FILE *to, const json_t *const *cores, unsigned nr)
 
     for (unsigned i = 0; i < nr; i++)
         cpu[i] = json_integer_value(json_object_get(cores[i], "core"));
+    if (!nr)
+        return;
     qsort(cpu, nr, sizeof(cpu[0]), number_before);
     fputs("    cores ", to);
     for (unsigned i = 0, last; i < nr; i = last + 1) {
