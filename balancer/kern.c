@@ -24,18 +24,6 @@ void bal_kern_wq_path(unsigned host, char out[static BAL_SYS_PATH_MAX])
     snprintf(out, BAL_SYS_PATH_MAX, "sys/devices/virtual/workqueue/iscsi_q_%u/cpumask", host);
 }
 
-static void path_of(char out[static BAL_SYS_PATH_MAX], const char *fmt, ...)
-    __attribute__((format(printf, 2, 3)));
-static void path_of(char out[static BAL_SYS_PATH_MAX], const char *fmt, ...)
-{
-    va_list ap;
-
-    va_start(ap, fmt);
-    if (vsnprintf(out, BAL_SYS_PATH_MAX, fmt, ap) >= BAL_SYS_PATH_MAX)
-        *out = '\0'; /* no such file, then: names are bounded, so it is not one that we look for */
-    va_end(ap);
-}
-
 /* A text that may be shown and compared: else empty. What sysfs says for "none" is empty too. */
 static void text_read(const struct bal_sys *s, char *out, size_t len, const char *fmt, ...)
     __attribute__((format(printf, 4, 5)));
@@ -72,7 +60,7 @@ static unsigned port_read(const struct bal_sys *s, const char *base, const char 
     char path[BAL_SYS_PATH_MAX];
     unsigned port;
 
-    path_of(path, "%s/%s", base, name);
+    bal_sys_path(path, "%s/%s", base, name);
     return bal_sys_read_num(s, path, &port) || port > UINT16_MAX ? 0 : port;
 }
 
@@ -99,7 +87,7 @@ static bool host_of(const struct bal_sys *s, const char *name, unsigned *host)
     char path[BAL_SYS_PATH_MAX], to[BAL_SYS_PATH_MAX], part[BAL_SYS_NAME_MAX + 2];
     const char *session, *p;
 
-    path_of(path, "sys/class/iscsi_session/%s", name);
+    bal_sys_path(path, "sys/class/iscsi_session/%s", name);
     if (bal_sys_link(s, path, to, sizeof(to)) < 0)
         return false;
     snprintf(part, sizeof(part), "/%s/", name);
@@ -116,15 +104,16 @@ static void disks_read(const struct bal_sys *s, struct bal_kern_sess *k)
     char names[BAL_KERN_DISKS][BAL_SYS_NAME_MAX];
     int nr_targets, nr_luns, nr;
 
-    path_of(dir, "sys/class/iscsi_session/session%u/device", k->sid);
+    bal_sys_path(dir, "sys/class/iscsi_session/session%u/device", k->sid);
     nr_targets = bal_sys_list(s, dir, "target", targets, TARGETS_MAX);
     for (int t = 0; t < nr_targets; t++) {
-        path_of(dir, "sys/class/iscsi_session/session%u/device/%s", k->sid, targets[t]);
+        bal_sys_path(dir, "sys/class/iscsi_session/session%u/device/%s", k->sid, targets[t]);
         nr_luns = bal_sys_list(s, dir, "", luns, LUNS_MAX);
         for (int l = 0; l < nr_luns; l++) {
             if (!isdigit((unsigned char)*luns[l]))
                 continue;
-            path_of(dir, "sys/class/iscsi_session/session%u/device/%s/%s/block", k->sid, targets[t], luns[l]);
+            bal_sys_path(dir, "sys/class/iscsi_session/session%u/device/%s/%s/block", k->sid, targets[t],
+                         luns[l]);
             nr = bal_sys_list(s, dir, "", names, BAL_KERN_DISKS);
             for (int i = 0; i < nr; i++)
                 if (k->disks < BAL_KERN_DISKS && strlen(names[i]) < sizeof(k->disk[0]))
@@ -137,7 +126,7 @@ static void sess_read(const struct bal_sys *s, struct bal_kern_sess *k)
 {
     char base[BAL_SYS_PATH_MAX], text[BAL_SYS_TEXT_MAX];
 
-    path_of(base, "sys/class/iscsi_session/session%u", k->sid);
+    bal_sys_path(base, "sys/class/iscsi_session/session%u", k->sid);
     text_read(s, k->target, sizeof(k->target), "%s/targetname", base);
     text_read(s, k->state, sizeof(k->state), "%s/state", base);
     text_read(s, k->iface, sizeof(k->iface), "%s/ifacename", base);
@@ -145,9 +134,9 @@ static void sess_read(const struct bal_sys *s, struct bal_kern_sess *k)
     text_read(s, k->netdev, sizeof(k->netdev), "sys/class/iscsi_host/host%u/netdev", k->host);
     if (strchr(k->netdev, '/') || *k->netdev == '.')
         *k->netdev = '\0'; /* no interface can be called so, and it is to become part of a path */
-    path_of(base, "sys/class/iscsi_host/host%u", k->host);
+    bal_sys_path(base, "sys/class/iscsi_host/host%u", k->host);
     addr_read(s, k->local, base, "ipaddress");
-    path_of(base, "sys/class/iscsi_connection/connection%u:0", k->sid);
+    bal_sys_path(base, "sys/class/iscsi_connection/connection%u:0", k->sid);
     addr_read(s, k->portal, base, "persistent_address");
     addr_read(s, k->addr, base, "address");
     k->portal_port = port_read(s, base, "persistent_port");

@@ -7,7 +7,6 @@
  */
 #include <ctype.h>
 #include <errno.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -17,18 +16,6 @@
 
 #define DEPTH_MAX 4 /* a VLAN on a bond on a bridge is 3 */
 #define IRQS_MAX  4096
-
-static void path_of(char out[static BAL_SYS_PATH_MAX], const char *fmt, ...)
-    __attribute__((format(printf, 2, 3)));
-static void path_of(char out[static BAL_SYS_PATH_MAX], const char *fmt, ...)
-{
-    va_list ap;
-
-    va_start(ap, fmt);
-    if (vsnprintf(out, BAL_SYS_PATH_MAX, fmt, ap) >= BAL_SYS_PATH_MAX)
-        *out = '\0';
-    va_end(ap);
-}
 
 static unsigned bases(const struct bal_sys *s, const char *ifname, char (*out)[BAL_IFNAME_MAX], unsigned max,
                       unsigned nr, unsigned depth)
@@ -41,7 +28,7 @@ static unsigned bases(const struct bal_sys *s, const char *ifname, char (*out)[B
     for (unsigned i = 0; i < nr; i++)
         if (!strcmp(out[i], ifname))
             return nr;
-    path_of(dir, "sys/class/net/%s", ifname);
+    bal_sys_path(dir, "sys/class/net/%s", ifname);
     n = bal_sys_list(s, dir, "lower_", lower, BAL_NIC_BASES_MAX);
     if (n < 0)
         return nr;
@@ -66,7 +53,7 @@ unsigned bal_nic_queues(const struct bal_sys *s, const char *ifname, unsigned *o
     unsigned found = 0;
     int n;
 
-    path_of(dir, "sys/class/net/%s/queues", ifname);
+    bal_sys_path(dir, "sys/class/net/%s/queues", ifname);
     n = names && bal_ifname_valid(ifname) ? bal_sys_list(s, dir, "rx-", names, BAL_NIC_QUEUES_MAX) : 0;
     for (int i = 0; i < n && found < max; i++) {
         const char *num = names[i] + strlen("rx-");
@@ -82,7 +69,7 @@ unsigned bal_nic_queues(const struct bal_sys *s, const char *ifname, unsigned *o
 
 void bal_nic_rps_path(const char *ifname, unsigned queue, char out[static BAL_SYS_PATH_MAX])
 {
-    path_of(out, "sys/class/net/%s/queues/rx-%u/rps_cpus", ifname, queue);
+    bal_sys_path(out, "sys/class/net/%s/queues/rx-%u/rps_cpus", ifname, queue);
 }
 
 int bal_nic_node(const struct bal_sys *s, const char *ifname)
@@ -90,7 +77,7 @@ int bal_nic_node(const struct bal_sys *s, const char *ifname)
     char path[BAL_SYS_PATH_MAX];
     unsigned node;
 
-    path_of(path, "sys/class/net/%s/device/numa_node", ifname);
+    bal_sys_path(path, "sys/class/net/%s/device/numa_node", ifname);
     return bal_ifname_valid(ifname) && !bal_sys_read_num(s, path, &node) && node < 1024 ? (int)node : -1;
 }
 
@@ -114,7 +101,7 @@ static int queue_of_irq(const struct bal_sys *s, const char *irq)
     char names[16][BAL_SYS_NAME_MAX], dir[BAL_SYS_PATH_MAX];
     int n, queue = -1;
 
-    path_of(dir, "proc/irq/%s", irq);
+    bal_sys_path(dir, "proc/irq/%s", irq);
     n = bal_sys_list(s, dir, "", names, 16);
     for (int i = 0; i < n && queue < 0; i++)
         queue = queue_of_name(names[i]);
@@ -128,7 +115,7 @@ static bool irq_on(const struct bal_sys *s, const char *irq, int cpu)
     struct bal_mask m;
 
     for (size_t i = 0; i < sizeof(files) / sizeof(files[0]); i++) {
-        path_of(path, "proc/irq/%s/%s", irq, files[i]);
+        bal_sys_path(path, "proc/irq/%s/%s", irq, files[i]);
         if (bal_sys_read(s, path, text, sizeof(text), NULL) > 0 && !bal_mask_parse_list(&m, text))
             return bal_mask_count(&m) == 1 && bal_mask_has(&m, cpu);
     }
@@ -143,7 +130,7 @@ int bal_nic_queue_of(const struct bal_sys *s, const char *ifname, int cpu)
     int n = -ENOENT, found = -ENOENT;
 
     if (irqs && queues && bal_ifname_valid(ifname)) {
-        path_of(dir, "sys/class/net/%s/device/msi_irqs", ifname);
+        bal_sys_path(dir, "sys/class/net/%s/device/msi_irqs", ifname);
         n = bal_sys_list(s, dir, "", irqs, IRQS_MAX);
         nr = bal_nic_queues(s, ifname, queues, BAL_NIC_QUEUES_MAX);
         for (int i = 0; i < n && found < 0; i++) {

@@ -6,6 +6,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/openat2.h>
+#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -57,6 +58,16 @@ void bal_sys_close(struct bal_sys *s)
         if (s->fd[i] >= 0)
             close(s->fd[i]);
     free(s);
+}
+
+void bal_sys_path(char out[static BAL_SYS_PATH_MAX], const char *fmt, ...)
+{
+    va_list ap;
+
+    va_start(ap, fmt);
+    if (vsnprintf(out, BAL_SYS_PATH_MAX, fmt, ap) >= BAL_SYS_PATH_MAX)
+        *out = '\0';
+    va_end(ap);
 }
 
 bool bal_sys_is_real(const struct bal_sys *s)

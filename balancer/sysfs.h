@@ -23,6 +23,10 @@ int bal_sys_open(struct bal_sys **out, const char *root, char why[static 256]);
 void bal_sys_close(struct bal_sys *s);         /* accepts NULL */
 bool bal_sys_is_real(const struct bal_sys *s); /* the root is "/" */
 
+/* A path, as printf() makes it. Empty where it does not fit: no such file, then, as names are bounded, so it is not one that
+ * anybody looks for. */
+void bal_sys_path(char out[static BAL_SYS_PATH_MAX], const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+
 /**
  * bal_sys_read - the text of a file, without the line ends at its end
  * @path: "sys/class/..." or "proc/..."

@@ -125,6 +125,21 @@ static void test_sysfs_lists_in_order_of_numbers(void **state)
     assert_int_equal(bal_sys_link(f->sys, "sys/q", link, sizeof(link)), -EINVAL);
 }
 
+static void test_sysfs_has_no_path_that_does_not_fit(void **state)
+{
+    char out[BAL_SYS_PATH_MAX], name[BAL_SYS_PATH_MAX];
+
+    (void)state;
+    bal_sys_path(out, "sys/q/rx-%u/%s", 7, "rps_cpus");
+    assert_string_equal(out, "sys/q/rx-7/rps_cpus");
+    memset(name, 'x', sizeof(name));
+    name[sizeof(name) - 5] = '\0';
+    bal_sys_path(out, "sys/%s", name); /* to the last byte */
+    assert_int_equal(strlen(out), BAL_SYS_PATH_MAX - 1);
+    bal_sys_path(out, "/sys/%s", name);
+    assert_string_equal(out, "");
+}
+
 static void test_sysfs_says_what_is_wrong_with_a_root(void **state)
 {
     const struct fake_sys *f = *state;
@@ -145,6 +160,7 @@ int main(void)
         T(test_sysfs_reads_without_the_line_end), T(test_sysfs_refuses_what_leads_out_of_the_tree),
         T(test_sysfs_refuses_what_is_no_text),    T(test_sysfs_writes_the_file_it_has_read_and_no_other),
         T(test_sysfs_lists_in_order_of_numbers),  T(test_sysfs_says_what_is_wrong_with_a_root),
+        T(test_sysfs_has_no_path_that_does_not_fit),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
