@@ -342,6 +342,22 @@ static void mover_go(struct rpc_call *call, struct sess *s, struct rt *to, uint6
     free(o);
 }
 
+/* The session and the core that are asked for. Answers the call and returns NULL unless there are both. */
+static struct rt *seat_take(struct mgr *m, struct rpc_call *call, const json_t *params, struct sess **s,
+                            struct bal_seat *seat)
+{
+    char why[MGR_WHY_MAX];
+    struct rt *to;
+
+    if (!(*s = layout_find(m, param_text(params, "session"), why)) ||
+        !(to = layout_reactor(m, (int)param_int(params, "core", 0), why))) {
+        rpc_fail(call, RPC_FAILED, "%s", why);
+        return NULL;
+    }
+    layout_seat(*s, seat);
+    return to;
+}
+
 void do_layout_move(void *user, struct rpc_call *call, json_t *params)
 {
     static const struct param list[] = {
@@ -351,19 +367,14 @@ void do_layout_move(void *user, struct rpc_call *call, json_t *params)
         { 0 },
     };
     const struct layout_pin *pin;
-    char why[MGR_WHY_MAX];
     struct bal_seat seat;
     struct sess *s;
     struct rt *to;
 
     if (!param_check(call, params, list))
         return;
-    if (!(s = layout_find(user, param_text(params, "session"), why)) ||
-        !(to = layout_reactor(user, (int)param_int(params, "core", 0), why))) {
-        rpc_fail(call, RPC_FAILED, "%s", why);
+    if (!(to = seat_take(user, call, params, &s, &seat)))
         return;
-    }
-    layout_seat(s, &seat);
     if ((pin = layout_pin_of(user, &seat)) && pin->seat.cpu != rt_core(to)) {
         rpc_fail(call, RPC_FAILED,
                  "%s is pinned to core %d: 'corelane layout pin %s %d' pins it there instead, 'corelane layout "
@@ -394,19 +405,15 @@ void do_layout_pin(void *user, struct rpc_call *call, json_t *params)
         PARAM_INT("limit_ms", 1, 60000),
         { 0 },
     };
-    char why[MGR_WHY_MAX], words[64];
+    char words[64];
     struct bal_seat seat;
     struct sess *s;
     struct rt *to;
 
     if (!param_check(call, params, list))
         return;
-    if (!(s = layout_find(user, param_text(params, "session"), why)) ||
-        !(to = layout_reactor(user, (int)param_int(params, "core", 0), why))) {
-        rpc_fail(call, RPC_FAILED, "%s", why);
+    if (!(to = seat_take(user, call, params, &s, &seat)))
         return;
-    }
-    layout_seat(s, &seat);
     seat.cpu = rt_core(to);
     if (layout_pin(user, &seat)) {
         rpc_fail(call, RPC_INTERNAL, "no room for one more pin");
