@@ -213,6 +213,11 @@ static int file_param(const struct opts *o, json_t *params)
     return EXIT_USAGE;
 }
 
+static bool is_failed(const json_t *c)
+{
+    return json_is_false(json_object_get(c, "done"));
+}
+
 /* "s1 iqn... at 127.0.0.1:3260 #0: core 0 -> 1". */
 static void change_print(const json_t *c)
 {
@@ -249,19 +254,19 @@ static void change_print(const json_t *c)
         cell_format(json_object_get(c, "to"), CELL_TEXT, text);
         printf("%s %s", json_object_get(c, "from") ? " ->" : "", text);
     }
-    if (json_is_false(json_object_get(c, "done"))) {
+    if (is_failed(c)) {
         cell_format(json_object_get(c, "why"), CELL_TEXT, text);
         printf(": FAILED: %s", text);
     }
     putchar('\n');
 }
 
-/* Notes say what the file and the sessions do not have in common; nothing is done about it. */
-static bool is_note(const json_t *c)
+/* The others are notes: they say what the file and the sessions do not have in common; nothing is done about it. */
+static bool is_change(const json_t *c)
 {
     const char *what = text_of(c, "what");
 
-    return !strcmp(what, "absent") || !strcmp(what, "extra");
+    return strcmp(what, "absent") && strcmp(what, "extra");
 }
 
 static int restore_ask(const struct opts *o, bool dry, json_t **result)
@@ -279,23 +284,39 @@ static int restore_ask(const struct opts *o, bool dry, json_t **result)
                                                                                                   : -1;
 }
 
+static void changes_print(const struct opts *o, const json_t *result)
+{
+    const json_t *c;
+    size_t i;
+
+    if (opt_has(o, "json")) {
+        json_print(result);
+        return;
+    }
+    json_array_foreach(json_object_get(result, "changes"), i, c)
+        change_print(c);
+}
+
+static bool changes_any(const json_t *result, bool (*is_that)(const json_t *c))
+{
+    const json_t *c;
+    size_t i;
+
+    json_array_foreach(json_object_get(result, "changes"), i, c)
+        if (is_that(c))
+            return true;
+    return false;
+}
+
 static int restore_run(const struct cmd *cmd, const struct opts *o)
 {
-    json_t *result, *c;
-    size_t i;
-    int status = restore_ask(o, opt_has(o, "dry-run"), &result);
+    json_t *result;
+    int status;
 
-    if (status >= 0)
+    if (restore_ask(o, opt_has(o, "dry-run"), &result) >= 0)
         return 1;
-    status = 0;
-    json_array_foreach(json_object_get(result, "changes"), i, c)
-    {
-        status |= json_is_false(json_object_get(c, "done"));
-        if (!opt_has(o, "json"))
-            change_print(c);
-    }
-    if (opt_has(o, "json"))
-        json_print(result);
+    status = changes_any(result, is_failed);
+    changes_print(o, result);
     json_decref(result);
     return status;
 }
@@ -303,21 +324,13 @@ static int restore_run(const struct cmd *cmd, const struct opts *o)
 /* As diff(1): 0 all is as the file says, 1 it is not, 2 it is not known. */
 static int diff_run(const struct cmd *cmd, const struct opts *o)
 {
-    json_t *result, *c;
-    size_t i;
+    json_t *result;
     int status = restore_ask(o, true, &result);
 
     if (status >= 0)
         return status;
-    status = 0;
-    json_array_foreach(json_object_get(result, "changes"), i, c)
-    {
-        status |= !is_note(c);
-        if (!opt_has(o, "json"))
-            change_print(c);
-    }
-    if (opt_has(o, "json"))
-        json_print(result);
+    status = changes_any(result, is_change);
+    changes_print(o, result);
     json_decref(result);
     return status;
 }
