@@ -307,10 +307,11 @@ static void path_reopen(struct mpio_path *p)
     path_want(p, ASK_REOPEN);
 }
 
-/* Memory of its session is still with whoever uses the disk, and cannot come back to it by another path. */
-static bool keeps_memory(const struct mpio_disk *d, const struct mpio_path *p)
+/* Memory of its session is still with whoever uses the disk, and cannot come back to it by another path. Where no path
+ * stays the disk is about to go: who has not given it back by then will not. */
+static bool keeps_memory(const struct mpio_disk *d, const struct mpio_path *p, bool stays)
 {
-    if (d->paths_nr < 2)
+    if (!stays)
         return buf_going(d);
     for (unsigned i = 0; i < d->paths_nr; i++)
         if (d->path[i] != p && d->path[i]->nexus == p->nexus && !d->path[i]->leaving)
@@ -321,7 +322,7 @@ static bool keeps_memory(const struct mpio_disk *d, const struct mpio_path *p)
 /* @stays: others do not leave. */
 static void path_part(struct mpio_disk *d, struct mpio_path *p, bool stays)
 {
-    if (!p->leaving || p->parting || p->in_flight || p->fenced_nr || p->fence.via || keeps_memory(d, p))
+    if (!p->leaving || p->parting || p->in_flight || p->fenced_nr || p->fence.via || keeps_memory(d, p, stays))
         return;
     if (!d->err && stays && p->owed > path_settled(p))
         return; /* nobody would know then that newer writes must wait */

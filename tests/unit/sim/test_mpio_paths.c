@@ -1422,6 +1422,21 @@ static void test_a_path_leaves_when_its_session_has_its_memory_back(void **state
     rig_end();
 }
 
+static void test_the_last_paths_do_not_wait_for_memory_that_nobody_gives_back(void **state)
+{
+    (void)state;
+    rig_start(72, 0, NULL);
+    way(0, 0);
+    way(1, 1);
+    sim_call(rig.home, do_buf, NULL);
+    leave(0);
+    leave(1);
+    run(10 * RT_MS);
+    assert_int_equal(rig.left, 2);
+    sim_call(rig.home, do_put, NULL); /* late, but its session is still there */
+    rig_end();
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -1479,6 +1494,7 @@ int main(void)
         cmocka_unit_test(test_memory_comes_from_a_session_on_the_disk_s_core),
         cmocka_unit_test(test_memory_goes_back_to_a_session_that_moved),
         cmocka_unit_test(test_a_path_leaves_when_its_session_has_its_memory_back),
+        cmocka_unit_test(test_the_last_paths_do_not_wait_for_memory_that_nobody_gives_back),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
