@@ -313,6 +313,11 @@ static void path_bind(struct mpio_path *p, const struct path_ask *a)
     assert(!p->home);
     p->home = a->home;
     p->telling = p->again = p->holds = p->unbind = p->fence_asked = false;
+    /* Questions are counted from the start: no answer of before may be taken for one of now. */
+    p->now.fence.nr = p->now.reset.nr = p->now.reopen.nr = 0;
+    p->hand_set = false;
+    if (p->lun)
+        ini_lun_hand_back(p->lun, false);
     path_nexus_look(p);
 }
 

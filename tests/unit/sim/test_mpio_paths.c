@@ -83,6 +83,17 @@ static void test_paths_join_again_after_they_left(void **state)
     rig_start(6, 0, NULL);
     way(0, 0);
     way(1, 1);
+    leave(0);
+    run(RT_MS);
+    assert_int_equal(rig.left, 1);
+    rig.left = 0;
+    leave(1);
+    run(RT_MS);
+    rig.left = 0;
+    assert_int_equal(join(0), 0); /* alone now: its session keeps its requests */
+    assert_false(rig.path[0]->lun->hand);
+    assert_int_equal(join(1), 0);
+    assert_true(rig.path[0]->lun->hand);
     for (unsigned n = 0; n < 3; n++) {
         leave(1);
         run(RT_MS);
@@ -479,6 +490,36 @@ static void test_another_group_s_paths_reset_the_unit(void **state)
     run(RT_MS);
     for (unsigned n = 0; n < 12; n++)
         assert_true(rig.req[n].done && !rig.req[n].res);
+    rig_end();
+}
+
+/* Joined again, a path is asked anew: that it was once reset with success says nothing of now. */
+static void test_an_answer_of_before_it_left_settles_nothing(void **state)
+{
+    (void)state;
+    rig_start(73, 0, NULL);
+    for (unsigned i = 0; i < 2; i++) {
+        fake.sess[i].tpgt = (uint16_t)(i + 1);
+        way(i, i + 1);
+    }
+    for (unsigned n = 0; n < 2; n++) {
+        submit(2 * n, INI_WRITE);
+        submit(2 * n + 1, INI_WRITE);
+        run(RT_MS);
+        fake.sess[1].reset_ns = n ? 100 * RT_MS : RT_MS;
+        break_sess(0);
+        run(70 * RT_MS);
+        assert_int_equal(fake.sess[1].resets, n + 1);
+        assert_int_equal(there(1), n ? 1 : 2); /* the second time the reset is not over */
+        run(100 * RT_MS);
+        assert_int_equal(there(1), 2);
+        answer_all(1);
+        login_sess(0);
+        run(RT_MS);
+        leave(1);
+        run(RT_MS);
+        assert_int_equal(join(1), 0);
+    }
     rig_end();
 }
 
@@ -1460,6 +1501,7 @@ int main(void)
         cmocka_unit_test(test_a_login_by_another_portal_settles_them),
         cmocka_unit_test(test_a_session_that_is_back_at_once_needs_no_fence),
         cmocka_unit_test(test_another_group_s_paths_reset_the_unit),
+        cmocka_unit_test(test_an_answer_of_before_it_left_settles_nothing),
         cmocka_unit_test(test_what_cannot_be_settled_is_tried_again_all_ways),
         cmocka_unit_test(test_after_an_error_newer_writes_wait_until_the_old_one_is_settled),
         cmocka_unit_test(test_a_silent_path_gets_nothing_new_until_it_answers),
