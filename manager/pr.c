@@ -360,6 +360,7 @@ static struct run *run_new(struct mgr *m, struct rpc_call *call, struct att *a)
         r->one[r->nr++].path = p;
         path_hold(p);
     }
+    assert(r->nr == nr);
     return r;
 }
 
