@@ -12,6 +12,7 @@
 #include "mpio/mpio_internal.h"
 
 #define STUCK_NS RT_S /* for answers over a path that is taken out of use, before its connection is dropped */
+#define ACTIVATE_NS RT_S /* from one SET TARGET PORT GROUPS to the next */
 #define FAIL_FENCE_NS                                                                                          \
     (60 * RT_S) /* who wants no wait without a path waits for a write to be settled all the same */
 
@@ -330,33 +331,49 @@ static void path_part(struct mpio_disk *d, struct mpio_path *p, bool stays)
     path_want(p, ASK_UNBIND);
 }
 
-/* No path is optimized, and the unit does as it is told: one of them is to be, once. Not one that is offline: somebody at
- * the target took it out of use. */
-static void activate(struct mpio_disk *d)
+static bool is_in_reach(const struct mpio_path *p)
+{
+    return p->seen.up && p->seen.open && !p->quarantine && !p->admin && !p->leaving;
+}
+
+/* It can be asked to make the unit usable through it. What is offline is no longer the unit's own to change (SPC-4 r36, "Offline
+ * target port group asymmetric access state"). */
+static bool can_activate(const struct mpio_path *p)
+{
+    return is_in_reach(p) && !p->seen.hold && p->seen.alua.is_explicit && p->seen.alua.state != INI_ALUA_OFFLINE;
+}
+
+/* The one that was asked longest ago, or never; of these the best. */
+static bool is_next_to_activate(const struct mpio_path *p, const struct mpio_path *than)
+{
+    if (!than || p->activate_ns != than->activate_ns)
+        return !than || p->activate_ns < than->activate_ns;
+    return path_prio(p) > path_prio(than);
+}
+
+/* Through no path the unit can be used, and it does as it is told: then it is told. Not where one is not optimized only: that
+ * may be somebody's wish. A target that does not obey, and another host that wants it elsewhere, are asked again, but not all the
+ * time. */
+static void activate(struct mpio_disk *d, uint64_t now)
 {
     struct mpio_path *best = NULL;
 
     for (unsigned i = 0; i < d->paths_nr; i++) {
         struct mpio_path *p = d->path[i];
-        const bool able =
-            p->seen.up && p->seen.open && !p->seen.hold && !p->quarantine && !p->admin && !p->leaving;
 
-        if (able && p->seen.alua.state == INI_ALUA_OPTIMIZED) {
-            d->activated = false;
+        if (is_transitioning(p) || (alua_rank(p) && is_in_reach(p)))
             return;
-        }
-        if (is_transitioning(p))
-            return;
-        if (!able || !p->seen.alua.is_explicit || p->seen.alua.state == INI_ALUA_OFFLINE ||
-            (!d->multi && alua_rank(p)))
-            continue;
-        if (!best || alua_rank(p) > alua_rank(best) ||
-            (alua_rank(p) == alua_rank(best) && path_prio(p) > path_prio(best)))
+        if (can_activate(p) && is_next_to_activate(p, best))
             best = p;
     }
-    if (!best || d->activated)
+    if (!best)
         return;
-    d->activated = true;
+    if (now < d->activate_ns) {
+        disk_look_by(d, d->activate_ns);
+        return;
+    }
+    d->activate_ns = now + ACTIVATE_NS;
+    best->activate_ns = now;
     path_want(best, ASK_ACTIVATE);
 }
 
@@ -537,7 +554,7 @@ void disk_look(struct mpio_disk *d)
         path_reopen(d->path[i]);
         fence_look(d, d->path[i], now);
     }
-    activate(d);
+    activate(d, now);
     news.resized = size_refresh(d);
     io_release(d);
     availability(d, &news, now);

@@ -176,6 +176,7 @@ struct mpio_path {
     uint64_t in_flight_bytes;
     uint64_t latency_ns, answer_ns, busy_ns;
     uint64_t shun_ns, back_ns, stuck_ns;
+    uint64_t activate_ns; /* when it was last asked to be optimized */
     uint32_t shun_login;
     uint32_t watch_asked;
     unsigned prio, weight; /* prio 0: by ALUA */
@@ -228,8 +229,8 @@ struct mpio_disk {
     int only_err;           /* or what they end with */
     unsigned use_nr;        /* paths in use */
     bool owed;              /* writes wait: an older one may still be carried out */
-    bool paused, failed, given_up, activated, looking, no_path;
-    uint64_t lost_ns;
+    bool paused, failed, given_up, looking, no_path;
+    uint64_t lost_ns, activate_ns; /* activate: not before that a path is asked to be optimized again */
     struct mpio_turn turn;
     struct rt_timer look;
     uint64_t look_ns;

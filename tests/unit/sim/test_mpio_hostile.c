@@ -84,6 +84,42 @@ static void test_a_second_reset_while_the_first_is_told_is_told_too(void **state
 
 /* ---- asymmetric access ----------------------------------------------------------------------------------- */
 
+static void test_a_unit_that_does_not_obey_is_asked_again_by_all_paths(void **state)
+{
+    (void)state;
+    rig_start(10, 0, NULL);
+    way(0, 0);
+    way(1, 1);
+    alua(0, INI_ALUA_STANDBY, true);
+    alua(1, INI_ALUA_STANDBY, true);
+    assert_int_equal(rig.path[0]->lun->activated + rig.path[1]->lun->activated, 1);
+    run(3 * RT_S);
+    assert_true(rig.path[0]->lun->activated && rig.path[1]->lun->activated);
+    rig.path[0]->lun->activated = rig.path[1]->lun->activated = false;
+    run(3 * RT_S);
+    assert_true(rig.path[0]->lun->activated && rig.path[1]->lun->activated);
+    alua(1, INI_ALUA_OPTIMIZED, true);
+    rig.path[0]->lun->activated = rig.path[1]->lun->activated = false;
+    run(10 * RT_S);
+    assert_false(rig.path[0]->lun->activated || rig.path[1]->lun->activated);
+    rig_end();
+}
+
+/* The path that can be used is being moved: it will be there again. */
+static void test_a_path_that_moves_is_no_reason_to_ask(void **state)
+{
+    (void)state;
+    rig_start(11, 0, NULL);
+    way(0, 1);
+    way(1, 2);
+    alua(0, INI_ALUA_STANDBY, true);
+    move(1, 3);
+    run(200 * RT_MS);
+    assert_int_equal(rig.moves, 1);
+    assert_false(rig.path[0]->lun->activated);
+    rig_end();
+}
+
 static void do_gone(void *arg)
 {
     struct ini_lun *l = rig.path[((struct call *)arg)->i]->lun;
@@ -126,6 +162,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_a_reset_is_told_to_who_came_back_meanwhile),
         cmocka_unit_test(test_a_second_reset_while_the_first_is_told_is_told_too),
+        cmocka_unit_test(test_a_unit_that_does_not_obey_is_asked_again_by_all_paths),
+        cmocka_unit_test(test_a_path_that_moves_is_no_reason_to_ask),
         cmocka_unit_test(test_a_unit_is_opened_anew_while_it_is_asked_to_change),
     };
 
