@@ -10,6 +10,7 @@
 
 #define SHUN_NS  (20 * RT_MS) /* a path that refused is left alone for, unless it is heard to be back */
 #define LATE_MAX 3u           /* times that a request which took too long is tried on another path */
+#define AWAY_MIN 16u          /* times that it was not taken before paths that refuse it are as good as none */
 
 static struct mpio_io *io_at(const struct rt_link *l)
 {
@@ -319,6 +320,13 @@ static void path_answered(struct mpio_path *p, const struct mpio_io *io, int res
         disk_look_soon(d);
 }
 
+/* Its paths are there and say that they can be used, and whenever it is sent over one of them it is not taken: it waits for as
+ * long as it would without a path. */
+static bool is_refused(const struct mpio_disk *d, const struct mpio_io *io)
+{
+    return !io->fence && io->tries >= AWAY_MIN && rt_now(d->rt) - io->start_ns >= disk_patience_ns(d);
+}
+
 /* The last thing that is done: what asked for it may take the disk away. */
 static void io_home(struct mpio_io *io, int res)
 {
@@ -331,7 +339,13 @@ static void io_home(struct mpio_io *io, int res)
         return;
     }
     switch (res) {
-    case -ENOTCONN: io_elsewhere(io); return;
+    case -ENOTCONN:
+        if (is_refused(d, io)) {
+            res = d->conf.no_path == MPIO_NO_PATH_DEADLINE ? -ETIMEDOUT : -EIO;
+            break;
+        }
+        io_elsewhere(io);
+        return;
     case -ECONNABORTED:
         if (io_changes(io) && io->fence > path_settled(p)) {
             p->failovers++;

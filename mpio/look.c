@@ -397,7 +397,7 @@ static bool size_refresh(struct mpio_disk *d)
     return true;
 }
 
-static uint64_t patience_ns(const struct mpio_disk *d)
+uint64_t disk_patience_ns(const struct mpio_disk *d)
 {
     switch (d->conf.no_path) {
     case MPIO_NO_PATH_QUEUE: return UINT64_MAX;
@@ -414,10 +414,10 @@ static void without_path(struct mpio_disk *d, uint64_t now, bool soon)
     if (d->conf.no_path == MPIO_NO_PATH_FAIL && !soon)
         d->given_up = true;
     if (d->conf.no_path == MPIO_NO_PATH_DEADLINE || (d->conf.no_path == MPIO_NO_PATH_FAIL && soon)) {
-        if (now - d->lost_ns >= patience_ns(d))
+        if (now - d->lost_ns >= disk_patience_ns(d))
             d->given_up = true;
         else
-            disk_look_by(d, d->lost_ns + patience_ns(d));
+            disk_look_by(d, d->lost_ns + disk_patience_ns(d));
     }
     if (d->given_up)
         io_fail_waiting(d, d->conf.no_path == MPIO_NO_PATH_DEADLINE ? -ETIMEDOUT : -EIO);
@@ -426,7 +426,7 @@ static void without_path(struct mpio_disk *d, uint64_t now, bool soon)
 /* Requests that wait though there are paths: for older writes to be settled. */
 static void with_path(struct mpio_disk *d, uint64_t now)
 {
-    const uint64_t oldest = io_oldest(d), patience = patience_ns(d);
+    const uint64_t oldest = io_oldest(d), patience = disk_patience_ns(d);
 
     d->lost_ns = 0;
     d->given_up = false;

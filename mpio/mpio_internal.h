@@ -271,6 +271,8 @@ void disk_look(struct mpio_disk *d);
 void disk_look_by(struct mpio_disk *d, uint64_t at_ns); /* at the latest */
 void disk_look_soon(struct mpio_disk *d);               /* in the next turn */
 void disk_look_init(struct mpio_disk *d);
+/* How long a request waits for something to send it over, or to have it settled; UINT64_MAX: for ever. */
+uint64_t disk_patience_ns(const struct mpio_disk *d);
 /* Whether requests can be sent over it as far as it is known. */
 bool path_can(const struct mpio_path *p);
 

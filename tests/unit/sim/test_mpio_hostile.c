@@ -157,6 +157,69 @@ static void test_a_unit_is_opened_anew_while_it_is_asked_to_change(void **state)
     rig_end();
 }
 
+/* All ports say that they can be used, and none takes a request: that is no path, whatever they say. */
+static void test_paths_that_refuse_all_requests_are_none(void **state)
+{
+    struct mpio_conf c;
+
+    (void)state;
+    mpio_conf_default(&c);
+    c.no_path_s = 2;
+    rig_start(13, 0, &c);
+    way(0, 1);
+    way(1, 2);
+    fake.sess[0].refuses = fake.sess[1].refuses = true;
+    submit(0, INI_WRITE);
+    run(RT_S);
+    assert_false(rig.req[0].done);
+    run(2 * RT_S);
+    assert_int_equal(rig.req[0].res, -ETIMEDOUT);
+    c.no_path = MPIO_NO_PATH_FAIL;
+    conf_set(&c);
+    submit(1, INI_WRITE);
+    run(70 * RT_S);
+    assert_int_equal(rig.req[1].res, -EIO);
+    c.no_path = MPIO_NO_PATH_QUEUE;
+    conf_set(&c);
+    submit(2, INI_WRITE);
+    run(300 * RT_S);
+    assert_false(rig.req[2].done);
+    fake.sess[1].refuses = false;
+    run(RT_S);
+    assert_int_equal(there(1), 1);
+    answer_all(1);
+    run(RT_MS);
+    assert_int_equal(rig.req[2].res, 0);
+    rig_end();
+}
+
+/* States that change every second, on all paths, in no order. */
+static void test_requests_get_through_while_states_flap(void **state)
+{
+    static const uint8_t states[] = { INI_ALUA_OPTIMIZED, INI_ALUA_STANDBY,       INI_ALUA_NON_OPTIMIZED,
+                                      INI_ALUA_OFFLINE,   INI_ALUA_TRANSITIONING, INI_ALUA_UNAVAILABLE };
+
+    (void)state;
+    rig_start(14, 0, NULL);
+    for (unsigned i = 0; i < 3; i++)
+        way(i, i);
+    for (unsigned n = 0; n < 60; n++) {
+        for (unsigned i = 0; i < 3; i++)
+            alua(i, states[fake_ns(6)], i != 0);
+        submit(n, n % 2 ? INI_WRITE : INI_READ);
+        run(RT_S);
+        for (unsigned i = 0; i < 3; i++)
+            answer_all(i);
+        run(RT_MS);
+    }
+    alua(1, INI_ALUA_OPTIMIZED, true);
+    answer_all(1);
+    run(RT_MS);
+    for (unsigned n = 0; n < 60; n++)
+        assert_true(rig.req[n].done == 1 && !rig.req[n].res);
+    rig_end();
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -165,6 +228,8 @@ int main(void)
         cmocka_unit_test(test_a_unit_that_does_not_obey_is_asked_again_by_all_paths),
         cmocka_unit_test(test_a_path_that_moves_is_no_reason_to_ask),
         cmocka_unit_test(test_a_unit_is_opened_anew_while_it_is_asked_to_change),
+        cmocka_unit_test(test_paths_that_refuse_all_requests_are_none),
+        cmocka_unit_test(test_requests_get_through_while_states_flap),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
