@@ -251,7 +251,8 @@ enum ini_alua_state {                       /* as REPORT TARGET PORT GROUPS code
     INI_ALUA_LBA_DEPENDENT = 4, INI_ALUA_OFFLINE = 14, INI_ALUA_TRANSITIONING = 15,
 };
 struct ini_alua {
-    bool is_implicit, is_explicit;          /* both false: the unit has none of it, and the state is OPTIMIZED */
+    bool is_implicit, is_explicit;          /* both false: the unit has none of it, and the state is OPTIMIZED; or
+                                             * UNAVAILABLE, where INQUIRY says so (peripheral qualifier 001b) */
     bool preferred;
     uint8_t state;                          /* enum ini_alua_state */
     uint16_t group, port;                   /* target port group, relative target port; of VPD 83 */

@@ -73,8 +73,18 @@ void ini_alua_probed(struct ini_lun *l)
         now.preferred = p->access.preferred;
         now.group = p->access.group;
         l->grouped = true;
+    } else if (p->inquiry.qualifier) {
+        now.state = INI_ALUA_UNAVAILABLE;
     }
     l->port = p->port;
+    state_set(l, &now);
+}
+
+void ini_alua_away(struct ini_lun *l)
+{
+    struct ini_alua now = l->alua;
+
+    now.state = INI_ALUA_UNAVAILABLE;
     state_set(l, &now);
 }
 
@@ -142,7 +152,12 @@ static void get_done(struct ini_cmd *c)
 
     if (l && !(a->again && can_ask(l))) {
         now = l->alua;
-        if (!ini_cmd_result(c) && !scsi_groups_parse(&g, &l->port, a->buf, c->task.in_len)) {
+        if (ini_cmd_result(c) || scsi_groups_parse(&g, &l->port, a->buf, c->task.in_len)) {
+            /* then it is what it was */
+        } else if (l->away) {
+            if (g.state != now.state) /* it can be asked who it is */
+                ini_lun_recheck(l);
+        } else {
             now.state = g.state;
             now.preferred = g.preferred;
             now.group = g.group;

@@ -13,15 +13,17 @@ int ini_lun_refuses(const struct ini_lun *l)
 {
     if (!l->hand)
         return l->err;
-    return l->err || l->sess->state != INI_UP || l->sess->stopping ? -ENOTCONN : 0;
+    return l->err || l->away || l->sess->state != INI_UP || l->sess->stopping ? -ENOTCONN : 0;
 }
 
 int ini_hand_err(const struct ini_sess *s, const struct ini_task *t, bool left)
 {
     const struct ini_piece *p = ini_io_piece(t);
 
-    if (!p || !p->io->lun->hand || s->state == INI_UP)
+    if (!p || !p->io->lun->hand)
         return 0;
+    if (s->state == INI_UP) /* whatever was sent before is over */
+        return p->io->lun->away ? -ENOTCONN : 0;
     /* One that changes nothing may be carried out late as well. */
     return left && ini_io_writes(p) ? -ECONNABORTED : -ENOTCONN;
 }
@@ -48,6 +50,6 @@ void ini_lun_hand_back(struct ini_lun *l, bool on)
     rt_assert_here(l->rt);
     assert(l->open);
     l->hand = on;
-    if (on && l->sess->state != INI_UP)
+    if (on && (l->away || l->sess->state != INI_UP))
         ini_hand_waiting(l);
 }

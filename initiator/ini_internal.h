@@ -499,6 +499,7 @@ struct ini_lun {
     int err;                                /* -errno: requests fail with it from here on... */
     bool offline;                           /* ...until the session is back: nothing is known against the unit */
     bool hand;                              /* requests are handed back: see ini_lun_hand_back() */
+    bool away;                              /* the session is up, but the port does not say who the unit is */
     struct rt_link held;                    /* tasks that the session would send, by seq */
 
     bool probing;                           /* cmd is under way */
@@ -558,6 +559,7 @@ bool ini_io_writes(const struct ini_piece *p);          /* carried out late, it 
 unsigned ini_alua_build(uint8_t cdb[static 16]);        /* a step of the probe */
 int ini_alua_take(struct ini_lun *l, int err, size_t len);
 void ini_alua_probed(struct ini_lun *l);    /* a probe has read all that there is */
+void ini_alua_away(struct ini_lun *l);      /* a probe found nobody to ask */
 bool ini_alua_concerns(const struct scsi_sense *e);     /* what is known may be old */
 bool ini_alua_out_of_reach(const struct scsi_sense *e); /* not through this port, now */
 void ini_alua_stale(struct ini_lun *l);     /* reads it again */

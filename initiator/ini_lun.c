@@ -15,6 +15,7 @@
 #define UNMAP_MAX_DEFAULT (1024ull * 1024 * 1024)
 #define ABANDON_NS RT_S
 #define OPEN_AWAY_NS (60 * RT_S)            /* a first look waits no longer for a session that is away */
+#define AWAY_NS (5 * RT_S)                  /* from one look at a unit that is not to be reached now to the next */
 #define ZERO_MAX_DEFAULT (64ull * 1024 * 1024)  /* written in seconds without help, too */
 
 /* ---- the gate ------------------------------------------------------------------------------------------- */
@@ -119,7 +120,8 @@ static int take_inquiry(struct ini_lun *l, int err, size_t len)
         return err;
     if (scsi_inquiry_parse(q, l->buf, len))
         return -EPROTO;
-    if (q->qualifier || q->device_type == 0x1f)
+    /* 001b with the type of a disk: there is one, but not through this port now (SPC-4 r36, "Unavailable state"). */
+    if (q->qualifier > 1 || q->device_type == 0x1f)
         return -ENODEV;
     return q->device_type ? -EMEDIUMTYPE : 0;
 }
@@ -372,13 +374,40 @@ void ini_lun_abandon(struct ini_lun *l, int err)
         rt_timer_arm(l->rt, &l->abandon, ABANDON_NS);
 }
 
+/* What was read of it so far says that it is there, and not to be reached through this port. */
+static bool is_away(const struct ini_lun *l)
+{
+    return l->got.inquiry.qualifier == 1 && !l->got.inquiry.device_type;
+}
+
+/* It is there, and nobody says whether it is the one it was: it gets nothing until somebody does, and is looked at again.
+ * Return: false where that has been tried enough. */
+static bool probe_away(struct ini_lun *l)
+{
+    if (!l->hand && l->probes++ >= INI_PROBES_MAX)
+        return false;
+    l->away = true;
+    rt_timer_arm(l->rt, &l->probe_timer, AWAY_NS);
+    if (l->hand)
+        ini_hand_waiting(l);
+    ini_alua_away(l);
+    return true;
+}
+
 static void probe_failed(struct ini_lun *l, int err, const char *step)
 {
     char why[256], sense[96] = "";
 
     if (!l->cmd.task.err && l->cmd.task.status == SCSI_CHECK_CONDITION)
         scsi_sense_format(&l->cmd.task.sense, sense);
-    if (err == -ENODEV)
+    if (is_away(l)) {
+        if (l->open && probe_away(l))
+            return;
+        if (!l->open)
+            err = -EAGAIN;
+        snprintf(why, sizeof(why), "lun %u: the unit cannot be reached through this port now: %s%s%s", l->lun, step,
+                 sense[0] ? ": " : "", sense);
+    } else if (err == -ENODEV)
         snprintf(why, sizeof(why),
                  "lun %u: there is no unit by this number; see what the target has with REPORT LUNS "
                  "and whether this initiator may see it",
@@ -406,6 +435,7 @@ static void probe_done(struct ini_cmd *c)
 
     l->probing = false;
     if (l->closing) {
+        l->rt = l->sess->rt;                /* which may have moved since */
         lun_free(l);
         return;
     }
@@ -522,9 +552,14 @@ static void first_look(struct ini_lun *l, const struct ini_lun_info *now)
 static void probe_finished(struct ini_lun *l)
 {
     struct ini_lun_info now;
+    const bool named = l->got.wwid[0];
     bool resized, was_paused = l->paused;
 
     identity_make(l);
+    if (is_away(l) && !named && (!l->open || strcmp(l->got.wwid, l->info.wwid))) {
+        probe_failed(l, -EAGAIN, "it does not say who it is");
+        return;
+    }
     if (l->got.out_of_reach) {
         now = l->info;
         memcpy(now.wwid, l->got.wwid, sizeof(now.wwid));
@@ -536,6 +571,9 @@ static void probe_finished(struct ini_lun *l)
     }
     l->cached |= now.write_cache;
     l->probes = 0;
+    l->away = false;
+    if (l->got.inquiry.qualifier)
+        rt_timer_arm(l->rt, &l->probe_timer, AWAY_NS);
     if (!l->open) {
         ini_alua_probed(l);
         first_look(l, &now);
@@ -578,6 +616,7 @@ void ini_lun_down(struct ini_lun *l)
         return;
     gate_shut(l);
     rt_timer_disarm(l->rt, &l->probe_timer);
+    l->away = false;
     if (l->probing)
         l->again = true;
     if (!l->open)
@@ -665,6 +704,10 @@ void ini_lun_close(struct ini_lun *l)
     assert(l->open && !l->io_nr);
     ini_alua_exit(l);
     lun_unlink(l);
+    /* Not in the session's list any more, its timers would not go with that to another core. */
+    rt_timer_disarm(l->rt, &l->probe_timer);
+    rt_timer_disarm(l->rt, &l->abandon);
+    rt_timer_disarm(l->rt, &l->delay);
     if (l->probing && !rt_timer_armed(&l->cmd.timer))
         l->closing = true;
     else

@@ -83,8 +83,11 @@ static void lun_event(void *user, enum ini_event ev)
     if (p->lun)
         lun_read(p);
     switch (ev) {
-    case INI_LUN_RESIZED:
-    case INI_LUN_ALUA: break;
+    case INI_LUN_RESIZED: break;
+    case INI_LUN_ALUA:
+        if (!now->up && p->nexus->up && now->alua.state == INI_ALUA_UNAVAILABLE)
+            snprintf(now->why, sizeof(now->why), "LUN %u cannot be reached through this port now", p->lun_nr);
+        break;
     case INI_LUN_PAUSED: now->up = false; break;
     case INI_LUN_RESUMED:
         now->up = true;

@@ -684,6 +684,30 @@ static void test_what_waits_to_be_sent_again_goes_along(void **state)
     scene_end(&x);
 }
 
+/* A unit is closed while it is looked at, and the session is elsewhere when that ends. */
+static void test_a_unit_that_was_closed_ends_on_the_new_core(void **state)
+{
+    struct scene x;
+
+    (void)state;
+    go(&x, NULL, busy_every_other);
+    rig_open(&x.r);
+    x.which = 1;
+    here(&x.r);
+    ini_lun_abandon(x.r.lun, -EIO); /* its timer runs */
+    x.r.lun->err = 0;
+    ini_lun_recheck(x.r.lun);
+    ini_lun_close(x.r.lun);
+    x.r.lun = NULL;
+    both_until(&x.r, !rt_list_empty(&x.r.s->cmds));
+    move(&x);
+    both_until(&x.r, rt_list_empty(&x.r.s->cmds));
+    x.which = 0;
+    x.r.opened = false;
+    rig_open(&x.r);
+    scene_end(&x);
+}
+
 /* A reset of the unit that is under way is waited for. */
 static bool hold_tmf(struct fake_conn *c)
 {
@@ -764,6 +788,7 @@ int main(void)
         cmocka_unit_test(test_a_ping_may_be_on_its_way),
         cmocka_unit_test(test_a_late_command_is_aborted_on_the_new_core),
         cmocka_unit_test(test_what_waits_to_be_sent_again_goes_along),
+        cmocka_unit_test(test_a_unit_that_was_closed_ends_on_the_new_core),
         cmocka_unit_test(test_task_management_is_answered_first),
         cmocka_unit_test(test_a_move_waits_for_what_is_left_of_a_fence),
     };
