@@ -474,6 +474,9 @@ static void terminate(struct dm *dm, bool drain)
     rt_assert_here(c->rt);
     if (c->state > SHM_DRAINING || (c->state == SHM_DRAINING && drain))
         return;
+    /* As with TCP: what a target that stands still has not read is not to be carried out when it was long sent by another way. */
+    if (!drain && c->role == ISCSI_INITIATOR)
+        shm_tx_recall(&c->tx);
     if (!drain || c->state == SHM_FAILED || c->end_err || drained(c)) {
         conn_close(c);
         return;

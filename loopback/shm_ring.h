@@ -98,6 +98,15 @@ static inline void shm_tx_push(struct shm_tx *tx)
     atomic_store_explicit(&s->seq, ++tx->head, memory_order_release);
 }
 
+/* What the other side has not taken is none any more; it may be taking one at this moment. The oldest first: who takes them in
+ * their order comes to none behind it. */
+static inline void shm_tx_recall(struct shm_tx *tx)
+{
+    (void)shm_tx_look(tx); /* else by what was believed last: a slot too many does no harm */
+    for (uint32_t n = tx->taken; n != tx->head; n++)
+        atomic_store_explicit(&tx->ring->slot[n & SHM_MASK].seq, n, memory_order_release); /* instead of n + 1 */
+}
+
 /* ---- consuming ------------------------------------------------------------------------------------------- */
 
 struct shm_rx {

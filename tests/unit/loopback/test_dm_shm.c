@@ -596,6 +596,24 @@ static void test_answers_before_the_end_are_heard(void **state)
     shm_stop(&b);
 }
 
+/* Commands that a target has not read when its initiator gives up are sent again elsewhere: they must not be found later. */
+static void test_what_was_not_taken_is_taken_back(void **state)
+{
+    (void)state;
+    for (unsigned drain = 0; drain < 2; drain++) {
+        struct shm_ends b;
+
+        shm_start(&b);
+        for (uint32_t n = 0; n < 8; n++)
+            end_submit(&b.e.ini, n, true, 4096);
+        dm_terminate(b.e.ini.dm, drain);
+        assert_true(shm_until(&b, &b.e.tgt.terminated, 1));
+        assert_true(shm_until(&b, &b.e.ini.closed, 1));
+        assert_int_equal(b.e.tgt.commands, drain ? 8 : 0);
+        shm_stop(&b);
+    }
+}
+
 /* Either end goes at any moment: the other is told once, both close, and no unanswered memory is shared any more. */
 static void test_peer_may_go_at_any_moment(void **state)
 {
@@ -652,6 +670,7 @@ int main(void)
         cmocka_unit_test(test_terminate_drains_what_is_queued),
         cmocka_unit_test(test_drain_gives_up),
         cmocka_unit_test(test_answers_before_the_end_are_heard),
+        cmocka_unit_test(test_what_was_not_taken_is_taken_back),
         cmocka_unit_test(test_peer_may_go_at_any_moment),
     };
 
