@@ -11,6 +11,8 @@
 #include "mpio/mpio_internal.h"
 #include "reactor/rt_log.h"
 
+#define REOPEN_NS (5 * RT_S) /* from one look for a unit that has gone to the next, where there are others to use meanwhile */
+
 const char *const mpio_path_state_names[] = { "active", "down",       "suspect", "marginal",
                                               "failed", "quarantine", "moving",  NULL };
 
@@ -244,7 +246,7 @@ static void path_fell(struct mpio_disk *d, struct mpio_path *p)
     p->fails[p->fails_nr++ % PATH_FAILS_MAX] = rt_now(d->rt);
 }
 
-static void path_update(struct mpio_disk *d, struct mpio_path *p, bool was_up)
+static void path_update(struct mpio_disk *d, struct mpio_path *p, bool was_up, bool was_gone)
 {
     const struct path_told *t = &p->seen;
     const bool ours =
@@ -253,6 +255,8 @@ static void path_update(struct mpio_disk *d, struct mpio_path *p, bool was_up)
 
     if (answered)
         p->reopening_asked = false;
+    if (t->gone && (answered || !was_gone))
+        p->reopen_ns = rt_now(d->rt) + REOPEN_NS;
     if (t->changed || (t->open && !ours)) {
         quarantine(d, p, t->changed ? NULL : t->info.wwid);
     } else if (p->quarantine && answered && t->open) {
@@ -272,7 +276,7 @@ void path_told(struct rt_msg *m)
 {
     struct mpio_path *p = container_of(m, struct mpio_path, tell_msg);
     struct mpio_disk *d = p->disk;
-    const bool was_up = p->seen.up;
+    const bool was_up = p->seen.up, was_gone = p->seen.gone;
 
     rt_assert_here(d->rt);
     p->seen = p->told;
@@ -288,7 +292,7 @@ void path_told(struct rt_msg *m)
             join_judge(d, p);
         return;
     }
-    path_update(d, p, was_up);
+    path_update(d, p, was_up, was_gone);
     disk_look(d);
 }
 

@@ -296,6 +296,18 @@ static void path_unstick(struct mpio_disk *d, struct mpio_path *p, uint64_t now)
     path_want(p, ASK_DROP);
 }
 
+/* A unit that a target does not have any more may be there again later: one that restarts may let in who comes before all its units
+ * are. Whoever it is then is found out when it is opened. */
+static void gone_retry(struct mpio_disk *d, struct mpio_path *p, uint64_t now)
+{
+    if (!d->multi || !p->seen.gone || !p->seen.session || p->quarantine || p->admin || is_reopening(p))
+        return;
+    if (now < p->reopen_ns)
+        disk_look_by(d, p->reopen_ns);
+    else
+        p->reinstate = true;
+}
+
 static void path_reopen(struct mpio_path *p)
 {
     if (!p->reinstate || p->in_flight || p->leaving)
@@ -551,6 +563,7 @@ void disk_look(struct mpio_disk *d)
     for (unsigned i = 0; i < d->paths_nr; i++) {
         path_settings(d, d->path[i], up_nr);
         path_unstick(d, d->path[i], now);
+        gone_retry(d, d->path[i], now);
         path_reopen(d->path[i]);
         fence_look(d, d->path[i], now);
     }

@@ -68,7 +68,8 @@ struct mpio_nexus {
 struct path_told {
     bool bound;   /* false: the last that is said */
     bool hold;    /* send nothing until it is false again */
-    bool up;      /* logged in, and the unit is the one it was */
+    bool session; /* logged in */
+    bool up;      /* the same, and the unit is the one it was */
     bool open;    /* there is a unit to send to, if only to be refused */
     bool gone;    /* it will not be there again without being opened anew */
     bool changed; /* another unit answers in its place */
@@ -177,6 +178,7 @@ struct mpio_path {
     uint64_t latency_ns, answer_ns, busy_ns;
     uint64_t shun_ns, back_ns, stuck_ns;
     uint64_t activate_ns; /* when it was last asked to be optimized */
+    uint64_t reopen_ns;   /* gone: when it is looked for again */
     uint32_t shun_login;
     uint32_t watch_asked;
     unsigned prio, weight; /* prio 0: by ALUA */

@@ -57,6 +57,7 @@ void path_nexus_look(struct mpio_path *p)
     const struct mpio_nexus *n = p->nexus;
     struct path_told *now = &p->now;
 
+    now->session = n->up;
     now->logins = n->logins;
     now->settled = n->settled;
     now->shm = n->shm;

@@ -220,6 +220,67 @@ static void test_requests_get_through_while_states_flap(void **state)
     rig_end();
 }
 
+/* ---- units that go and come ------------------------------------------------------------------------------ */
+
+/* One that has gone is used again when it is back, and asked for while it is not, as long as there is a session. */
+static void test_a_unit_that_has_gone_is_looked_for(void **state)
+{
+    struct call c = { .i = 0 };
+
+    (void)state;
+    rig_start(20, 0, NULL);
+    way(0, 1);
+    way(1, 2);
+    fake_open_err = -ENODEV;
+    sim_call(fake.rt[1], do_gone, &c);
+    run(20 * RT_S);
+    assert_int_equal(info(0).state, MPIO_PATH_DOWN);
+    assert_int_equal(rig.events[MPIO_PATH_CHANGED], 1);
+    break_sess(0);
+    run(20 * RT_S);
+    fake_open_err = 0;
+    run(20 * RT_S);
+    assert_int_equal(info(0).state, MPIO_PATH_DOWN);
+    login_sess(0);
+    run(6 * RT_S);
+    assert_int_equal(info(0).state, MPIO_PATH_UP);
+    rig_end();
+}
+
+/* And is not where another has come in its place; nor where the administrator has taken it out. */
+static void test_another_in_place_of_one_that_has_gone_is_not_used(void **state)
+{
+    struct call c = { .i = 0 };
+
+    (void)state;
+    rig_start(21, 0, NULL);
+    way(0, 1);
+    way(1, 2);
+    admin(0, true);
+    sim_call(fake.rt[1], do_gone, &c);
+    run(20 * RT_S);
+    assert_int_equal(info(0).state, MPIO_PATH_FAILED);
+    assert_true(rig.path[0]->lun->err);
+    for (unsigned n = 0; n < 4; n++) { /* back and forth */
+        snprintf(fake.wwid[0], sizeof(fake.wwid[0]), n % 2 ? "naa.unit0" : "naa.other");
+        admin(0, false);
+        run(20 * RT_S);
+        assert_int_equal(info(0).state, n % 2 ? MPIO_PATH_UP : MPIO_PATH_QUARANTINE);
+        submit(n, INI_WRITE);
+        submit(n + 4, INI_WRITE);
+        run(RT_MS);
+        assert_int_equal(there(0), n % 2 ? 1 : 0);
+        answer_all(0);
+        answer_all(1);
+        run(RT_MS);
+        if (n % 2) {
+            sim_call(fake.rt[1], do_gone, &c);
+            run(RT_MS);
+        }
+    }
+    rig_end();
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -230,6 +291,8 @@ int main(void)
         cmocka_unit_test(test_a_unit_is_opened_anew_while_it_is_asked_to_change),
         cmocka_unit_test(test_paths_that_refuse_all_requests_are_none),
         cmocka_unit_test(test_requests_get_through_while_states_flap),
+        cmocka_unit_test(test_a_unit_that_has_gone_is_looked_for),
+        cmocka_unit_test(test_another_in_place_of_one_that_has_gone_is_not_used),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
