@@ -158,6 +158,8 @@ static void on_down(void *user, int err, const char *why)
 
     mpio_nexus_down(n->nexus, err, why);
     n->breaks++;
+    if (n->scene->plan.multi)
+        paths_down(n);
     for (unsigned i = 0; i < n->scene->plan.units; i++)
         hist_nexus_again(n->scene->unit[i].hist, nexus_hist(n));
 }

@@ -167,6 +167,29 @@ void paths_up(struct nexus_end *n)
     }
 }
 
+void paths_hurry(struct client *c)
+{
+    struct nexus_end *n = &c->nexus[0];
+
+    c->hurry_ns = rt_now(n->rt) + sim_rng_range(&n->rng, 10 * RT_MS, 80 * RT_MS);
+    for (unsigned i = 0; i < c->scene->plan.units; i++)
+        if (n->desk[i].disk)
+            desk_burst(&n->desk[i]);
+}
+
+static void call_hurry(void *arg)
+{
+    paths_hurry(arg);
+}
+
+/* What is carried out late is noticed where something newer is there. */
+void paths_down(struct nexus_end *n)
+{
+    if (n->scene->act == ACT_STORM && n->hurries)
+        sim_on(n->rt, call_hurry, n->client);
+    n->hurries = false;
+}
+
 void paths_stopped(struct nexus_end *n)
 {
     const bool clean = ini_sess_logged_out(n->s);

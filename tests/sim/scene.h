@@ -250,6 +250,7 @@ struct nexus_end {
     struct client *client;
     unsigned id;
     struct rt *rt;                          /* where its desks are; valid while its program runs */
+    bool hurries;                           /* when its connection breaks: see client.hurry_ns */
     bool moving;                            /* nobody calls anything of the session */
     bool drain;                             /* as it is stopped */
     struct rt_msg start;
@@ -283,6 +284,7 @@ struct client {
     struct sim_prog *prog;
     struct rt_host *host;
     bool leaving;                           /* its sessions end, then it does */
+    uint64_t hurry_ns;                      /* several paths: until then all want to write the same few blocks */
     struct nexus_end nexus[SESS_MAX];
     struct sim_timer boot;
 };
@@ -401,6 +403,8 @@ bool paths_closed(const struct client *c);  /* it has no disk */
 void paths_run(struct nexus_end *n);        /* what is to be done with a session's paths now */
 bool paths_leave(struct nexus_end *n);      /* they are to; whether all have */
 void paths_up(struct nexus_end *n);         /* it has logged in */
+void paths_down(struct nexus_end *n);       /* its connection broke */
+void paths_hurry(struct client *c);         /* all write the same few blocks for a moment, now */
 void paths_stopped(struct nexus_end *n);    /* it has stopped, and is still there */
 void paths_disk_close(struct desk *d);      /* with all that is under way; it is opened again */
 bool paths_calm(const struct client *c);    /* all are in use, and at rest; any time */

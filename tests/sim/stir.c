@@ -31,6 +31,7 @@ enum stir_kind {
     STIR_CLOSE,
     STIR_FAIL_QUEUED,
     STIR_LATE,
+    STIR_GHOST,
     STIR_KINDS,
 };
 
@@ -38,7 +39,7 @@ enum stir_kind {
 static const uint8_t most[STIR_KINDS] = {
     [STIR_LEAVE] = 20, [STIR_ADMIN] = 12,      [STIR_POLICY] = 12, [STIR_WEIGHT] = 12, [STIR_CUT] = 12,
     [STIR_FAR] = 8,    [STIR_FLAP] = 5,        [STIR_ALL_CUT] = 3, [STIR_ALUA] = 12,   [STIR_SWAP] = 4,
-    [STIR_CLOSE] = 5,  [STIR_FAIL_QUEUED] = 6, [STIR_LATE] = 12,
+    [STIR_CLOSE] = 5,  [STIR_FAIL_QUEUED] = 6, [STIR_LATE] = 12,   [STIR_GHOST] = 10,
 };
 
 struct stir_every {
@@ -56,6 +57,8 @@ struct stir_later {
     struct client *client;
     struct route *route;
     unsigned left; /* times */
+    uint32_t slow_ppm; /* the disk, as it was */
+    uint64_t slow_ns;
     bool busy;
 };
 
@@ -382,6 +385,61 @@ static void do_flap(struct scene *sc, struct nexus_end *n)
     l->left = (unsigned)draw(sc, 2, 12);
 }
 
+/* ---- writes that come late ------------------------------------------------------------------------------- */
+
+static void call_hurry(void *arg)
+{
+    paths_hurry(arg);
+}
+
+static void hurry(struct client *c)
+{
+    if (sim_prog_runs(c->prog) && !sim_frozen(c->prog))
+        sim_call(c->nexus[0].rt, call_hurry, c);
+}
+
+static void quick_again(struct stir_later *l)
+{
+    struct scene *sc = l->scene;
+    struct sim_conn *c = sim_conn_find(sc->w, l->nexus->conn_id);
+    struct sim_disk d;
+
+    if (sc->act != ACT_STORM)
+        return;
+    sim_disk_get(sc->tgtd.machine, &d);
+    d.slow_ppm = l->slow_ppm;
+    d.slow_ns = l->slow_ns;
+    sim_disk_set(sc->tgtd.machine, &d);
+    if (c)
+        sim_fault_reset(c);
+}
+
+/* Many writes at once, to a disk that takes its time with these alone, or into a way that is cut off; then the path breaks. */
+static void do_ghost(struct scene *sc, struct nexus_end *n)
+{
+    const bool slow = one_in(sc, 2);
+    struct stir_later *l =
+        slow ? later_new(sc, quick_again, draw(sc, 200 * RT_US, 400 * RT_US) << draw(sc, 0, 4))
+             : later_new(sc, uncut, draw(sc, 500 * RT_MS, 4 * RT_S));
+    struct sim_disk d;
+
+    if (!l)
+        return;
+    l->nexus = n;
+    n->hurries = true;
+    if (slow) {
+        sim_disk_get(sc->tgtd.machine, &d);
+        l->slow_ppm = d.slow_ppm;
+        l->slow_ns = d.slow_ns;
+        d.slow_ppm = 1000000;
+        d.slow_ns = draw(sc, 20 * RT_MS, 40 * RT_MS) << draw(sc, 0, 4);
+        sim_disk_set(sc->tgtd.machine, &d);
+    } else {
+        cut(n, true, one_in(sc, 2));
+    }
+    hurry(n->client);
+}
+
 /* ---- the target ------------------------------------------------------------------------------------------ */
 
 static bool alua_set(struct scene *sc, const char *lun, unsigned group, const char *state, unsigned ms)
@@ -503,6 +561,7 @@ static void do_stir(struct scene *sc, enum stir_kind k)
     case STIR_CLOSE: do_disk(sc, d, SCENE_FAULT_CLOSE, call_disk_close); break;
     case STIR_FAIL_QUEUED: do_disk(sc, d, SCENE_FAULT_FAIL_QUEUED, call_fail_queued); break;
     case STIR_LATE: do_late(sc, n); break;
+    case STIR_GHOST: do_ghost(sc, n); break;
     case STIR_KINDS: break;
     }
 }

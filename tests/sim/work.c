@@ -20,6 +20,7 @@
 #define BACKOFF_NS  (20 * RT_S)             /* after a write that failed, at most */
 #define AUDIT_TRIES 200u
 #define DRILL_THINK_NS (8 * RT_MS)
+#define HURRY_NS    RT_MS
 #define DRILL_LEN   8u                      /* sectors */
 #define QUICK_NS    (500 * RT_MS)           /* a read in shared memory, when nothing is in the way, and much more */
 
@@ -54,12 +55,19 @@ static void wait_for(struct slot *s, uint64_t ns)
     rt_timer_arm(s->desk->nexus->rt, &s->timer, ns);
 }
 
+static bool in_a_hurry(const struct slot *s)
+{
+    return scene_of(s)->act == ACT_STORM && rt_now(s->desk->nexus->rt) < s->desk->nexus->client->hurry_ns;
+}
+
 static uint64_t think(struct slot *s)
 {
     static const uint8_t tenths[] = { 0, 1, 2, 5, 5, 10, 10, 20, 30 };
     struct sim_rng *r = &s->desk->nexus->rng;
 
-    const uint64_t ns = scene_of(s)->act == ACT_DRILL ? DRILL_THINK_NS : scene_of(s)->plan.think_ns;
+    const uint64_t ns = scene_of(s)->act == ACT_DRILL ? DRILL_THINK_NS
+                        : in_a_hurry(s)               ? HURRY_NS
+                                                      : scene_of(s)->plan.think_ns;
 
     return 1 + ns / 10 * tenths[sim_rng_below(r, sizeof(tenths))] +
            sim_rng_below(r, 50 * RT_US);
@@ -363,7 +371,7 @@ static void range_draw(struct slot *s, uint32_t most)
 
     if (all > d->unit->sectors_max / per)
         all = d->unit->sectors_max / per;
-    if (all > d->unit->hot / per && sim_rng_chance(r, scene_of(s)->plan.hot_ppm))
+    if (all > d->unit->hot / per && (sim_rng_chance(r, scene_of(s)->plan.hot_ppm) || in_a_hurry(s)))
         all = d->unit->hot / per;
     n = sim_rng_below(r, 3) ? (uint32_t)sim_rng_range(r, 1, 8) : (uint32_t)sim_rng_range(r, 1, SECTORS_LEN);
     if (n > most / per)
