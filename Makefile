@@ -90,7 +90,8 @@ help:
 #: make check-kernel   the tests in real kernels: User-Mode Linux, and QEMU for ublk
 #: make conformance    libiscsi's iscsi-test-cu against our target
 #: make kill-test      kill -9 of target and initiator under verified load, CYCLES=200 times each
-#: make bench          measurements, side by side with tgt, libiscsi and fio; ONLY=tcp or ONLY=loop: a part
+#: make bench          measurements, side by side with tgt, libiscsi and fio; ONLY='lqd failover': parts of tcp loop lqd
+#:                     failover moves scale
 #: make lint           clang-tidy, cppcheck, shellcheck
 #: make format         clang-format over the lines changed since the last commit (BASE=REV: since then)
 #: make install        DESTDIR and prefix are honoured

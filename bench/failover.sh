@@ -1,7 +1,7 @@
 # shellcheck shell=bash disable=SC2154 # variables are shared with those who source it
 # bench/run.sh's part about a path that breaks: what requests see of it, as distributions.
 
-FAILOVER_TRIALS=${FAILOVER_TRIALS:-200}
+FAILOVER_TRIALS=${FAILOVER_TRIALS:-200} # of the two that are asked for; the others have a quarter
 
 # A target of its own with two portal groups, whose core sleeps when it has nothing to do: trials wait most of the time,
 # and several are under way at once
@@ -19,13 +19,13 @@ failover_target() {
     FAILOVER_URL=iscsi://$p1/$iqn/0 FAILOVER_OTHER=iscsi://$p2/$iqn/0
 }
 
-# failover NAME JOBS GOAL_MS FAULT URL OTHER [options]: so many trials, by so many processes at once
+# failover NAME TRIALS JOBS GOAL_MS FAULT URL OTHER [options]: so many trials, by so many processes at once
 failover() {
-    local name=$1 jobs=$2 goal=$3 out pids=() i rc=0
+    local name=$1 trials=$2 jobs=$3 goal=$4 out pids=() what i rc=0
     out=$(mktemp "$E2E_DIR/failover.XXXXXX")
-    shift 3
+    shift 4
     for ((i = 0; i < jobs; i++)); do
-        timeout 300 "$BUILD/bench_failover" --trials $(((FAILOVER_TRIALS + jobs - 1) / jobs)) --at $((i << 20)) \
+        timeout 300 "$BUILD/bench_failover" --trials $(((trials + jobs - 1) / jobs)) --at $((i << 20)) \
             --proxy "$BUILD/corelane-faultproxy" --dir "$E2E_DIR" "${@:4}" "$1" "$2" "$3" >"$out.$i" 2>"$out.$i.err" &
         pids+=($!)
     done
@@ -43,18 +43,18 @@ failover() {
 }
 
 part_failover() {
-    local pg1 run=$CORELANE_RUN_DIR
+    local pg1 run=$CORELANE_RUN_DIR few=$(((FAILOVER_TRIALS + 3) / 4))
     title "failover: 2 TCP paths, one breaks; verified 4 KiB reads and writes, depth 32, default settings (ms: median, 99 %, longest)"
     kill -STOP "$TARGETD" # it polls
     failover_target || return
     pg1=$FAILOVER_URL
-    failover "reset" 1 50 reset "$pg1" "$pg1"
-    failover "reset, failover-only policy" 1 50 reset "$pg1" "$pg1" --policy failover-only
-    failover "reset, then the portal refuses" 1 50 dead "$pg1" "$pg1"
-    failover "the same, the other path in another portal group" 1 50 dead "$pg1" "$FAILOVER_OTHER"
-    failover "blackhole" 4 1500 blackhole "$pg1" "$pg1"
-    failover "blackhole, failover-only policy" 4 1500 blackhole "$pg1" "$pg1" --policy failover-only
-    failover "blackhole, the other path in another portal group" 4 1500 blackhole "$pg1" "$FAILOVER_OTHER"
+    failover "reset" "$FAILOVER_TRIALS" 1 50 reset "$pg1" "$pg1"
+    failover "reset, failover-only policy" $few 1 50 reset "$pg1" "$pg1" --policy failover-only
+    failover "reset, then the portal refuses" $few 1 50 dead "$pg1" "$pg1"
+    failover "the same, the other path in another portal group" $few 1 50 dead "$pg1" "$FAILOVER_OTHER"
+    failover "blackhole" "$FAILOVER_TRIALS" 4 1500 blackhole "$pg1" "$pg1"
+    failover "blackhole, failover-only policy" $few 4 1500 blackhole "$pg1" "$pg1" --policy failover-only
+    failover "blackhole, the other path in another portal group" $few 4 1500 blackhole "$pg1" "$FAILOVER_OTHER"
     e2e_stop "$FAILOVER_PID" TERM
     export CORELANE_RUN_DIR=$run
     kill -CONT "$TARGETD"
