@@ -121,7 +121,7 @@ conformance: deps
 
 bench: deps-build
 	$(Q)packaging/deps.sh bench
-	$(Q)$(MAKE) --no-print-directory -j$$(nproc) all $(PROXY) $(addprefix $(B)/bench_,ring mem loop failover)
+	$(Q)$(MAKE) --no-print-directory -j$$(nproc) all $(PROXY) $(addprefix $(B)/bench_,ring mem loop failover moves)
 	$(Q)BUILD=$(B) bench/run.sh $(ONLY)
 
 deps-build:
@@ -129,8 +129,8 @@ deps-build:
 
 tests: $(TESTS)
 
-# bench/bench_failover.c is a user's program, over libcorelane
-$(B)/bench_failover: $(B)/bench/bench_failover.o $(call arch,$(call down,lib))
+# bench/bench_failover.c is a user's program, over libcorelane; bench_moves.c has sessions and disks in its hands
+$(B)/bench_failover $(B)/bench_moves: $(B)/bench_%: $(B)/bench/bench_%.o $(call arch,$(call down,lib))
 	$(call say,LD,$@)
 	$(Q)$(CC) $(ALLFLAGS) $(LDFLAGS) -o $@ $^ $(LIBS)
 

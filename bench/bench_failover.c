@@ -14,7 +14,6 @@
  *
  * It is a program of a user's, over libcorelane alone; clocks and processes are its own for that reason.
  */
-#include <assert.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <getopt.h>
@@ -29,12 +28,12 @@
 
 #include "corelane.h"
 
-#define QD_MAX   256u
-#define BS       4096u
-#define BLOCKS   8u                /* of each slot: a slot's requests never meet another's */
-#define WARM_MS  40u               /* of load before the fault; and how long after it requests count */
-#define GIVE_UP  60000000000ull    /* nanoseconds */
-#define MS_NS    1000000ull
+#define QD_MAX  256u
+#define BS      4096u
+#define BLOCKS  8u             /* of each slot: a slot's requests never meet another's */
+#define WARM_MS 40u            /* of load before the fault; and how long after it requests count */
+#define GIVE_UP 60000000000ull /* nanoseconds */
+#define MS_NS   1000000ull
 
 struct bench;
 struct slot {
@@ -54,7 +53,7 @@ struct bench {
     uint64_t at;
     struct corelane *c;
     struct corelane_disk *d;
-    struct slot *slots;
+    struct slot slots[QD_MAX];
     uint64_t rng;
     /* of a trial */
     pid_t proxy_pid;
@@ -164,7 +163,8 @@ static void fault_do(struct bench *b)
 
 static uint64_t stamp(const struct slot *s, unsigned word)
 {
-    return ((uint64_t)s->index << 48 | (uint64_t)s->block << 40 | s->version[s->block]) * 0x9e3779b97f4a7c15u + word;
+    return ((uint64_t)s->index << 48 | (uint64_t)s->block << 40 | s->version[s->block]) * 0x9e3779b97f4a7c15u +
+           word;
 }
 
 static void stamp_write(struct slot *s)
@@ -243,7 +243,8 @@ static void slot_done(struct corelane_io *io, int res)
                 strerror(-res));
     } else if (io->op == CORELANE_READ && !stamp_good(s)) {
         b->wrong++;
-        fprintf(stderr, "bench_failover: block %u of slot %u is not what was written last\n", s->block, s->index);
+        fprintf(stderr, "bench_failover: block %u of slot %u is not what was written last\n", s->block,
+                s->index);
     }
     if (b->reading && s->block + 1 < BLOCKS)
         slot_submit(s, CORELANE_READ, s->block + 1);
@@ -271,7 +272,6 @@ static void drain(struct bench *b)
 
 static void read_all(struct bench *b)
 {
-    assert(b->slots);
     b->reading = true;
     for (unsigned i = 0; i < b->qd; i++)
         slot_submit(&b->slots[i], CORELANE_READ, 0);
@@ -281,7 +281,6 @@ static void read_all(struct bench *b)
 
 static void write_all(struct bench *b)
 {
-    assert(b->slots);
     for (unsigned k = 0; k < BLOCKS; k++) {
         for (unsigned i = 0; i < b->qd; i++)
             slot_submit(&b->slots[i], CORELANE_WRITE, k);
@@ -332,7 +331,6 @@ static void trial(struct bench *b, bool first)
         write_all(b);
     read_all(b);
     b->going = true;
-    assert(b->slots);
     for (unsigned i = 0; i < b->qd; i++)
         slot_next(&b->slots[i]);
     poll_until(b, clock_ns() + WARM_MS * MS_NS + draw(b) % (10 * MS_NS));
@@ -346,8 +344,6 @@ static void trial(struct bench *b, bool first)
 
 static void slots_init(struct bench *b)
 {
-    if (!(b->slots = calloc(b->qd, sizeof(*b->slots))))
-        die(b, "no memory");
     for (unsigned i = 0; i < b->qd; i++) {
         struct slot *s = &b->slots[i];
 
@@ -372,8 +368,10 @@ static int usage(void)
 static bool options_parse(struct bench *b, int argc, char **argv)
 {
     static const struct option options[] = {
-        { "trials", 1, NULL, 't' }, { "qd", 1, NULL, 'q' },    { "policy", 1, NULL, 'p' }, { "core", 1, NULL, 'c' },
-        { "at", 1, NULL, 'a' },     { "proxy", 1, NULL, 'x' }, { "dir", 1, NULL, 'd' },    { 0 },
+        { "trials", 1, NULL, 't' }, { "qd", 1, NULL, 'q' },
+        { "policy", 1, NULL, 'p' }, { "core", 1, NULL, 'c' },
+        { "at", 1, NULL, 'a' },     { "proxy", 1, NULL, 'x' },
+        { "dir", 1, NULL, 'd' },    { 0 },
     };
     int opt;
 
@@ -399,20 +397,22 @@ static bool options_parse(struct bench *b, int argc, char **argv)
 
 int main(int argc, char **argv)
 {
-    static struct bench b = { .trials = 20, .qd = 32, .core = -1, .proxy = "build/corelane-faultproxy", .dir = "/tmp" };
+    static struct bench b = {
+        .trials = 20, .qd = 32, .core = -1, .proxy = "build/corelane-faultproxy", .dir = "/tmp"
+    };
 
     if (!options_parse(&b, argc, argv))
         return usage();
     b.rng = clock_ns();
     snprintf(b.ctl, sizeof(b.ctl), "%s/failover-%d.ctl", b.dir, (int)getpid());
     slots_init(&b);
-    if (corelane_new(&b.c, &(struct corelane_options){ .core = b.core, .initiator_name = "iqn.2026-11.test.corelane:failover" }))
+    if (corelane_new(&b.c, &(struct corelane_options){
+                               .core = b.core, .initiator_name = "iqn.2026-11.test.corelane:failover" }))
         die(&b, "no event loop");
     for (unsigned i = 0; i < b.trials; i++)
         trial(&b, !i);
     corelane_free(b.c);
     for (unsigned i = 0; i < b.qd; i++)
         free(b.slots[i].iov.iov_base);
-    free(b.slots);
     return b.errors || b.wrong ? 1 : 0;
 }

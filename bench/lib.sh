@@ -46,6 +46,12 @@ qemu_bench() { # URL
 # Each page of a disk of 512 MiB is there afterwards: the first write to one costs what it takes to get it from the system
 fill() { "$BUILD/corelane" bench "$1" --rw write --bs 1M --qd 8 --count 512 --cores 0 --json >/dev/null; }
 
+stop_corelaned() {
+    local p=$CORELANED
+    CORELANED=''
+    e2e_stop "$p" TERM
+}
+
 # bench_tgtd SIZE: tgt on core 1 with a file in memory; BENCH_TGT_URL
 bench_tgtd() {
     local img=/dev/shm/corelane-bench.$$ ctl=$((RANDOM % 20000 + 1000)) iqn=iqn.2026-11.test.tgt:bench

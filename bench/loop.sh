@@ -120,7 +120,7 @@ loop_file() {
 # ---- through a disk of the host ------------------------------------------------------------------------------------
 
 loop_export() {
-    local t rw args=() corelaned
+    local t rw args=()
     local -A dev=() lun=([shm]=0 [tcp]=3) # one for each: a LUN is attached once
     title "through an exported disk: fio on core 0, beside corelaned (adaptive)"
     has loop || { echo "  $WHY_NOT"; return; }
@@ -136,9 +136,7 @@ loop_export() {
         ratio "$rw, shm" "$rw, tcp"
     done
     for t in shm tcp; do cl detach "${dev[$t]}" >/dev/null; done
-    corelaned=$CORELANED
-    CORELANED=''
-    e2e_stop "$corelaned" TERM
+    stop_corelaned
     cl lun delete "$iqn" 3 >/dev/null
 }
 

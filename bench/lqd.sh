@@ -40,7 +40,7 @@ part_lqd() {
 
 # Through corelaned: sessions on two cores, the disk on one of them
 lqd_daemon() {
-    local dev n p was args=()
+    local dev p args=()
     title "the same four paths through corelaned, sessions on cores 0 and 1: fio, 4 KiB randread, depth 32 (I/O per second)"
     has loop || { echo "  $WHY_NOT"; return; }
     cl lun create "$iqn" --ram 512M --lun 4 >/dev/null && fill "${ours%/0}/4" && start_corelaned --cores 0,1 --mode adaptive || return
@@ -58,7 +58,6 @@ lqd_daemon() {
     ratio least-queue-depth "without the slow path"
     ratio round-robin "without the slow path"
     cl detach lqd >/dev/null
-    p=$CORELANED CORELANED=''
-    e2e_stop "$p" TERM
+    stop_corelaned
     cl lun delete "$iqn" 4 >/dev/null
 }

@@ -3,11 +3,25 @@
 
 MOVES=${MOVES:-1000} # of each
 
-# Through corelaned: two disks of one session each, both written and verified by fio; each session goes to and fro
 part_moves() {
+    local t args name
+    title "$MOVES live moves each, writes to one block submitted in pairs, depth 32 (pause, ms: median, 99 %, longest)"
+    for t in tcp shm; do
+        args=(--moves "$MOVES" --cores "0,1")
+        [ $t = tcp ] || args+=(--shm)
+        name="no error, nothing reordered"
+        timeout 120 "$BUILD/bench_moves" "${args[@]}" "$ours" >"$E2E_DIR/moves.ms" 2>"$E2E_DIR/moves.err" || name=FAILED
+        printf '  %-8s %s: %s\n    %-34s %s\n' $t "$name" "$(tail -n 1 "$E2E_DIR/moves.err")" pause "$(quantiles "$E2E_DIR/moves.ms" 1)"
+        [ "$name" != FAILED ] || head -n 3 "$E2E_DIR/moves.err"
+    done
+    moves_daemon
+}
+
+# Through corelaned: two disks of one session each, both written and verified by fio; each session goes to and fro
+moves_daemon() {
     local t i n k rc=0 fio=() p
     local -A dev=() lun=([shm]=4 [tcp]=5) sess=() first=()
-    title "$MOVES live moves each of a session in shared memory and one over TCP, under verified load (pause, ms: median, 99 %, longest)"
+    title "$MOVES live moves each by command, through corelaned, disks verified by fio (pause, ms: median, 99 %, longest)"
     has loop || { echo "  $WHY_NOT"; return; }
     start_corelaned --cores 0,1 --mode adaptive || return
     for t in shm tcp; do
@@ -47,6 +61,5 @@ part_moves() {
         cl detach move-$t >/dev/null
         cl lun delete "$iqn" "${lun[$t]}" >/dev/null
     done
-    p=$CORELANED CORELANED=''
-    e2e_stop "$p" TERM
+    stop_corelaned
 }

@@ -1,4 +1,4 @@
-# shellcheck shell=bash disable=SC2154 # variables are shared with those who source it
+# shellcheck shell=bash disable=SC2034,SC2154 # variables are shared with those who source it
 # bench/run.sh's part about many sessions: what they do together, what each costs, how fast they come.
 
 SCALE=(1 4 16 64 256 1024)
@@ -33,7 +33,7 @@ scale_idle() {
     for n in "$2" "$3"; do
         at=$(clock_ns)
         cl login "$iqn" --portal "$PORTAL" --sessions "$n" >/dev/null 2>"$E2E_DIR/login.err" && e2e_wait 120 logged_in "$n" ||
-            { echo "  $n sessions: $(tail -n 1 "$E2E_DIR/login.err")"; return; }
+            { echo "  $n sessions: $(tail -n 1 "$E2E_DIR/login.err")"; stop_corelaned; return; }
         rate=$(((n > $2 ? n - $2 : n) * 1000000000 / ($(clock_ns) - at)))
         sleep 2
         i=$(rss_of "$CORELANED") t=$(rss_of "$TARGETD")
@@ -43,8 +43,7 @@ scale_idle() {
     at_most "KiB a session, initiator, $1" 64
     at_most "KiB a session, target, $1" 64
     printf '  %-34s %10d\n' "logins a second" $rate
-    n=$CORELANED CORELANED=''
-    e2e_stop "$n" TERM
+    stop_corelaned
     e2e_stop "$TARGETD" TERM
     start_targetd --cores 1 --mode poll --portal "$PORTAL"
 }
