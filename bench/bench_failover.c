@@ -14,6 +14,7 @@
  *
  * It is a program of a user's, over libcorelane alone; clocks and processes are its own for that reason.
  */
+#include <assert.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <getopt.h>
@@ -96,8 +97,11 @@ __attribute__((noreturn)) static void die(struct bench *b, const char *what)
 /* "iscsi://HOST:PORT/IQN/LUN": what is between the slashes, and what follows. */
 static const char *url_split(struct bench *b, const char *url, char host[static 128])
 {
-    const char *from = strstr(url, "://"), *end = from ? strchr(from + 3, '/') : NULL;
+    const char *from, *end;
 
+    assert(url);
+    from = strstr(url, "://");
+    end = from ? strchr(from + 3, '/') : NULL;
     if (!end || end - from - 3 >= 128)
         die(b, "a URL is iscsi://HOST:PORT/IQN/LUN");
     snprintf(host, 128, "%.*s", (int)(end - from - 3), from + 3);
