@@ -243,7 +243,8 @@ static uint32_t half_page(const struct loop_arena *a, int which, const void *mem
 static int half_init(struct half *h, size_t len)
 {
     h->pages = (uint32_t)(len / LOOP_PAGE);
-    h->page = calloc(h->pages, sizeof(*h->page));
+    /* Not from the heap, which may write the zeroes itself: most of it is never touched, and what is belongs to the session. */
+    h->page = rt_mem_alloc(h->pages * sizeof(*h->page));
     h->gone = calloc(h->pages / 64, sizeof(*h->gone));
     if (!h->page || !h->gone)
         return -ENOMEM;
@@ -256,7 +257,7 @@ static int half_init(struct half *h, size_t len)
 static void arena_free(struct loop_arena *a)
 {
     for (unsigned i = 0; i < ARRAY_SIZE(a->half); i++) {
-        free(a->half[i].page);
+        rt_mem_free(a->half[i].page, a->half[i].pages * sizeof(*a->half[i].page));
         free(a->half[i].gone);
     }
     rt_shm_free(a->shm);
