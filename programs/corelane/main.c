@@ -25,6 +25,7 @@ static const struct {
     { "Sessions of the kernel's own initiator (open-iscsi):", cmds_kernel },
     { "Measuring:", cmds_bench },
 };
+#define HELP_WORDS 28 /* columns for a command and what it takes */
 #define GROUPS (sizeof(groups) / sizeof(groups[0]))
 
 static const struct cmd top = {
@@ -34,18 +35,25 @@ static const struct cmd top = {
     .sets = { opt_common },
 };
 
+static void help_line(FILE *to, const struct cmd *c)
+{
+    char left[64];
+    const int n = snprintf(left, sizeof(left), "%s%s%s", c->words, c->operands ? " " : "",
+                           c->operands ? c->operands : "");
+
+    if (n > HELP_WORDS)
+        fprintf(to, "  %s\n  %*s %s\n", left, HELP_WORDS, "", c->help);
+    else
+        fprintf(to, "  %-*s %s\n", HELP_WORDS, left, c->help);
+}
+
 static void help_print(FILE *to)
 {
     fprintf(to, "usage: %s COMMAND [ARGUMENT]... [OPTION]...\n\n%s\n", PROG, top.help);
     for (size_t g = 0; g < GROUPS; g++) {
         fprintf(to, "\n%s\n", groups[g].title);
-        for (const struct cmd *c = groups[g].cmds; c->words; c++) {
-            char left[64];
-
-            snprintf(left, sizeof(left), "%s%s%s", c->words, c->operands ? " " : "",
-                     c->operands ? c->operands : "");
-            fprintf(to, "  %-28s %s\n", left, c->help);
-        }
+        for (const struct cmd *c = groups[g].cmds; c->words; c++)
+            help_line(to, c);
     }
     fputs("\noptions:\n"
           "  -h, --help                  print this; after a command, what it takes\n"
@@ -54,6 +62,19 @@ static void help_print(FILE *to)
           "for root and\n"
           "$XDG_RUNTIME_DIR/corelane for others.\n",
           to);
+}
+
+/* Of the commands that begin with @first. */
+static void help_some(FILE *to, const char *first)
+{
+    const size_t len = strlen(first);
+
+    fprintf(to, "usage: %s %s COMMAND [ARGUMENT]... [OPTION]...\n\n", PROG, first);
+    for (size_t g = 0; g < GROUPS; g++)
+        for (const struct cmd *c = groups[g].cmds; c->words; c++)
+            if (!strncmp(c->words, first, len) && c->words[len] == ' ')
+                help_line(to, c);
+    fputs("\nEach takes --help.\n", to);
 }
 
 /* How many leading arguments are the command's words, 0: it is another command. */
@@ -123,6 +144,11 @@ static unsigned words_list(const char *first, const char **list, char store[][24
     return n;
 }
 
+static bool is_option(const char *arg, const char *name, const char *letter)
+{
+    return !strcmp(arg, name) || !strcmp(arg, letter);
+}
+
 /* No command: says what is nearest, or what could follow the first word. */
 static int unknown(int argc, char **argv)
 {
@@ -130,13 +156,17 @@ static int unknown(int argc, char **argv)
     char store[COMMANDS_MAX + 1][24];
 
     if (words_list(argv[0], list, store)) {
+        if (argc == 2 && is_option(argv[1], "--help", "-h")) {
+            help_some(stdout, argv[0]);
+            return 0;
+        }
         if (argc > 1 && *argv[1] != '-' && (near = word_nearest(argv[1], list)))
             return opt_usage(PROG, &top, "unknown command '%s %s': did you mean '%s %s'?", argv[0], argv[1],
                              argv[0], near);
         fprintf(stderr, "%s: %s what? One of:", PROG, argv[0]);
         for (unsigned i = 0; list[i]; i++)
             fprintf(stderr, " %s", list[i]);
-        fprintf(stderr, "\nSee '%s --help'.\n", PROG);
+        fprintf(stderr, "\nSee '%s %s --help'.\n", PROG, argv[0]);
         return EXIT_USAGE;
     }
     words_list(NULL, list, store);
@@ -154,11 +184,6 @@ static int leading_options(int argc, char **argv)
     while (n < argc && argv[n][0] == '-' && strcmp(argv[n], "--"))
         n += strcmp(argv[n], "--run-dir") ? 1 : 2;
     return n < argc ? n : argc;
-}
-
-static bool is_option(const char *arg, const char *name, const char *letter)
-{
-    return !strcmp(arg, name) || !strcmp(arg, letter);
 }
 
 int main(int argc, char **argv)

@@ -111,13 +111,17 @@ ok "options may stand before the command" bash -c \
     "'$BUILD/corelane' --run-dir '$RUN/none' list 2>&1 | grep -q '$RUN/none/corelaned.sock'"
 refused "a full disk is a failure" 1 "" bash -c "exec '$BUILD/corelane' --help >/dev/full"
 
+same "several commands have a help in common" 0 "$(cl path --help >"$E2E_DIR/help"; echo $?)"
+ok "which names them" grep -q "path fail-queued DISK" "$E2E_DIR/help"
+not_ok "and no others" grep -q layout "$E2E_DIR/help"
+
 # ---- help and manual pages --------------------------------------------------------------------------------------
 
 for p in corelane corelaned corelane-targetd; do
     same "$p --version" "$p 0.1.0" "$("$BUILD/$p" --version)"
     ok "$p --help" "$BUILD/$p" --help
 done
-commands=$(cl --help | sed -n 's/^  \([a-z][a-z ]*[a-z]\)\( .*\)\{0,1\}$/\1/p' | sed 's/ [A-Z].*//' | awk '{
+commands=$(cl --help | sed -n 's/^  \([a-z][a-z -]*[a-z]\)\( .*\)\{0,1\}$/\1/p' | sed 's/ [A-Z].*//' | awk '{
     if ($1 ~ /^(target|lun|acl|alua|chap|portal|session|layout|path)$/) print $1 " " $2; else if ($1 == "detach" && $2 == "list") print $1 " " $2;
     else print $1 }' | sort -u)
 ok "all commands are in the help" test "$(wc -l <<<"$commands")" -ge 25
