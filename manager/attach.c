@@ -228,9 +228,23 @@ static struct att *same_unit(const struct att *a, const struct ini_lun_info *inf
 
 /* A device that waits for its disk goes on waiting; for what will not mend by itself (another unit answers there
  * now) it is left to whoever reads the log. */
+/* Why no path came about: what became of the first, and of each other that came to something else. */
+static void whys_say(const struct att *a, const struct path *first, char out[static MGR_WHY_MAX])
+{
+    size_t at = (size_t)snprintf(out, MGR_WHY_MAX, "%s", first->why);
+
+    rt_list_for (l, &a->paths) {
+        const struct path *p = rt_list_entry(l, struct path, link);
+
+        if (at < MGR_WHY_MAX && p != first && strcmp(p->why, first->why))
+            at += (size_t)snprintf(out + at, MGR_WHY_MAX - at, "; at %s: %s", p->portal, p->why);
+    }
+}
+
 void att_path_failed(struct att *a, struct path *failed)
 {
     const struct path *first = att_path_first(a);
+    char why[MGR_WHY_MAX];
 
     if (a->ending || a->state == ATT_UP || a->state == ATT_CLOSING)
         return;
@@ -245,7 +259,8 @@ void att_path_failed(struct att *a, struct path *failed)
     rt_list_for (l, &a->paths)
         if (!path_refused(rt_list_entry(l, struct path, link)))
             return;
-    att_end(a, first->err, first->why);
+    whys_say(a, first, why);
+    att_end(a, first->err, why);
 }
 
 /* ---- a path goes over to the disk that its unit has already ----------------------------------------------- */

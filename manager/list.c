@@ -22,7 +22,7 @@ struct visit {
     struct ini_sess_info info;
     struct mpio_stats stats;
     uint64_t size;
-    unsigned usable; /* paths that requests can take */
+    unsigned usable; /* paths that requests could take */
 };
 
 struct gather {
@@ -293,6 +293,7 @@ static json_t *disk_json(const struct visit *v)
     json_t *o = att_json(v->att);
 
     rpc_json_set_text(o, "state", disk_state(v));
+    rpc_json_set_int(o, "paths_up", v->usable);
     if (v->size)
         rpc_json_set_int(o, "size", v->size);
     rpc_json_set_int(o, "in_flight", v->stats.in_flight);

@@ -1,6 +1,7 @@
 /*
  * cmd_disk.c - discovery, sessions and disks: commands to corelaned
  */
+#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -197,14 +198,27 @@ static void attach_print(const struct opts *o, const json_t *result)
 static void list_print(const struct opts *o, const json_t *result)
 {
     static const struct column columns[] = {
-        { "NAME", "name", CELL_TEXT },       { "PATH", "path", CELL_TEXT },
-        { "STATE", "state", CELL_TEXT },     { "SIZE", "size", CELL_SIZE },
-        { "EXPORT", "export", CELL_TEXT },   { "PATHS", "paths", CELL_TEXT },
-        { "SESSION", "session", CELL_TEXT },
-        { "CORE", "core", CELL_TEXT },       { "IN FLIGHT", "in_flight", CELL_TEXT },
-        { "READ", "read_bytes", CELL_SIZE }, { "WRITTEN", "write_bytes", CELL_SIZE },
-        { "ERRORS", "errors", CELL_TEXT },
+        { "NAME", "name", CELL_TEXT },           { "PATH", "path", CELL_TEXT },
+        { "STATE", "state", CELL_TEXT },         { "SIZE", "size", CELL_SIZE },
+        { "EXPORT", "export", CELL_TEXT },       { "PATHS", "paths_shown", CELL_TEXT },
+        { "SESSION", "session", CELL_TEXT },     { "CORE", "core", CELL_TEXT },
+        { "IN FLIGHT", "in_flight", CELL_TEXT }, { "READ", "read_bytes", CELL_SIZE },
+        { "WRITTEN", "write_bytes", CELL_SIZE }, { "ERRORS", "errors", CELL_TEXT },
     };
+    char paths[32];
+    size_t i;
+    json_t *d;
+
+    json_array_foreach(result, i, d)
+    {
+        const uint64_t all = num_of(d, "paths"), up = num_of(d, "paths_up");
+
+        if (up == all)
+            snprintf(paths, sizeof(paths), "%" PRIu64, all);
+        else
+            snprintf(paths, sizeof(paths), "%" PRIu64 "/%" PRIu64, up, all);
+        json_object_set_new(d, "paths_shown", json_string(paths));
+    }
     table(result, columns, "No disks. Attach one with 'corelane attach IQN --portal ADDR --lun N'.");
 }
 
