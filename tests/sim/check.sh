@@ -6,6 +6,7 @@ cd "$(dirname "$0")/../.." || exit 1
 sim=${BUILD:-build}/corelane-sim
 seeds=${SEEDS:-$([ -n "${SAN:-}" ] && echo 60 || echo 500)}
 few=$((seeds / 20))
+paths=$((seeds / 4)) # of those with several paths, beside every fifth of the others
 jobs=$(nproc)
 dir=$(mktemp -d "${TMPDIR:-/tmp}/corelane-sim.XXXXXX") || exit 1
 trap 'rm -rf "$dir"' EXIT
@@ -29,6 +30,11 @@ usage() { "$sim" "$@"; [ $? = 2 ]; }
 rc=$?
 sed 's/^/# /' "$dir/seeds"
 ok "$seeds seeds are green" test $rc = 0
+"$sim" --paths --seeds "$paths" --jobs "$jobs" --limit 900 >"$dir/seeds" 2>&1
+rc=$?
+sed 's/^/# /' "$dir/seeds"
+ok "$paths seeds with several paths are green" test $rc = 0
+ok "so is one of these a second time" "$sim" --paths --seeds "$few" --jobs "$jobs" --twice --limit 900
 ok "a seed is the same when it is played again" "$sim" --seeds "$few" --jobs "$jobs" --twice --limit 900
 ok "and in whatever process it is played" same "$(fingerprint --seeds 6 --jobs 1)" "$(fingerprint --seeds 6 --jobs 3)"
 ok "one seed alone says the same of itself" same "$(fingerprint --seed 3 --quiet)" \

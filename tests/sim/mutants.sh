@@ -16,7 +16,9 @@ fi
 for patch in tests/sim/mutants/*.patch; do
     name=$(basename "$patch" .patch)
     sim=$build/mutants/$name/corelane-sim
-    "$sim" --seeds 2000 --jobs "$jobs" --stop-after 1 --limit 900 >"$dir/out" 2>&1
+    scenes=()
+    grep -q '^# paths' "$patch" && scenes=(--paths)
+    "$sim" "${scenes[@]}" --seeds 2000 --jobs "$jobs" --stop-after 1 --limit 900 >"$dir/out" 2>&1
     rc=$?
     found=$(sed -n 's/.* failed (from 1), the first: \([0-9]*\)$/\1/p' "$dir/out")
     if [ $rc = 1 ] && [ -n "$found" ]; then

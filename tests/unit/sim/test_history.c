@@ -185,6 +185,30 @@ static void test_a_refused_write_is_not_there(void **state)
     end(h, false);
 }
 
+/* Over several sessions: what failed before a newer write began is over once that is acknowledged, what failed later is not. */
+static void test_a_failed_write_may_land_until_it_is_settled(void **state)
+{
+    for (int good = 0; good < 2; good++) {
+        struct hist *h = make(1, false);
+        struct hist_write *old = hist_write_begin(h, 3, 0, 1, 1, false);
+        struct hist_write *late = hist_write_begin(h, 3, 0, 1, 2, false);
+        uint64_t newer;
+
+        hist_write_end(h, old, HIST_LATER);
+        newer = hist_now(h);
+        write_all(h, 3, false);
+        hist_write_end(h, late, HIST_LATER);
+        hist_nexus_settled(h, 4, UINT64_MAX); /* another's are not concerned */
+        if (good)
+            read_all(h, 1);
+        hist_nexus_settled(h, 3, newer);
+        write_all(h, 4, false);
+        read_all(h, good ? 2 : 1);
+        end(h, good);
+    }
+    (void)state;
+}
+
 /* Sent again after a broken connection it is carried out twice, both before it is acknowledged. */
 static void test_a_write_sent_again(void **state)
 {
@@ -711,6 +735,7 @@ int main(void)
         cmocka_unit_test(test_readers_agree_on_an_order),
         cmocka_unit_test(test_zeroes_by_several),
         cmocka_unit_test(test_a_failed_write_may_land_until_its_session_is_replaced),
+        cmocka_unit_test(test_a_failed_write_may_land_until_it_is_settled),
         cmocka_unit_test(test_a_refused_write_is_not_there),
         cmocka_unit_test(test_a_write_sent_again),
         cmocka_unit_test(test_compare_and_write),
