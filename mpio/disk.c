@@ -11,6 +11,7 @@
 #include "mpio/mpio_internal.h"
 #include "reactor/rt_log.h"
 
+#define ACTIVATE_NS RT_S  /* after the first path, before one is asked to be optimized */
 #define REOPEN_NS (5 * RT_S) /* from one look for a unit that has gone to the next, where there are others to use meanwhile */
 
 const char *const mpio_path_state_names[] = { "active", "down",       "suspect", "marginal",
@@ -166,8 +167,10 @@ static void join_judge(struct mpio_disk *d, struct mpio_path *p)
     }
     p->joining = false;
     d->joining_nr--;
-    if (!d->has_info)
+    if (!d->has_info) {
         d->info = p->seen.info;
+        d->activate_ns = rt_now(d->rt) + ACTIVATE_NS; /* the next to join may need no such thing */
+    }
     d->has_info = true;
     p->answer_ns = rt_now(d->rt);
     p->ever_up = p->seen.up;

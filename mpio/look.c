@@ -66,6 +66,19 @@ bool path_can(const struct mpio_path *p)
     return p->seen.up && p->seen.open && !p->seen.hold && !p->quarantine && alua_rank(p);
 }
 
+static bool is_in_reach(const struct mpio_path *p)
+{
+    return p->seen.up && p->seen.open && !p->quarantine && !p->admin && !p->leaving;
+}
+
+/* Nothing can be sent over it, and it can be asked to change that. Not where it is offline: that is no longer the unit's own to
+ * change (SPC-4 r36, "Offline target port group asymmetric access state"). */
+static bool can_activate(const struct mpio_path *p)
+{
+    return is_in_reach(p) && !p->seen.hold && p->seen.alua.is_explicit &&
+           (p->seen.alua.state == INI_ALUA_STANDBY || p->seen.alua.state == INI_ALUA_UNAVAILABLE);
+}
+
 static bool is_marginal(struct mpio_disk *d, const struct mpio_path *p, uint64_t now)
 {
     const uint32_t limit = d->conf.marginal_fails < PATH_FAILS_MAX ? d->conf.marginal_fails : PATH_FAILS_MAX;
@@ -261,7 +274,7 @@ static void only_choose(struct mpio_disk *d)
     d->only_err = 0;
     if (!d->lone)
         return;
-    if (is_reopening(only))
+    if (is_reopening(only) || can_activate(only))
         return;
     if (only->quarantine || !only->seen.open)
         d->only_err = -ENODEV;
@@ -341,18 +354,6 @@ static void path_part(struct mpio_disk *d, struct mpio_path *p, bool stays)
         return; /* nobody would know then that newer writes must wait */
     p->parting = true;
     path_want(p, ASK_UNBIND);
-}
-
-static bool is_in_reach(const struct mpio_path *p)
-{
-    return p->seen.up && p->seen.open && !p->quarantine && !p->admin && !p->leaving;
-}
-
-/* It can be asked to make the unit usable through it. What is offline is no longer the unit's own to change (SPC-4 r36, "Offline
- * target port group asymmetric access state"). */
-static bool can_activate(const struct mpio_path *p)
-{
-    return is_in_reach(p) && !p->seen.hold && p->seen.alua.is_explicit && p->seen.alua.state != INI_ALUA_OFFLINE;
 }
 
 /* The one that was asked longest ago, or never; of these the best. */

@@ -233,6 +233,7 @@ static void test_an_explicit_unit_is_asked_where_it_cannot_be_used(void **state)
     alua(1, INI_ALUA_NON_OPTIMIZED, true);
     alua(0, INI_ALUA_NON_OPTIMIZED, true);
     alua(0, INI_ALUA_STANDBY, true);
+    run(2 * RT_S);
     assert_false(rig.path[0]->lun->activated || rig.path[1]->lun->activated);
     alua(1, INI_ALUA_OFFLINE, true);
     assert_true(rig.path[0]->lun->activated);
