@@ -274,7 +274,7 @@ static void only_choose(struct mpio_disk *d)
     d->only_err = 0;
     if (!d->lone)
         return;
-    if (is_reopening(only) || can_activate(only))
+    if (is_reopening(only))
         return;
     if (only->quarantine || !only->seen.open)
         d->only_err = -ENODEV;
@@ -313,7 +313,7 @@ static void path_unstick(struct mpio_disk *d, struct mpio_path *p, uint64_t now)
  * are. Whoever it is then is found out when it is opened. */
 static void gone_retry(struct mpio_disk *d, struct mpio_path *p, uint64_t now)
 {
-    if (!d->multi || !p->seen.gone || !p->seen.session || p->quarantine || p->admin || is_reopening(p))
+    if (!d->multi || d->err || !p->seen.gone || !p->seen.session || p->quarantine || p->admin || is_reopening(p))
         return;
     if (now < p->reopen_ns)
         disk_look_by(d, p->reopen_ns);

@@ -113,36 +113,14 @@ static void test_the_first_path_is_not_asked_before_others_may_have_come(void **
     rig_start(15, 0, NULL);
     way(0, 1);
     alua(0, INI_ALUA_STANDBY, true);
-    submit(0, INI_WRITE);
     run(100 * RT_MS);
     way(1, 2);
+    submit(0, INI_WRITE);
     run(5 * RT_S);
     assert_false(rig.path[0]->lun->activated);
     assert_int_equal(there(0), 0);
     assert_int_equal(there(1), 1);
     answer_all(1);
-    run(RT_MS);
-    assert_int_equal(rig.req[0].res, 0);
-    rig_end();
-}
-
-/* Where it is the only one it is asked after a while, and requests wait for that. */
-static void test_requests_wait_for_the_only_path_to_be_activated(void **state)
-{
-    (void)state;
-    rig_start(16, 0, NULL);
-    way(0, 1);
-    alua(0, INI_ALUA_STANDBY, true);
-    submit(0, INI_WRITE);
-    run(3 * RT_S);
-    assert_true(rig.path[0]->lun->activated);
-    assert_false(rig.req[0].done);
-    assert_int_equal(there(0), 0);
-    assert_int_equal(rig.events[MPIO_PAUSED], 1);
-    alua(0, INI_ALUA_OPTIMIZED, true);
-    assert_int_equal(there(0), 1);
-    assert_int_equal(rig.events[MPIO_RESUMED], 1);
-    answer_all(0);
     run(RT_MS);
     assert_int_equal(rig.req[0].res, 0);
     rig_end();
@@ -333,7 +311,6 @@ int main(void)
         cmocka_unit_test(test_a_second_reset_while_the_first_is_told_is_told_too),
         cmocka_unit_test(test_a_unit_that_does_not_obey_is_asked_again_by_all_paths),
         cmocka_unit_test(test_the_first_path_is_not_asked_before_others_may_have_come),
-        cmocka_unit_test(test_requests_wait_for_the_only_path_to_be_activated),
         cmocka_unit_test(test_a_path_that_moves_is_no_reason_to_ask),
         cmocka_unit_test(test_a_unit_is_opened_anew_while_it_is_asked_to_change),
         cmocka_unit_test(test_paths_that_refuse_all_requests_are_none),
