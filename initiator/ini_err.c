@@ -3,7 +3,8 @@
  *
  * A command that is late is aborted, then its unit is reset, then the session is dropped and made anew. One
  * step is under way at a time; a command that was aborted goes back into the queue, so to whoever submitted it
- * a slow target is a wait, until its deadline.
+ * a slow target is a wait, until its deadline. A unit that other sessions reach too is not reset: it would take their
+ * commands along, without a word to them.
  */
 #include <string.h>
 #include "initiator/ini_internal.h"
@@ -174,6 +175,12 @@ static void tmf_send(struct ini_sess *s, enum iscsi_tmf function, uint16_t lun, 
 
 static void lun_reset_begin(struct ini_sess *s)
 {
+    const struct ini_lun *l = ini_lun_find(s, s->eh.lun);
+
+    if (l && l->hand) {
+        ini_conn_lost(s, -ETIMEDOUT, "the target does not abort a command to lun %u, which has other paths", l->lun);
+        return;
+    }
     s->eh.step = EH_LUN_RESET;
     rt_log(RT_WARN, "%s: lun %u: the target does not abort a command; resetting the unit", s->conf.target,
            s->eh.lun);

@@ -435,6 +435,53 @@ static void test_where_there_is_no_connection_none_is_dropped(void **state)
     end(&r, &f);
 }
 
+/* ---- commands that are late ------------------------------------------------------------------------------ */
+
+static atomic_uint tmf_answer; /* 0x100: none */
+
+/* Takes reads and writes on the first connection, answers none of them, and has its own view of aborts. */
+static bool never_abort(struct fake_conn *c)
+{
+    if (c->nr || !(is_data(c) || c->pdu.opcode == ISCSI_OP_TMF))
+        return false;
+    if (c->pdu.opcode == ISCSI_OP_SCSI_CMD)
+        return true;
+    *(c->pdu.tmf.function == ISCSI_TMF_ABORT_TASK ? &c->f->aborts : &c->f->resets) += 1;
+    if (tmf_answer < 0x100)
+        fake_tmf(c, (uint8_t)tmf_answer);
+    return true;
+}
+
+/* What the unit has of other sessions is not to be lost for one command of this. */
+static void test_a_unit_with_other_paths_is_not_reset_for_a_late_command(void **state)
+{
+    static const unsigned answers[] = { ISCSI_TMF_NOT_SUPPORTED, ISCSI_TMF_REJECTED, 0x100 };
+
+    (void)state;
+    for (size_t i = 0; i < sizeof(answers) / sizeof(answers[0]); i++) {
+        struct fake f = { .hook = never_abort };
+        struct rig r;
+
+        tmf_answer = answers[i];
+        serving = false;
+        fake_start(&f, once_script);
+        rig_init(&r, f.port);
+        r.conf.set.noop_interval_s = 0;
+        r.conf.set.cmd_timeout_s = r.conf.set.abort_timeout_s = 1;
+        rig_start(&r);
+        rig_open(&r);
+        ini_lun_hand_back(r.lun, true);
+        submit(&r, 0, INI_WRITE, 0, 512, 0);
+        rig_until(&r, reqs[0].ended);
+        assert_int_equal(reqs[0].res, -ECONNABORTED);
+        assert_int_equal(r.downs, 1);
+        assert_non_null(strstr(r.why, "other paths"));
+        assert_int_equal(f.aborts, 1);
+        assert_int_equal(f.resets, 0);
+        end(&r, &f);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -455,6 +502,7 @@ int main(void)
         cmocka_unit_test(test_a_unit_that_is_given_up_ends_requests_with_what_was_asked_for),
         cmocka_unit_test(test_a_dropped_connection_is_one_that_broke),
         cmocka_unit_test(test_where_there_is_no_connection_none_is_dropped),
+        cmocka_unit_test(test_a_unit_with_other_paths_is_not_reset_for_a_late_command),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
