@@ -12,7 +12,7 @@
  * resv.c    persistent reservations
  * near.c    sessions in shared memory: how far they are, and the memory that their requests use
  * paths.c   disks that have a path over each session of their initiator
- * swarm.c   faults
+ * swarm.c   which faults there are, and when; faults.c: what they are
  * stir.c    what else happens to such paths: they leave, are taken out of use, lead to another unit
  * drill.c   how soon I/O goes on when one of several paths breaks
  * move.c    sessions that go from core to core

@@ -13,79 +13,7 @@
 #include <string.h>
 
 #include "initiator/ini_internal.h"
-#include "tests/sim/scene.h"
-
-enum kind {
-    K_RESET, K_CUT, K_HALF_CLOSE, K_BLACKHOLE, K_FLIP, K_PARTITION, K_KILL_CLIENT, K_POWER_CLIENT, K_KILL_TGT,
-    K_POWER_TGT, K_STOP_TGT, K_STALL, K_READ_EIO, K_WRITE_EIO, K_SYNC_EIO, K_NO_SPACE, K_LUN_RESET, K_LOGOUT,
-    K_ABRUPT, K_ABANDON, K_RESIZE, K_ASK, K_FREEZE_CLIENT, K_FREEZE_TGT, K_DOOR, KINDS,
-};
-
-/* How many there are in a storm at most, in a scene that has the kind; and whether it may lie in wait. */
-static const struct {
-    uint8_t most;
-    bool waits;
-} kinds[KINDS] = {
-    [K_RESET] = { 20, true },       [K_CUT] = { 20, true },        [K_HALF_CLOSE] = { 10, true },
-    [K_BLACKHOLE] = { 6, true },    [K_FLIP] = { 20, true },       [K_PARTITION] = { 6, true },
-    [K_KILL_CLIENT] = { 5, true },  [K_POWER_CLIENT] = { 3, true }, [K_KILL_TGT] = { 5, true },
-    [K_POWER_TGT] = { 5, true },    [K_STOP_TGT] = { 4, true },    [K_STALL] = { 4, true },
-    [K_READ_EIO] = { 4, true },     [K_WRITE_EIO] = { 4, true },   [K_SYNC_EIO] = { 2, true },
-    [K_NO_SPACE] = { 3, true },
-    [K_LUN_RESET] = { 10, true },   [K_LOGOUT] = { 8, false },     [K_ABRUPT] = { 5, false },
-    [K_ABANDON] = { 5, true },      [K_RESIZE] = { 4, true },      [K_ASK] = { 4, true },
-    [K_FREEZE_CLIENT] = { 5, true }, [K_FREEZE_TGT] = { 5, true }, [K_DOOR] = { 20, true },
-};
-
-#define LATER_MAX  64u                      /* things to be done, or undone, at a time to come */
-#define AMBUSH_MAX 6u
-
-struct later {
-    struct sim_timer timer;
-    struct scene *scene;
-    void (*fn)(struct later *l);
-    bool busy;
-    enum kind kind;
-    struct nexus_end *nexus;
-    struct sim_prog *prog;
-    uint64_t conn_id;
-    bool to, from;                          /* partition: which way */
-};
-
-struct every {                              /* a kind that comes at random times */
-    struct sim_timer timer;
-    struct scene *scene;
-    enum kind kind;
-    uint64_t mean_ns;
-};
-
-struct ambush {
-    uint8_t kind, state;                    /* state: one of STATES, or STATES and a step */
-    unsigned left;                          /* times */
-};
-
-struct swarm {
-    struct scene *scene;
-    struct every every[KINDS];
-    struct later later[LATER_MAX];
-    struct ambush ambush[AMBUSH_MAX];
-    unsigned ambushes;
-    uint32_t size_asked;                    /* sectors of unit 0 */
-    unsigned slow_resets;                   /* connections break when the disk is slow: so often */
-    bool slow_seen;
-    unsigned late_kills;                    /* the target is killed while its disk stands still: so often */
-    struct sim_disk disk;                   /* as it was drawn */
-};
-
-static uint64_t draw(struct scene *sc, uint64_t lo, uint64_t hi)
-{
-    return sim_rng_range(&sc->fault_rng, lo, hi);
-}
-
-static bool one_in(struct scene *sc, unsigned n)
-{
-    return !sim_rng_below(&sc->fault_rng, n);
-}
+#include "tests/sim/swarm_internal.h"
 
 /* ---- the tally ------------------------------------------------------------------------------------------- */
 
@@ -161,321 +89,6 @@ static void on_fault(void *arg, enum sim_fault f, struct sim_machine *m, struct 
             hit(sc, f, sc->nexus[i]);
 }
 
-/* ---- later ----------------------------------------------------------------------------------------------- */
-
-static void later_fired(struct sim_timer *t)
-{
-    struct later *l = container_of(t, struct later, timer);
-
-    l->busy = false;
-    if (!l->scene->failed)
-        l->fn(l);
-}
-
-/* NULL: too much is to be done already; then it is left. */
-static struct later *later_new(struct scene *sc, void (*fn)(struct later *l), uint64_t ns)
-{
-    for (unsigned i = 0; i < LATER_MAX; i++) {
-        struct later *l = &sc->swarm->later[i];
-
-        if (l->busy)
-            continue;
-        l->busy = true;
-        l->scene = sc;
-        l->fn = fn;
-        l->timer.fn = later_fired;
-        sim_at(sc->w, &l->timer, ns);
-        return l;
-    }
-    return NULL;
-}
-
-static uint64_t hold(struct scene *sc)
-{
-    return draw(sc, RT_MS, 10 * RT_MS) << draw(sc, 0, 10);  /* to 10 s */
-}
-
-/* ---- connections ----------------------------------------------------------------------------------------- */
-
-static void unhole(struct later *l)
-{
-    struct sim_conn *c = sim_conn_find(l->scene->w, l->conn_id);
-
-    if (c)
-        sim_fault_blackhole(c, false);
-}
-
-static void do_conn(struct scene *sc, enum kind k, struct nexus_end *n)
-{
-    struct sim_conn *c = sim_conn_find(sc->w, n->conn_id);
-    const unsigned end = (unsigned)draw(sc, 0, 1);
-    struct later *l;
-
-    if (!c)
-        return;
-    switch (k) {
-    case K_RESET: sim_fault_reset(c); break;
-    case K_CUT: sim_fault_cut(c, end, draw(sc, 1, 48) << draw(sc, 0, 6)); break;
-    case K_HALF_CLOSE: sim_fault_half_close(c, end); break;
-    case K_FLIP:
-        if (n->s && n->s->state >= INI_UP && n->s->conn >= CONN_FULL && n->s->conn <= CONN_LOGOUT &&
-            sc->plan.digests && !near_shm(n))
-            sim_fault_flip(c, end);
-        break;
-    default:
-        if (!(l = later_new(sc, unhole, hold(sc))))
-            return;
-        l->conn_id = n->conn_id;
-        sim_fault_blackhole(c, true);
-    }
-}
-
-static void unpart(struct later *l)
-{
-    struct scene *sc = l->scene;
-
-    if (l->to)
-        sim_partition(l->nexus->client->machine, sc->tgtd.machine, false);
-    if (l->from)
-        sim_partition(sc->tgtd.machine, l->nexus->client->machine, false);
-}
-
-static void do_partition(struct scene *sc, struct nexus_end *n)
-{
-    struct later *l = later_new(sc, unpart, hold(sc) * (one_in(sc, 4) ? 4 : 1));
-
-    if (!l)
-        return;
-    l->nexus = n;
-    l->to = !one_in(sc, 3);
-    l->from = !l->to || !one_in(sc, 3);
-    if (l->to)
-        sim_partition(n->client->machine, sc->tgtd.machine, true);
-    if (l->from)
-        sim_partition(sc->tgtd.machine, n->client->machine, true);
-}
-
-/* ---- programs and machines ------------------------------------------------------------------------------- */
-
-void swarm_power(struct scene *sc, struct sim_machine *m, uint64_t ns)
-{
-    for (unsigned i = 0; i < sc->nexuses_nr; i++)
-        if (sc->nexus[i]->client->machine == m)
-            swarm_note(sc, SCENE_FAULT_CLIENT_POWER, sc->nexus[i]);
-    sim_machine_off(m);
-    for (unsigned i = 0; i < sc->plan.clients; i++) {
-        struct client *c = &sc->client[i];
-
-        if (c->machine != m)
-            continue;
-        client_gone(c);
-        client_boot_later(c, ns ? ns : hold(sc));
-    }
-    if (m != sc->tgtd.machine)
-        return;
-    tgtd_gone(sc, true);
-    tgtd_boot_later(sc, ns ? ns : hold(sc));
-}
-
-static void do_kill_client(struct scene *sc, struct client *c, bool power)
-{
-    if (!sim_prog_runs(c->prog))
-        return;
-    if (power) {
-        swarm_power(sc, c->machine, 0);
-        return;
-    }
-    for (unsigned i = 0; i < c->nexuses_nr; i++)
-        swarm_note(sc, SCENE_FAULT_CLIENT_KILLED, &c->nexus[i]);
-    sim_kill(c->prog);
-    client_gone(c);
-    client_boot_later(c, hold(sc));
-}
-
-static void do_kill_tgt(struct scene *sc, bool power)
-{
-    struct tgtd *d = &sc->tgtd;
-
-    if (!power && !sim_prog_runs(d->prog))
-        return;
-    if (!sim_machine_is_on(d->machine))
-        return;
-    if (power) {
-        swarm_power(sc, d->machine, 0);
-        return;
-    }
-    swarm_note(sc, SCENE_FAULT_TGT_KILLED, NULL);
-    sim_kill(d->prog);
-    tgtd_gone(sc, false);
-    tgtd_boot_later(sc, hold(sc));
-}
-
-static void unfreeze(struct later *l)
-{
-    sim_freeze(l->prog, false);
-}
-
-/* c NULL: the target. */
-static void do_freeze(struct scene *sc, struct client *c)
-{
-    struct sim_prog *p = c ? c->prog : sc->tgtd.prog;
-    struct later *l;
-
-    if (!p || !sim_prog_runs(p) || sim_frozen(p) ||
-        !(l = later_new(sc, unfreeze, hold(sc) * (one_in(sc, 4) ? 4 : 1))))
-        return;
-    l->prog = p;
-    for (unsigned i = 0; c && i < c->nexuses_nr; i++)
-        swarm_note(sc, SCENE_FAULT_CLIENT_FROZEN, &c->nexus[i]);
-    if (!c)
-        swarm_note(sc, SCENE_FAULT_TGT_FROZEN, NULL);
-    sim_freeze(p, true);
-}
-
-static void do_door(struct scene *sc, struct nexus_end *n)
-{
-    struct sim_conn *c = sim_conn_find(sc->w, n->door_id);
-
-    if (!c)
-        return;
-    swarm_note(sc, SCENE_FAULT_DOOR_CUT, n);
-    if (one_in(sc, 2))
-        sim_fault_reset(c);
-    else
-        sim_fault_half_close(c, (unsigned)draw(sc, 0, 1));
-}
-
-static void unstall(struct later *l)
-{
-    sim_disk_stall(l->scene->tgtd.machine, false);
-}
-
-static void disk_mend(struct later *l)
-{
-    if (l->scene->act == ACT_STORM)
-        sim_disk_set(l->scene->tgtd.machine, &l->scene->swarm->disk);
-}
-
-/* For a while all operations of a kind fail. */
-static void do_disk(struct scene *sc, enum kind k)
-{
-    struct sim_disk d = sc->swarm->disk;
-
-    if (!later_new(sc, disk_mend, draw(sc, RT_MS, 4 * RT_MS) << draw(sc, 0, 9)))
-        return;
-    d.read_eio_ppm = k == K_READ_EIO ? 1000000 : 0;
-    d.write_eio_ppm = k == K_WRITE_EIO ? 1000000 : 0;
-    d.sync_eio_ppm = k == K_SYNC_EIO ? 1000000 : 0;
-    d.enospc_ppm = k == K_NO_SPACE ? 1000000 : 0;
-    sim_disk_set(sc->tgtd.machine, &d);
-}
-
-static void do_stall(struct scene *sc, uint64_t ns)
-{
-    if (!later_new(sc, unstall, ns))
-        return;
-    swarm_note(sc, SCENE_FAULT_DISK_STALL, NULL);
-    sim_disk_stall(sc->tgtd.machine, true);
-}
-
-/* ---- what users do --------------------------------------------------------------------------------------- */
-
-static void reset_over(void *user, int resp, int err)
-{
-    (void)user, (void)resp, (void)err;
-}
-
-static void call_reset(void *arg)
-{
-    struct nexus_end *n = arg;
-
-    ini_lun_reset(n->s, n->reset_lun, reset_over, NULL);
-    n->reset_lun = (uint16_t)draw(n->scene, 0, n->scene->plan.units - 1);
-}
-
-static void call_drain(void *arg)
-{
-    nexus_close(arg, WAY_DRAIN);
-}
-
-static void call_abrupt(void *arg)
-{
-    nexus_close(arg, WAY_ABRUPT);
-}
-
-static void call_abandon(void *arg)
-{
-    nexus_close(arg, WAY_ABANDON);
-}
-
-static void do_session(struct scene *sc, enum kind k, struct nexus_end *n)
-{
-    if (!n->s || n->life != LIFE_RUN || n->moving || sim_frozen(n->client->prog))
-        return;
-    switch (k) {
-    case K_LUN_RESET:
-        swarm_note(sc, SCENE_FAULT_LUN_RESET, n);
-        sim_call(ini_sess_rt(n->s), call_reset, n);
-        break;
-    case K_LOGOUT:
-        swarm_note(sc, SCENE_FAULT_LOGOUT, n);
-        sim_call(n->rt, call_drain, n);
-        break;
-    case K_ABRUPT:
-        swarm_note(sc, SCENE_FAULT_ABRUPT, n);
-        sim_call(n->rt, call_abrupt, n);
-        break;
-    default:
-        swarm_note(sc, SCENE_FAULT_ABANDON, n);
-        sim_call(n->rt, call_abandon, n);
-    }
-}
-
-static void do_resize(struct scene *sc)
-{
-    struct swarm *s = sc->swarm;
-    const struct unit_end *u = &sc->unit[0];
-    char params[128];
-
-    if (s->size_asked + 8 > u->sectors_max || sc->plan.swaps)
-        return;                             /* swaps: the other one might grow */
-    s->size_asked += (uint32_t)draw(sc, 1, (u->sectors_max - s->size_asked) / 8) * 8;
-    snprintf(params, sizeof(params), "\"iqn\":\"" SCENE_IQN "\",\"lun\":0,\"size\":%u",
-             s->size_asked * STAMP_LEN);
-    swarm_note(sc, SCENE_FAULT_RESIZE, NULL);
-    tgtd_ask(sc, "lun.resize", params);
-}
-
-static void do_fault(struct scene *sc, enum kind k, struct nexus_end *n)
-{
-    if (!n)
-        n = sc->nexus[sim_rng_below(&sc->fault_rng, sc->nexuses_nr)];
-    switch (k) {
-    case K_RESET:
-    case K_CUT:
-    case K_HALF_CLOSE:
-    case K_BLACKHOLE:
-    case K_FLIP: do_conn(sc, k, n); break;
-    case K_PARTITION: do_partition(sc, n); break;
-    case K_KILL_CLIENT: do_kill_client(sc, n->client, false); break;
-    case K_POWER_CLIENT: do_kill_client(sc, n->client, true); break;
-    case K_KILL_TGT: do_kill_tgt(sc, false); break;
-    case K_POWER_TGT: do_kill_tgt(sc, true); break;
-    case K_STOP_TGT: tgtd_stop(sc); break;
-    case K_STALL: do_stall(sc, hold(sc)); break;
-    case K_READ_EIO:
-    case K_WRITE_EIO:
-    case K_SYNC_EIO:
-    case K_NO_SPACE: do_disk(sc, k); break;
-    case K_RESIZE: do_resize(sc); break;
-    case K_ASK: tgtd_ask_logout(sc); break;
-    case K_FREEZE_CLIENT: do_freeze(sc, n->client); break;
-    case K_FREEZE_TGT: do_freeze(sc, NULL); break;
-    case K_DOOR: do_door(sc, n); break;
-    default: do_session(sc, k, n); break;
-    }
-}
-
 /* ---- lying in wait --------------------------------------------------------------------------------------- */
 
 static void ambush_fired(struct later *l)
@@ -484,8 +97,8 @@ static void ambush_fired(struct later *l)
         return;
     /* One that logs out is to be still at it when what the target had under way lands. */
     if (l->kind == K_KILL_TGT && nexus_state(l->nexus) == INI_LOGOUT)
-        do_conn(l->scene, K_BLACKHOLE, l->nexus);
-    do_fault(l->scene, l->kind, l->nexus);
+        fault_conn(l->scene, K_BLACKHOLE, l->nexus);
+    fault_do(l->scene, l->kind, l->nexus);
 }
 
 static void ambush_look(struct scene *sc, struct nexus_end *n, uint8_t state)
@@ -501,7 +114,7 @@ static void ambush_look(struct scene *sc, struct nexus_end *n, uint8_t state)
         if (a->state != state || !a->left || !one_in(sc, state < STATES ? 3 : 2))
             continue;
         a->left--;
-        l = later_new(sc, ambush_fired, one_in(sc, 2) ? 0 : draw(sc, 0, 40 * RT_US) << draw(sc, 0, 6));
+        l = fault_later(sc, ambush_fired, one_in(sc, 2) ? 0 : draw(sc, 0, 40 * RT_US) << draw(sc, 0, 6));
         if (!l)
             return;
         l->kind = a->kind;
@@ -523,7 +136,7 @@ static void slow_look(struct scene *sc)
     for (unsigned i = 0; i < sc->nexuses_nr; i++) {
         struct later *l;
 
-        if (one_in(sc, 2) || !(l = later_new(sc, ambush_fired, draw(sc, 0, RT_MS) << draw(sc, 0, 7))))
+        if (one_in(sc, 2) || !(l = fault_later(sc, ambush_fired, draw(sc, 0, RT_MS) << draw(sc, 0, 7))))
             continue;
         l->kind = one_in(sc, 2) ? K_LUN_RESET : near_shm(sc->nexus[i]) && one_in(sc, 2) ? K_KILL_TGT : K_RESET;
         l->nexus = sc->nexus[i];
@@ -622,8 +235,8 @@ static void stall_and_kill(struct later *l)
 {
     if (l->scene->act != ACT_STORM)
         return;
-    do_stall(l->scene, draw(l->scene, 3, 10) * RT_S);
-    do_kill_tgt(l->scene, false);
+    fault_stall(l->scene, draw(l->scene, 3, 10) * RT_S);
+    fault_kill_tgt(l->scene, false);
 }
 
 static void watch_steps(struct scene *sc, struct nexus_end *n)
@@ -631,7 +244,7 @@ static void watch_steps(struct scene *sc, struct nexus_end *n)
     const uint32_t steps = near_steps(n);
 
     if (sc->swarm->late_kills && (steps & ~n->seen_steps) >> STEP_WORK & 1 && sc->act == ACT_STORM && one_in(sc, 32) &&
-        later_new(sc, stall_and_kill, draw(sc, 0, 50 * RT_US)))
+        fault_later(sc, stall_and_kill, draw(sc, 0, 50 * RT_US)))
         sc->swarm->late_kills--;
 
     for (uint32_t fresh = steps & ~n->seen_steps, i = 0; fresh; fresh >>= 1, i++)
@@ -671,7 +284,7 @@ static void every_fired(struct sim_timer *t)
 
     if (sc->act != ACT_STORM || sc->failed)
         return;
-    do_fault(sc, e->kind, NULL);
+    fault_do(sc, e->kind, NULL);
     sim_at(sc->w, t, draw(sc, 1, 2 * e->mean_ns));
 }
 
@@ -694,9 +307,9 @@ static void net_draw(struct scene *sc)
     n.reset_ppm = ppm(sc, 4, 2000);
     n.half_close_ppm = ppm(sc, 6, 1000);
     n.blackhole_ppm = ppm(sc, 6, 500);
-    n.blackhole_ns = hold(sc);
+    n.blackhole_ns = fault_hold(sc);
     n.stall_ppm = ppm(sc, 4, 5000);
-    n.stall_ns = hold(sc);
+    n.stall_ns = fault_hold(sc);
     n.flip_ppm = sc->plan.digests ? ppm(sc, 2, 3000) : 0;
     n.refuse_ppm = ppm(sc, 3, 300000);
     n.connect_lost_ppm = ppm(sc, 4, 200000);
@@ -719,7 +332,7 @@ static void disk_draw(struct scene *sc)
     d.sync_eio_ppm = ppm(sc, 5, 40000);
     d.enospc_ppm = ppm(sc, 5, 5000);
     d.slow_ppm = ppm(sc, 4, 40000);
-    d.slow_ns = hold(sc);
+    d.slow_ns = fault_hold(sc);
     d.torn_ppm = ppm(sc, 2, 100000);
     d.save_ppm = ppm(sc, 4, 400000);
     d.load_ppm = ppm(sc, 6, 200000);
@@ -735,7 +348,7 @@ static void sched_draw(struct scene *sc)
     c.wake_jitter_ns = (uint32_t)draw(sc, 100, 1000) << draw(sc, 0, 6);
     c.late_mail_ppm = (uint32_t)draw(sc, 0, 400000);
     c.hiccup_ppm = ppm(sc, 3, 2000);
-    c.hiccup_ns = hold(sc) / 8;
+    c.hiccup_ns = fault_hold(sc) / 8;
     c.work_jitter_ns = draw(sc, RT_US, 100 * RT_US) << draw(sc, 0, 6);
     sim_sched_set(sc->w, &c);
 }
@@ -786,7 +399,7 @@ void swarm_start(struct scene *sc)
         if (!one_in(sc, 3))
             continue;
         s->every[k] = (struct every){ .timer.fn = every_fired, .scene = sc, .kind = k };
-        s->every[k].mean_ns = sc->plan.storm_ns / draw(sc, 1, kinds[k].most);
+        s->every[k].mean_ns = sc->plan.storm_ns / draw(sc, 1, swarm_kinds[k].most);
         sim_at(sc->w, &s->every[k].timer, draw(sc, 1, 2 * s->every[k].mean_ns));
     }
     s->slow_resets = one_in(sc, 2) ? (unsigned)draw(sc, 1, 12) : 0;
@@ -797,7 +410,7 @@ void swarm_start(struct scene *sc)
 
         do
             a->kind = (uint8_t)draw(sc, 0, KINDS - 1);
-        while (!kinds[a->kind].waits);
+        while (!swarm_kinds[a->kind].waits);
         a->state = (uint8_t)draw(sc, 0, STATES - 1);
         a->left = (unsigned)draw(sc, 1, 4);
         if (near_any(sc) && one_in(sc, 2)) {
