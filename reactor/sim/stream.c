@@ -267,11 +267,17 @@ void sim_end_read(struct sim_conn *c, unsigned i, uint32_t bytes)
 static void end_broken(struct sim_conn *c, unsigned i, int err)
 {
     struct end *e = &c->end[i];
+    struct dir *d = &c->dir[i];
 
     if (e->gone || e->dead)
         return;
     e->dead = true;
     e->err = err;
+    if (d->stuck_since) {                   /* nobody sends it again */
+        segs_free(&d->way);
+        d->stuck_since = 0;
+        sim_ev_del(c->w, &d->timeout);
+    }
     if (e->sock) {
         sim_sock_readable(e->sock);
         sim_sock_writable(e->sock);
@@ -397,7 +403,7 @@ static void deliver_due(struct sim *w, struct sim_event *ev)
     if (!c->local && s->kind == SEG_DATA && !s->judged && !c->end[!i].gone && !seg_judge(c, i, s))
         return;
     if (sim_dir_blocked(c, i)) {
-        if (c->end[i].gone && c->end[i].abort)
+        if (c->end[i].dead || (c->end[i].gone && c->end[i].abort))
             segs_free(&d->way);             /* nobody sends it again */
         else
             stuck(c, i);

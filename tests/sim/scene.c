@@ -246,6 +246,10 @@ static void settings_draw(struct scene *sc, struct ini_settings *s)
     s->reopen_max = one_in(sc, 2) ? 0 : (int32_t)draw(sc, 1, 6);
     s->cmds_max = (int32_t)draw_log(sc, 2, 64);
     s->queue_depth = (int32_t)draw_log(sc, 1, 32);
+    if (sc->plan.drill) {                   /* no request is to wait for its turn for longer than a path may be down */
+        s->cmds_max = 128;
+        s->queue_depth = 32;
+    }
     s->initial_r2t = one_in(sc, 2);
     s->immediate_data = one_in(sc, 2);
     s->burst_max = (int32_t)draw_log(sc, 512, 256 * 1024);
