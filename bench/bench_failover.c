@@ -1,7 +1,7 @@
 /*
  * bench_failover.c - how long a disk of two paths does not answer when one of them breaks
  *
- *   bench_failover [--trials N] [--qd N] [--policy P] [--core N] [--at BYTES] [--proxy FILE] [--dir DIR] FAULT URL OTHER
+ *   bench_failover [--trials N] [--qd N] [--policy P] [--core N] [--proxy FILE] [--dir DIR] FAULT URL OTHER
  *
  * FAULT: reset: the connection is reset, and the portal still answers; dead: reset, and the portal refuses from then on;
  * blackhole: nothing passes to or from the portal any more, nothing closes. URL is reached through a fault proxy of its own,
@@ -51,7 +51,6 @@ struct bench {
     const char *fault, *url, *other, *policy, *proxy, *dir;
     unsigned trials, qd;
     int core;
-    uint64_t at;
     struct corelane *c;
     struct corelane_disk *d;
     struct slot slots[QD_MAX];
@@ -201,7 +200,7 @@ static void slot_submit(struct slot *s, enum corelane_op op, unsigned block)
         stamp_write(s);
     }
     s->io.op = op;
-    s->io.offset = b->at + ((uint64_t)s->index * BLOCKS + block) * BS;
+    s->io.offset = ((uint64_t)s->index * BLOCKS + block) * BS;
     s->io.length = BS;
     s->busy = true;
     s->start_ns = clock_ns();
@@ -372,10 +371,13 @@ static int usage(void)
 static bool options_parse(struct bench *b, int argc, char **argv)
 {
     static const struct option options[] = {
-        { "trials", 1, NULL, 't' }, { "qd", 1, NULL, 'q' },
-        { "policy", 1, NULL, 'p' }, { "core", 1, NULL, 'c' },
-        { "at", 1, NULL, 'a' },     { "proxy", 1, NULL, 'x' },
-        { "dir", 1, NULL, 'd' },    { 0 },
+        { "trials", 1, NULL, 't' },
+        { "qd", 1, NULL, 'q' },
+        { "policy", 1, NULL, 'p' },
+        { "core", 1, NULL, 'c' },
+        { "proxy", 1, NULL, 'x' },
+        { "dir", 1, NULL, 'd' },
+        { 0 },
     };
     int opt;
 
@@ -385,13 +387,12 @@ static bool options_parse(struct bench *b, int argc, char **argv)
         case 'q': b->qd = (unsigned)strtoul(optarg, NULL, 10); break;
         case 'p': b->policy = optarg; break;
         case 'c': b->core = (int)strtol(optarg, NULL, 10); break;
-        case 'a': b->at = strtoull(optarg, NULL, 10); break;
         case 'x': b->proxy = optarg; break;
         case 'd': b->dir = optarg; break;
         default: return false;
         }
     }
-    if (argc - optind != 3 || !b->qd || b->qd > QD_MAX || b->at % BS)
+    if (argc - optind != 3 || !b->qd || b->qd > QD_MAX)
         return false;
     b->fault = argv[optind];
     b->url = argv[optind + 1];

@@ -8,25 +8,26 @@ FAILOVER_TRIALS=${FAILOVER_TRIALS:-200} # of the two that are asked for; the oth
 failover_target() {
     export CORELANE_RUN_DIR=$E2E_DIR/failover
     mkdir -m 700 "$CORELANE_RUN_DIR"
-    local p1 p2
+    local p1 p2 i
     p1=127.0.0.1:$(e2e_port) p2=127.0.0.1:$(e2e_port)
     "$BUILD/corelane-targetd" -f --config "$E2E_DIR/failover.json" --portal "$p1" --portal "$p2,2" --cores 1 \
         --mode adaptive >"$E2E_DIR/failover.log" 2>&1 &
     FAILOVER_PID=$!
     e2e_own $!
-    e2e_wait 30 "$BUILD/corelane" target list && cl target create "$iqn" >/dev/null &&
-        cl lun create "$iqn" --ram 64M --lun 0 >/dev/null || return 1
-    FAILOVER_URL=iscsi://$p1/$iqn/0 FAILOVER_OTHER=iscsi://$p2/$iqn/0
+    e2e_wait 30 "$BUILD/corelane" target list && cl target create "$iqn" >/dev/null || return 1
+    for i in {0..3}; do cl lun create "$iqn" --ram 16M --lun "$i" >/dev/null || return 1; done
+    FAILOVER_URL=iscsi://$p1/$iqn FAILOVER_OTHER=iscsi://$p2/$iqn
 }
 
-# failover NAME TRIALS JOBS GOAL_MS FAULT URL OTHER [options]: so many trials, by so many processes at once
+# failover NAME TRIALS JOBS GOAL_MS FAULT URL OTHER [options]: so many trials, by so many processes at once. Each has a unit of
+# its own: some of the cases are settled by a reset of the unit, and that ends what others have under way there, too
 failover() {
     local name=$1 trials=$2 jobs=$3 goal=$4 out pids=() what i rc=0
     out=$(mktemp "$E2E_DIR/failover.XXXXXX")
     shift 4
     for ((i = 0; i < jobs; i++)); do
-        timeout 300 "$BUILD/bench_failover" --trials $(((trials + jobs - 1) / jobs)) --at $((i << 20)) \
-            --proxy "$BUILD/corelane-faultproxy" --dir "$E2E_DIR" "${@:4}" "$1" "$2" "$3" >"$out.$i" 2>"$out.$i.err" &
+        timeout 300 "$BUILD/bench_failover" --trials $(((trials + jobs - 1) / jobs)) \
+            --proxy "$BUILD/corelane-faultproxy" --dir "$E2E_DIR" "${@:4}" "$1" "$2/$i" "$3/$i" >"$out.$i" 2>"$out.$i.err" &
         pids+=($!)
     done
     for i in "${pids[@]}"; do wait "$i" || rc=1; done
