@@ -44,11 +44,17 @@ failover() {
 }
 
 part_failover() {
-    local pg1 run=$CORELANE_RUN_DIR few=$(((FAILOVER_TRIALS + 3) / 4))
+    local run=$CORELANE_RUN_DIR
     title "failover: 2 TCP paths, one breaks; verified 4 KiB reads and writes, depth 32, default settings (ms: median, 99 %, longest)"
     kill -STOP "$TARGETD" # it polls
-    failover_target || return
-    pg1=$FAILOVER_URL
+    failover_target && failover_all
+    e2e_stop "$FAILOVER_PID" TERM
+    export CORELANE_RUN_DIR=$run
+    kill -CONT "$TARGETD"
+}
+
+failover_all() {
+    local pg1=$FAILOVER_URL few=$(((FAILOVER_TRIALS + 3) / 4))
     failover "reset" "$FAILOVER_TRIALS" 1 50 reset "$pg1" "$pg1"
     failover "reset, failover-only policy" $few 1 50 reset "$pg1" "$pg1" --policy failover-only
     failover "reset, then the portal refuses" $few 1 50 dead "$pg1" "$pg1"
@@ -56,7 +62,4 @@ part_failover() {
     failover "blackhole" "$FAILOVER_TRIALS" 4 1500 blackhole "$pg1" "$pg1"
     failover "blackhole, failover-only policy" $few 4 1500 blackhole "$pg1" "$pg1" --policy failover-only
     failover "blackhole, the other path in another portal group" $few 4 1500 blackhole "$pg1" "$FAILOVER_OTHER"
-    e2e_stop "$FAILOVER_PID" TERM
-    export CORELANE_RUN_DIR=$run
-    kill -CONT "$TARGETD"
 }
