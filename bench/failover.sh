@@ -1,6 +1,7 @@
 # shellcheck shell=bash disable=SC2154 # variables are shared with those who source it
 # bench/run.sh's part about a path that breaks: what requests see of it, as distributions.
 
+FAILOVER_PID=''
 FAILOVER_TRIALS=${FAILOVER_TRIALS:-200} # of the two that are asked for; the others have a quarter
 
 # A target of its own with two portal groups, whose core sleeps when it has nothing to do: trials wait most of the time,
@@ -37,8 +38,8 @@ failover() {
     i=1
     for what in "first completion of a new request" "longest time without a completion" "longest request"; do
         printf '    %-34s %s%s\n' "$what" "$(quantiles "$out" $i)" \
-            "$(awk -v c=$i -v g="$goal" '$c > g {n++} END {
-                printf "   (asked: at most %d, %s)", g, n ? "not met by " n : "met"}' "$out")"
+            "$(awk -v c=$i -v g="$goal" -v rc=$rc '$c > g {n++} END {
+                printf "   (asked: at most %d, %s)", g, n ? "not met by " n : NR && !rc ? "met" : "not met"}' "$out")"
         i=$((i + 1))
     done
 }
