@@ -743,17 +743,36 @@ static void failed(struct hop *h)
     att_put(a);
 }
 
+/* What waits for its target fails. */
+static void requests_fail(struct att *a)
+{
+    if (a->force_out || a->ended)
+        return;
+    a->force_out = true;
+    att_hold(a);
+    hop_go(&a->force_hop, a->mgr->rt, a->rt, att_core_fail, failed);
+}
+
 /* Somebody waits for a detach that waits for the target, and has lost patience. */
 static void close_harder(struct att *a)
 {
     if (a->force || a->force_more)
         return;
     a->force_more = true;
-    if (a->force_out || a->ended)
+    requests_fail(a);
+}
+
+void att_hurry(struct att *a)
+{
+    if (a->state != ATT_CLOSING && a->state != ATT_EXPORTING)
         return;
-    a->force_out = true;
-    att_hold(a);
-    hop_go(&a->force_hop, a->mgr->rt, a->rt, att_core_fail, failed);
+    rt_log(RT_WARN, "%s: its target does not answer: what waits for it fails, as this daemon is to end",
+           a->spec.name);
+    /* A ublk disk stays for the next corelaned. */
+    if (a->state == ATT_CLOSING && a->result.kind != EXP_UBLK)
+        close_harder(a);
+    else
+        requests_fail(a);
 }
 
 void att_close(struct att *a, bool force, struct att_wait *w)

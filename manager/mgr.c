@@ -311,6 +311,12 @@ void mgr_stop(struct mgr *m, void (*done)(void *arg), void *arg)
         stop_sessions(m);
 }
 
+void mgr_stop_hurry(struct mgr *m)
+{
+    rt_list_for_safe (l, &m->atts)
+        att_hurry(rt_list_entry(l, struct att, link));
+}
+
 /* What is left on other cores when the host has stopped (sessions under disks that were in use) ends with the
  * process: their connections close, and nobody turns their reactors any more. */
 void mgr_free(struct mgr *m)

@@ -27,6 +27,9 @@ int mgr_new(struct mgr **out, struct rt_host *host, const struct mgr_conf *conf)
 /* Detaches the disks that nobody uses, names those in use and leaves them as they are, logs out, then calls
  * done(arg). First core. */
 void mgr_stop(struct mgr *m, void (*done)(void *arg), void *arg);
+/* While that is under way: requests of what is not detached yet fail, since the flush of a disk waits for its target, and the
+ * process, which carries that disk, for its thread that flushes. First core. */
+void mgr_stop_hurry(struct mgr *m);
 void mgr_free(struct mgr *m); /* after the host stopped; accepts NULL */
 
 /* What the daemon's socket serves; user is the struct mgr. The methods are in docs/rpc.md. */

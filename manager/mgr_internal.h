@@ -331,6 +331,8 @@ struct att *att_open(struct mgr *m, const struct att_spec *spec, const struct pa
                      char why[static MGR_WHY_MAX]);
 /* w->fn follows; with an error all is as before. */
 void att_close(struct att *a, bool force, struct att_wait *w);
+/* The daemon ends: what waits for the target of a disk that is being made or taken away fails. */
+void att_hurry(struct att *a);
 struct att *att_find(struct mgr *m, const char *name_or_path);
 const char *att_device(const struct att *a); /* its path; empty: it has none, or not yet */
 /* Whether a disk that is taken over is to stand on the session of that identity again. */

@@ -18,6 +18,8 @@
 #include "reactor/rt_log.h"
 
 #define STOP_LIMIT_NS (2 * RT_S)
+#define HURRY_NS      (RT_S * 5 / 4) /* of those, before what has not stopped is hurried */
+#define HURRIED_NS    (100 * RT_MS)  /* for that, when somebody is impatient */
 #define LAST_TURNS_NS (20 * RT_MS) /* for closed sockets and the answer to who asked us to stop */
 
 const struct opt service_opts[] = {
@@ -182,17 +184,30 @@ static void ready(struct rt_op *op, int res)
     sd_notify(0, "READY=1");
 }
 
+static void hurry(struct service *s, uint64_t ends_in_ns)
+{
+    void (*const call)(void *arg) = s->hurry;
+
+    s->hurry = NULL;
+    rt_timer_arm(rt_host_at(s->host, 0), &s->limit, ends_in_ns);
+    call(s->arg);
+}
+
 static void limit_over(struct rt_timer *t)
 {
     struct service *s = container_of(t, struct service, limit);
 
-    rt_host_stop(s->host);
+    if (s->hurry)
+        hurry(s, STOP_LIMIT_NS - HURRY_NS);
+    else
+        rt_host_stop(s->host);
 }
 
 void service_stopped(struct service *s)
 {
     struct rt *rt = rt_host_at(s->host, 0);
 
+    s->hurry = NULL;
     rt_timer_arm(rt, &s->limit, LAST_TURNS_NS);
 }
 
@@ -202,22 +217,26 @@ static void signalled(void *arg, int signo)
 
     if (s->signals++) {
         rt_log(RT_NOTICE, "%s: second signal: ending at once", s->prog);
-        rt_host_stop(s->host);
+        if (s->hurry)
+            hurry(s, HURRIED_NS);
+        else
+            rt_host_stop(s->host);
         return;
     }
     rt_log(RT_NOTICE, "%s: %s: stopping", s->prog, signo == SIGINT ? "interrupted" : "asked to end");
     sd_notify(0, "STOPPING=1");
-    rt_timer_arm(rt_host_at(s->host, 0), &s->limit, STOP_LIMIT_NS);
+    rt_timer_arm(rt_host_at(s->host, 0), &s->limit, s->hurry ? HURRY_NS : STOP_LIMIT_NS);
     s->stop(s->arg);
 }
 
-int service_run(struct service *s, void (*stop)(void *arg), void *arg)
+int service_run(struct service *s, void (*stop)(void *arg), void (*hurry_up)(void *arg), void *arg)
 {
     static const int signals[] = { SIGTERM, SIGINT, 0 };
     struct rt *rt = rt_host_at(s->host, 0);
     int err;
 
     s->stop = stop;
+    s->hurry = hurry_up;
     s->arg = arg;
     s->limit.fn = limit_over;
     if ((err = rt_signals(rt, signals, signalled, s))) {

@@ -27,7 +27,7 @@ struct service {
     unsigned signals;
     struct rt_op ready_op;
     struct rt_timer limit;
-    void (*stop)(void *arg);
+    void (*stop)(void *arg), (*hurry)(void *arg);
     void *arg;
 };
 
@@ -43,9 +43,10 @@ struct service {
 int service_open(struct service *s, const struct opts *o, const char *socket, void (*unblock)(const char *run_dir));
 
 /* Runs the reactors; says it is ready from their first turn on. On SIGTERM or SIGINT calls stop(arg) once, on
- * the first core, which ends in service_stopped(); after two seconds, or at a second signal, it ends all the
- * same. Return: the exit status. */
-int service_run(struct service *s, void (*stop)(void *arg), void *arg);
+ * the first core, which ends in service_stopped(); after two seconds, or soon after a second signal, it ends all the
+ * same. Some time before that it calls hurry(arg), once, if there is one (it may be NULL): what a thread of the process
+ * waits for is to be over, since none can be ended. Return: the exit status. */
+int service_run(struct service *s, void (*stop)(void *arg), void (*hurry)(void *arg), void *arg);
 /* Stopping is over. What was posted or closed just before still gets a few turns. First core. */
 void service_stopped(struct service *s);
 void service_close(struct service *s);

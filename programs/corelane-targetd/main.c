@@ -139,7 +139,7 @@ static int serve(struct targetd *d)
         rt_log(RT_ERR, "%s: control socket %s: %s", d->service.prog, d->service.socket, strerror(-err));
         return 1;
     }
-    return service_run(&d->service, stop, d);
+    return service_run(&d->service, stop, NULL, d);
 }
 
 int main(int argc, char **argv)

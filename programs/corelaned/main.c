@@ -54,6 +54,13 @@ static void stop(void *arg)
     mgr_stop(d->mgr, mgr_stopped, d);
 }
 
+static void hurry(void *arg)
+{
+    struct corelaned *d = arg;
+
+    mgr_stop_hurry(d->mgr);
+}
+
 static int serve(struct corelaned *d)
 {
     const struct mgr_conf conf = { .run_dir = d->service.run_dir,
@@ -70,7 +77,7 @@ static int serve(struct corelaned *d)
         rt_log(RT_ERR, "%s: control socket %s: %s", d->service.prog, d->service.socket, strerror(-err));
         return 1;
     }
-    return service_run(&d->service, stop, d);
+    return service_run(&d->service, stop, hurry, d);
 }
 
 /* As an absolute path: going to the background leaves the directory. Return: -1, or the exit status. */
