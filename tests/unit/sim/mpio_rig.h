@@ -391,4 +391,23 @@ static inline void move(unsigned i, unsigned core)
     sim_call(mpio_nexus_rt(rig.nexus[i]), do_move, &c);
 }
 
+static inline struct mpio_conf conf_of(enum mpio_policy policy)
+{
+    struct mpio_conf c;
+
+    mpio_conf_default(&c);
+    c.policy = policy;
+    return c;
+}
+
+static inline void do_gone(void *arg)
+{
+    struct ini_lun *l = rig.path[((struct call *)arg)->i]->lun;
+
+    l->err = -ENODEV;
+    rt_list_for_safe (at, &l->ios)
+        fake_end(l, rt_list_entry(at, struct ini_io, link), -ENODEV);
+    l->event(l->user, INI_LUN_GONE);
+}
+
 #endif

@@ -142,14 +142,6 @@ static void test_a_path_that_moves_is_no_reason_to_ask(void **state)
     rig_end();
 }
 
-static void do_gone(void *arg)
-{
-    struct ini_lun *l = rig.path[((struct call *)arg)->i]->lun;
-
-    l->err = -ENODEV;
-    l->event(l->user, INI_LUN_GONE);
-}
-
 /* Who asked something of a unit that is opened anew never hears of it, and does not wait for it. */
 static void test_a_unit_is_opened_anew_while_it_is_asked_to_change(void **state)
 {
