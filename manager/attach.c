@@ -226,13 +226,13 @@ static struct att *same_unit(const struct att *a, const struct ini_lun_info *inf
     return NULL;
 }
 
-/* A device that waits for its disk goes on waiting; for what will not mend by itself (another unit answers there
- * now) it is left to whoever reads the log. */
 /* Why no path came about: what became of the first, and of each other that came to something else. */
 static void whys_say(const struct att *a, const struct path *first, char out[static MGR_WHY_MAX])
 {
-    size_t at = (size_t)snprintf(out, MGR_WHY_MAX, "%s", first->why);
+    size_t at;
 
+    assert(first);
+    at = (size_t)snprintf(out, MGR_WHY_MAX, "%s", first->why);
     rt_list_for (l, &a->paths) {
         const struct path *p = rt_list_entry(l, struct path, link);
 
@@ -241,6 +241,8 @@ static void whys_say(const struct att *a, const struct path *first, char out[sta
     }
 }
 
+/* A device that waits for its disk goes on waiting; for what will not mend by itself (another unit answers there
+ * now) it is left to whoever reads the log. */
 void att_path_failed(struct att *a, struct path *failed)
 {
     const struct path *first = att_path_first(a);
