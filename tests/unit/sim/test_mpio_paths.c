@@ -239,6 +239,7 @@ static void test_what_is_offline_is_left_so(void **state)
     rig_start(14, 0, NULL);
     way(0, 0);
     way(1, 1);
+    run(2 * RT_S);
     alua(0, INI_ALUA_OFFLINE, true);
     assert_non_null(strstr(rig.why, "active, access state offline"));
     alua(1, INI_ALUA_OFFLINE, true);
