@@ -59,11 +59,15 @@ ok "it serves" writes "$url2/0"
 if has loop && has fio; then
     ok "both optimized" cl alua set $iqn --group 2 --state optimized
     start_corelaned || fail "corelaned"
+    ok "one is unavailable" cl alua set $iqn --group 2 --state unavailable
+    refused "a disk over that alone" 1 "cannot be reached through this port now" cl attach $iqn --portal "$p2,transport=tcp" --lun 0 --name d
     dev=$(cl attach $iqn --portal "$p1,transport=tcp" --portal "$p2,transport=tcp" --lun 0 --name d 2>/dev/null) || fail "attach"
     told() { cl path list d --json | jq -r --arg p "$1" '.[0].paths[] | select(.portal == $p) | .alua.state'; }
     is_told() { [ "$(told "$1")" = "$2" ]; }
     requests() { cl path list d --json | jq --arg p "$1" '.[0].paths[] | select(.portal == $p) | .requests'; }
     busy() { [ "$(requests "$1")" -gt "$2" ]; }
+    ok "the other is enough" is_told "$p1" active/optimized
+    ok "and it is there again" cl alua set $iqn --group 2 --state optimized
     ok "it has both paths" e2e_wait 60 is_told "$p2" active/optimized
     fio --verify_state_save=0 --name=v --filename="$dev" --direct=1 --ioengine=io_uring --rw=randwrite --bs=4k --iodepth=8 --size=16M \
         --time_based --runtime=600 --verify=crc32c --verify_fatal=1 --verify_backlog=64 --output="$E2E_DIR/fio.log" &
