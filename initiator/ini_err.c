@@ -167,7 +167,6 @@ static void tmf_send(struct ini_sess *s, enum iscsi_tmf function, uint16_t lun, 
     };
 
     s->eh.lun = lun;
-    s->eh.cmd_sn = s->cmd_sn;
     s->eh.limit_s =
         function != ISCSI_TMF_LUN_RESET ? s->conf.set.abort_timeout_s : s->conf.set.lu_reset_timeout_s;
     ini_ctl_send(s, INI_TAG_TMF, &pdu, NULL);
@@ -190,10 +189,13 @@ static void lun_reset_begin(struct ini_sess *s)
 /* The unit was reset: every command of ours that it had by then is gone. */
 static void lun_was_reset(struct ini_sess *s)
 {
+    /* By the number that went out with the request: one that follows another may have waited until that had left. */
+    const uint32_t sn = s->ctl[INI_TAG_TMF].ctl.pdu.cmd_sn;
+
     rt_list_for_safe(l, &s->flight) {
         struct ini_task *t = rt_list_entry(l, struct ini_task, link);
 
-        if (t->lun == s->eh.lun && iscsi_sn_lt(t->cmd_sn, s->eh.cmd_sn))
+        if (t->lun == s->eh.lun && iscsi_sn_lt(t->cmd_sn, sn))
             ini_task_return(s, t);
     }
 }

@@ -282,7 +282,6 @@ struct ini_sess {
         int32_t limit_s;                    /* for the answer */
         uint32_t itt;                       /* of the task that is late */
         uint16_t lun;
-        uint32_t cmd_sn;                    /* of the reset: earlier commands are gone when it is done */
         void (*done)(void *user, int resp, int err);
         void *user;
     } eh;
