@@ -34,7 +34,7 @@ ok "$seeds seeds are green" test $rc = 0
 rc=$?
 sed 's/^/# /' "$dir/seeds"
 ok "$paths seeds with several paths are green" test $rc = 0
-ok "so is one of these a second time" "$sim" --paths --seeds "$few" --jobs "$jobs" --twice --limit 900
+ok "one with several paths is the same when it is played again" "$sim" --paths --seeds "$few" --jobs "$jobs" --twice --limit 900
 ok "a seed is the same when it is played again" "$sim" --seeds "$few" --jobs "$jobs" --twice --limit 900
 ok "and in whatever process it is played" same "$(fingerprint --seeds 6 --jobs 1)" "$(fingerprint --seeds 6 --jobs 3)"
 ok "one seed alone says the same of itself" same "$(fingerprint --seed 3 --quiet)" \
