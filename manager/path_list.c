@@ -144,7 +144,7 @@ static json_t *disk_json(const struct path_gather *g, const struct disk_visit *d
         rpc_json_set_int(o, "size", d->size);
     rpc_json_set_text(o, "vendor", a->info.vendor);
     rpc_json_set_text(o, "product", a->info.product);
-    json_object_set_new(o, "policy", policy_json(d->known ? &d->conf : &a->set.conf));
+    json_object_set_new(o, "policy", d->known ? policy_json(&d->conf) : json_null());
     json_object_set_new(o, "policy_said", policy_over_json(&a->over));
     rpc_json_set_int(o, "in_flight", d->stats.in_flight);
     rpc_json_set_int(o, "errors", d->stats.errors);

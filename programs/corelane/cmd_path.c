@@ -309,7 +309,8 @@ static void topology_print(const struct opts *o, const json_t *result)
         printf("size=%s state=%s core=%s ro=%s failovers=%" PRIu64 " waited=%" PRIu64 "\n", size,
                word_of(d, "state"), core, json_is_true(json_object_get(d, "readonly")) ? "yes" : "no",
                num_of(d, "failovers"), num_of(d, "waited"));
-        policy_line(json_object_get(d, "policy"), "policy=");
+        if (json_is_object(json_object_get(d, "policy")))
+            policy_line(json_object_get(d, "policy"), "policy=");
         for (uint64_t group = 0; group < 64 && shown < nr; group++)
             shown += group_print(paths, group, nr - shown);
         group_print(paths, UINT64_MAX, nr - shown);

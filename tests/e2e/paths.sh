@@ -55,6 +55,8 @@ same "two in shared memory, two over TCP" "2 2" \
     "$(cl path list d --json | jq -r '[.[0].paths[] | select(.state == "active") | .transport] | "\(map(select(. == "shm")) | length) \(map(select(. == "tcp")) | length)"')"
 same "each has a session of its own" 4 "$(cl path list d --json | jq '[.[0].paths[] | select(.state == "active") | .session] | unique | length')"
 same "the dead portal is a path that is none yet" "$dead" "$(cl path list d --json | jq -r '.[0].paths[] | select(.state != "active") | .portal')"
+refused "with paths no request waits for one" 1 "do not wait for a path" cl path fail-queued d
+same "list has how many are up" 4/5 "$(cl list | awk '$1 == "d" { print $6 }')"
 p_dead=$(path_of "$dead")
 p_front=$(path_of "$front")
 p_tcp=$(path_of "$p2")
@@ -76,7 +78,7 @@ e2e_own $FIO INT
 under_way
 used() { [ "$(cl path list d --json | jq '[.[0].paths[] | select(.requests > 0)] | length')" = 4 ]; }
 ok "under load all four are used" e2e_wait 60 used
-for what in "path fail d $p_shm" "path fail d $p_tcp" "path reinstate d $p_shm" "path reinstate d $p_tcp" \
+for what in "path fail d $p_shm" "path fail d $p_tcp" "path reinstate d ${p_shm#p}" "path reinstate d $p_tcp" \
     "path policy d round-robin" "path policy d failover-only" "path policy d service-time --scope lun" "path policy d --reset"; do
     # shellcheck disable=SC2086
     ok "$what" cl $what
