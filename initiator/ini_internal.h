@@ -542,10 +542,16 @@ void ini_lun_offline(struct ini_lun *l, int err);        /* it will not come bac
 void ini_lun_failed(struct ini_lun *l, int err);
 /* Something may have changed (unit attention): look again before anything more is sent. */
 void ini_lun_recheck(struct ini_lun *l);
+/* An attention that says so came to a task that is neither a request nor of a look at the unit. Whoever sent that may send
+ * more: the first call lets nothing more out, the second, when the task is done with, looks. @lun: its number; Return:
+ * whether the second is to be made. */
+bool ini_lun_attention(struct ini_sess *s, const struct ini_task *t);
+void ini_lun_attend(struct ini_sess *s, uint16_t lun);
 void ini_lun_gone(struct ini_lun *l, int err, enum ini_event ev);
 struct ini_lun *ini_lun_find(struct ini_sess *s, uint16_t lun);
 
 /* ini_io.c */
+bool ini_io_changes_unit(const struct scsi_sense *e); /* a unit attention after which it may be another one */
 void ini_io_pump(struct ini_lun *l);
 void ini_io_fail_all(struct ini_lun *l, int err);
 int ini_io_init(struct ini_lun *l);         /* once info is known; 0 or -ENOMEM */

@@ -405,6 +405,13 @@ static enum verdict sense_judge(const struct scsi_sense *e, int *err)
     return V_FAIL;
 }
 
+bool ini_io_changes_unit(const struct scsi_sense *e)
+{
+    int err;
+
+    return e->key == SCSI_UNIT_ATTENTION && sense_judge(e, &err) == V_CHANGED;
+}
+
 static enum verdict answer_judge(const struct ini_task *t, int *err)
 {
     enum verdict v = V_OK;

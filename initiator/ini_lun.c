@@ -608,6 +608,24 @@ void ini_lun_recheck(struct ini_lun *l)
         probe_start(l);
 }
 
+bool ini_lun_attention(struct ini_sess *s, const struct ini_task *t)
+{
+    struct ini_lun *l = ini_lun_find(s, t->lun);
+
+    if (!l || !l->open || l->err || t == &l->cmd.task || ini_io_piece(t) || !ini_io_changes_unit(&t->sense))
+        return false;
+    gate_shut(l);
+    return true;
+}
+
+void ini_lun_attend(struct ini_sess *s, uint16_t lun)
+{
+    struct ini_lun *l = ini_lun_find(s, lun);
+
+    if (l)
+        ini_lun_recheck(l);
+}
+
 void ini_lun_down(struct ini_lun *l)
 {
     const bool was_paused = l->paused;

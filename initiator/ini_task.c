@@ -352,7 +352,8 @@ static int moved_judge(struct ini_task *t, const struct iscsi_pdu *pdu)
 void ini_task_notify(struct ini_sess *s, const struct iscsi_pdu *pdu, const uint8_t *data)
 {
     struct ini_task *t = ini_task_find(s, pdu->itt);
-    bool changed;
+    bool changed, attention;
+    uint16_t lun;
 
     if (!t) {
         /* A tag that was in use may be answered late, after an abort. One that never was is no tag of ours. */
@@ -373,7 +374,11 @@ void ini_task_notify(struct ini_sess *s, const struct iscsi_pdu *pdu, const uint
     if (t->out.len && !t->status && !t->err)
         s->write_bytes += t->edtl - (t->overflow ? 0 : t->residual);
     changed = t->sense.key == SCSI_UNIT_ATTENTION && t->sense.asc == 0x3f && t->sense.ascq == 0x0e;
+    lun = t->lun;
+    attention = !t->err && t->status == SCSI_CHECK_CONDITION && ini_lun_attention(s, t);
     task_let_go(s, t, TASK_ENDING);         /* t may be told of its end in here, and be gone */
+    if (attention)
+        ini_lun_attend(s, lun);
     if (changed && s->events.luns_changed)
         s->events.luns_changed(s->user);
 }

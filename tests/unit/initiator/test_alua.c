@@ -228,6 +228,34 @@ static void test_where_requests_are_handed_back_it_is_followed(void **state)
     end(&r, &f);
 }
 
+static atomic_bool swapped;
+
+static bool another_unit_answers(struct fake_conn *c)
+{
+    if (!swapped || c->pdu.opcode != ISCSI_OP_SCSI_CMD || c->pdu.cmd.cdb[0] != SCSI_MAINTENANCE_IN)
+        return false;
+    swapped = false;
+    strcpy(c->f->naa, "5001405ffffffff2");
+    fake_sense(c, c->pdu.itt, SCSI_UNIT_ATTENTION, 0x3f, 0x0e);
+    return true;
+}
+
+/* The attention that tells of another unit is told once: who meets it must not keep it to himself. */
+static void test_an_attention_that_asking_meets_is_not_lost(void **state)
+{
+    struct fake f = { .tpgs = IMPLICIT, .hook = another_unit_answers };
+    struct rig r;
+
+    (void)state;
+    start(&r, &f);
+    ini_lun_hand_back(r.lun, true);
+    swapped = true;
+    rig_until(&r, r.events[INI_LUN_CHANGED]);
+    assert_true(run(&r, INI_WRITE, 0, 512, 0) < 0);
+    assert_int_equal(f.writes, 0);
+    end(&r, &f);
+}
+
 static void test_requests_meet_a_port_that_is_out_of_reach(void **state)
 {
     static const unsigned codes[] = { 0x040b, 0x040c, 0x0412 };
@@ -486,6 +514,7 @@ int main(void)
         cmocka_unit_test(test_no_event_when_it_is_what_it_was),
         cmocka_unit_test(test_an_event_of_the_targets_has_it_read_again),
         cmocka_unit_test(test_where_requests_are_handed_back_it_is_followed),
+        cmocka_unit_test(test_an_attention_that_asking_meets_is_not_lost),
         cmocka_unit_test(test_requests_meet_a_port_that_is_out_of_reach),
         cmocka_unit_test(test_requests_wait_for_the_end_of_a_transition),
         cmocka_unit_test(test_a_unit_may_come_back_out_of_reach),
