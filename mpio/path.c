@@ -76,6 +76,14 @@ static void lun_read(struct mpio_path *p)
     p->now.alua = *ini_lun_alua(p->lun);
 }
 
+static void session_why(struct mpio_path *p)
+{
+    struct ini_sess_info info;
+
+    ini_sess_info(p->nexus->s, &info);
+    snprintf(p->now.why, sizeof(p->now.why), "%.150s", info.why);
+}
+
 static void lun_event(void *user, enum ini_event ev)
 {
     struct mpio_path *p = user;
@@ -89,7 +97,10 @@ static void lun_event(void *user, enum ini_event ev)
         if (!now->up && p->nexus->up && now->alua.state == INI_ALUA_UNAVAILABLE)
             snprintf(now->why, sizeof(now->why), "LUN %u cannot be reached through this port now", p->lun_nr);
         break;
-    case INI_LUN_PAUSED: now->up = false; break;
+    case INI_LUN_PAUSED:
+        now->up = false;
+        session_why(p); /* which tells us of it after this */
+        break;
     case INI_LUN_RESUMED:
         now->up = true;
         now->gone = false;

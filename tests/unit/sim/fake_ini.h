@@ -193,6 +193,7 @@ void ini_sess_info(const struct ini_sess *s, struct ini_sess_info *out)
     snprintf(out->portal, sizeof(out->portal), "%s", s->portal);
     out->tpgt = s->tpgt;
     out->transport = s->shm ? "shm" : "tcp";
+    snprintf(out->why, sizeof(out->why), "%s", s->up ? "" : "broken by the test");
 }
 
 void ini_sess_watch(struct ini_sess *s, uint32_t silence_ms)

@@ -31,6 +31,22 @@ static void test_what_is_idempotent_goes_elsewhere_at_once(void **state)
     rig_end();
 }
 
+/* The unit says that it is out of reach before the session says why. */
+static void test_that_a_path_is_down_is_told_with_the_reason(void **state)
+{
+    (void)state;
+    rig_start(19, 0, NULL);
+    way(0, 1);
+    way(1, 2);
+    run(RT_MS);
+    rig.events[MPIO_PATH_CHANGED] = 0;
+    break_sess(0);
+    run(RT_MS);
+    assert_int_equal(rig.events[MPIO_PATH_CHANGED], 1);
+    assert_non_null(strstr(rig.why, ": down: broken by the test"));
+    rig_end();
+}
+
 static void test_writes_wait_until_their_session_logged_in_again(void **state)
 {
     (void)state;
@@ -611,6 +627,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_what_is_idempotent_goes_elsewhere_at_once),
+        cmocka_unit_test(test_that_a_path_is_down_is_told_with_the_reason),
         cmocka_unit_test(test_writes_wait_until_their_session_logged_in_again),
         cmocka_unit_test(test_a_login_by_another_portal_settles_them),
         cmocka_unit_test(test_a_session_that_is_back_at_once_needs_no_fence),
