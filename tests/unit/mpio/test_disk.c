@@ -5,14 +5,13 @@
  * ROUNDS=n: so many things that happen instead of 300.
  */
 #include <semaphore.h>
-#include "../target/tgt_peer.h"
 #include "mpio/disk.h"
+#include "verify.h"
 
 #define WAYS   4u
 #define SLOTS  48u
 #define REGION (64u << 10) /* bytes: each slot's own part of the unit */
 
-static struct bed bed;
 static struct load *load;
 
 /* ---- a session, and a path over it ------------------------------------------------------------------------ */
@@ -56,7 +55,7 @@ struct load {
 
 static uint32_t draw(uint32_t n)
 {
-    load->seed = load->seed * 1664525u + 1013904223u;
+    load->seed = verify_next(load->seed);
     return (load->seed >> 8) % n;
 }
 
@@ -159,24 +158,6 @@ static void way_do(struct way *w, enum doing what)
 
 /* ---- load ------------------------------------------------------------------------------------------------ */
 
-static void fill(uint8_t *p, uint32_t len, uint32_t seed)
-{
-    for (uint32_t i = 0; i < len; i++) {
-        seed = seed * 1664525u + 1013904223u;
-        p[i] = (uint8_t)(seed >> 24);
-    }
-}
-
-static bool is_right(const uint8_t *p, uint32_t len, uint32_t seed)
-{
-    for (uint32_t i = 0; i < len; i++) {
-        seed = seed * 1664525u + 1013904223u;
-        if (p[i] != (uint8_t)(seed >> 24))
-            return false;
-    }
-    return true;
-}
-
 static void io_done(struct mpio_io *io, int res);
 
 static void slot_go(struct slot *x)
@@ -185,9 +166,9 @@ static void slot_go(struct slot *x)
     uint32_t cut;
 
     if (!x->reading) {
-        x->seed = x->seed * 1664525u + 1013904223u;
+        x->seed = verify_next(x->seed);
         x->len = (x->seed >> 8) % 8 ? 4096 : ((x->seed >> 16) % (REGION / 512) + 1) * 512;
-        fill(x->mem, x->len, x->seed);
+        verify_fill(x->mem, x->len, x->seed);
     } else {
         memset(x->mem, 0xee, x->len);
     }
@@ -217,7 +198,7 @@ static void io_done(struct mpio_io *io, int res)
     load->busy--;
     load->ios++;
     load->failed += res != 0;
-    load->wrong += x->reading && !res && !is_right(x->mem, x->len, x->seed);
+    load->wrong += x->reading && !res && !verify_right(x->mem, x->len, x->seed);
     x->reading = !x->reading;
     if (!load->ending)
         slot_go(x);
@@ -439,20 +420,7 @@ static void test_four_paths_on_three_cores_lose_nothing(void **state)
 static int bed_begin(void **state)
 {
     (void)state;
-    bed_loopback = true;
-    bed_start(&bed, 2);
-    json_decref(bed_call(&bed, "target.create", json_pack("{s:s}", "iqn", T_IQN)));
-    json_decref(bed_call(
-        &bed, "lun.create",
-        json_pack("{s:s, s:s, s:I}", "iqn", T_IQN, "kind", "ram", "size", (json_int_t)SLOTS * REGION)));
-    return 0;
-}
-
-static int bed_end(void **state)
-{
-    (void)state;
-    bed_stop(&bed);
-    return 0;
+    return verify_bed(SLOTS * REGION);
 }
 
 int main(void)
@@ -461,5 +429,5 @@ int main(void)
         cmocka_unit_test(test_four_paths_on_three_cores_lose_nothing),
     };
 
-    return cmocka_run_group_tests(tests, bed_begin, bed_end);
+    return cmocka_run_group_tests(tests, bed_begin, verify_bed_end);
 }

@@ -5,14 +5,12 @@
  * MOVES=n: so many instead of 200. How long the pauses were is printed, never asserted.
  */
 #include <semaphore.h>
-#include "../target/tgt_peer.h"
 #include "initiator/ini.h"
+#include "verify.h"
 
 #define DEPTH     32u
 #define REGION    (128u << 10) /* bytes: each slot's own part of the unit */
 #define MOVES_MAX 100000u
-
-static struct bed bed;
 
 struct slot {
     struct ini_io io;
@@ -41,24 +39,6 @@ struct load {
 
 /* ---- load ------------------------------------------------------------------------------------------------ */
 
-static void fill(uint8_t *p, uint32_t len, uint32_t seed)
-{
-    for (uint32_t i = 0; i < len; i++) {
-        seed = seed * 1664525u + 1013904223u;
-        p[i] = (uint8_t)(seed >> 24);
-    }
-}
-
-static bool is_right(const uint8_t *p, uint32_t len, uint32_t seed)
-{
-    for (uint32_t i = 0; i < len; i++) {
-        seed = seed * 1664525u + 1013904223u;
-        if (p[i] != (uint8_t)(seed >> 24))
-            return false;
-    }
-    return true;
-}
-
 static void load_end(struct load *l);
 static void move_next(struct load *l);
 static void io_done(struct ini_io *io, int res);
@@ -70,9 +50,9 @@ static void slot_go(struct slot *x)
     const uint32_t cut = x->seed % 3 ? x->len : x->len / 1024 * 512;
 
     if (!x->reading) {
-        x->seed = x->seed * 1664525u + 1013904223u;
+        x->seed = verify_next(x->seed);
         x->len = (x->seed >> 8) % 8 ? 4096 : ((x->seed >> 16) % (REGION / 1024) + 1) * 512;
-        fill(x->mem, x->len, x->seed);
+        verify_fill(x->mem, x->len, x->seed);
     } else {
         memset(x->mem, 0xee, x->len);
     }
@@ -96,7 +76,7 @@ static void io_done(struct ini_io *io, int res)
     rt_assert_here(ini_sess_rt(l->s));
     l->busy--;
     l->ios++;
-    l->wrong += res || (x->reading && !is_right(x->mem, x->len, x->seed));
+    l->wrong += res || (x->reading && !verify_right(x->mem, x->len, x->seed));
     x->reading = !x->reading;
     if (l->ending)
         load_end(l);
@@ -276,20 +256,7 @@ static void test_moves_under_load_over_shared_memory(void **state)
 static int bed_begin(void **state)
 {
     (void)state;
-    bed_loopback = true;
-    bed_start(&bed, 2);
-    json_decref(bed_call(&bed, "target.create", json_pack("{s:s}", "iqn", T_IQN)));
-    json_decref(bed_call(
-        &bed, "lun.create",
-        json_pack("{s:s, s:s, s:I}", "iqn", T_IQN, "kind", "ram", "size", (json_int_t)DEPTH * REGION)));
-    return 0;
-}
-
-static int bed_end(void **state)
-{
-    (void)state;
-    bed_stop(&bed);
-    return 0;
+    return verify_bed(DEPTH * REGION);
 }
 
 int main(void)
@@ -299,5 +266,5 @@ int main(void)
         cmocka_unit_test(test_moves_under_load_over_shared_memory),
     };
 
-    return cmocka_run_group_tests(tests, bed_begin, bed_end);
+    return cmocka_run_group_tests(tests, bed_begin, verify_bed_end);
 }
