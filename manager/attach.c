@@ -153,8 +153,6 @@ static void opened_tell(struct att *a, int err, const char *why)
         opened(a, err, why, a->opened_user);
 }
 
-static void merge_go(struct merge *mg);
-
 /* ---- the end --------------------------------------------------------------------------------------------- */
 
 /* No core has a part of it any more: out of the books. */
@@ -263,105 +261,6 @@ void att_path_failed(struct att *a, struct path *failed)
             return;
     whys_say(a, first, why);
     att_end(a, first->err, why);
-}
-
-/* ---- a path goes over to the disk that its unit has already ----------------------------------------------- */
-
-struct merge { /* who asked for an attachment that becomes paths of another */
-    void (*opened)(struct att *a, int err, const char *why, void *user);
-    void *user;
-    struct att *into; /* held until they are begun */
-    struct sess *sess[MPIO_PATHS_MAX]; /* those that are there already, used until then */
-    unsigned sess_nr;
-    unsigned left; /* paths that have not come to anything yet, and one until they are begun */
-    int err;
-    bool in; /* one of them is in */
-    char why[MGR_WHY_MAX], words[MGR_WHY_MAX];
-};
-
-static void merge_left(struct merge *mg, struct att *into)
-{
-    if (--mg->left)
-        return;
-    mg->opened(into, mg->in ? 0 : mg->err ? mg->err : -ECANCELED, mg->in ? mg->words : mg->why, mg->user);
-    free(mg);
-}
-
-static void merge_path_done(struct path *p, int err, const char *why, void *user)
-{
-    struct merge *mg = user;
-
-    mg->in |= !err;
-    if (err && !mg->err) {
-        mg->err = err;
-        snprintf(mg->why, sizeof(mg->why), "%s", why);
-    }
-    merge_left(mg, p->att);
-}
-
-/* The attachment is gone, and what was open on its sessions with it: nothing can be open there twice. */
-static void merge_go(struct merge *mg)
-{
-    struct att *into = mg->into;
-
-    rt_list_for_safe (l, &into->paths) {
-        struct path *q = rt_list_entry(l, struct path, link);
-
-        if (q->done == merge_path_done && q->done_user == mg && !q->ending)
-            path_go(q);
-    }
-    for (unsigned i = 0; i < mg->sess_nr; i++)
-        sess_unuse(mg->sess[i]);
-    merge_left(mg, into);
-    att_put(into);
-}
-
-/* Return: NULL, or why @a cannot become part of @b. */
-static const char *merge_refusal(const struct att *a, const struct att *b)
-{
-    if (a->separate)
-        return "it was to be a disk of its own";
-    if (b->state != ATT_UP)
-        return "that disk is not up";
-    if (a->spec.readonly != b->spec.readonly)
-        return a->spec.readonly ? "that disk can be written to" : "that disk cannot be written to";
-    if (!a->name_made && strcmp(a->spec.name, b->spec.name))
-        return "another name was asked for";
-    if (a->spec.kind != EXP_AUTO && a->spec.kind != b->result.kind)
-        return "another kind of device was asked for";
-    return NULL;
-}
-
-static bool att_merge(struct att *a, struct att *b)
-{
-    struct merge *mg = a->opened ? calloc(1, sizeof(*mg)) : NULL;
-
-    if (!mg)
-        return false;
-    *mg = (struct merge){ .opened = a->opened, .user = a->opened_user, .into = b, .left = 1 };
-    snprintf(mg->words, sizeof(mg->words),
-             "LUN %u of %.230s is the unit %.80s, which is attached as %s: it is a path of that disk now",
-             a->spec.lun, a->spec.wish.iqn, b->info.wwid, b->spec.name);
-    rt_list_for (l, &a->paths) {
-        const struct path *p = rt_list_entry(l, struct path, link);
-        struct path *q = path_new(b, &p->spec, merge_path_done, mg);
-
-        if (!q)
-            break;
-        mg->left++;
-        if (p->sess) {
-            mg->sess[mg->sess_nr++] = p->sess;
-            sess_use(p->sess);
-        }
-    }
-    if (mg->left == 1) {
-        free(mg);
-        return false;
-    }
-    att_hold(b);
-    a->opened = NULL;
-    a->merge = mg;
-    return true;
 }
 
 /* ---- the disk is founded --------------------------------------------------------------------------------- */
@@ -552,7 +451,7 @@ static void founder_try(struct att *a, struct path *p)
     }
     if ((other = same_unit(a, &p->info))) {
         cannot = merge_refusal(a, other);
-        if (!cannot && att_merge(a, other)) {
+        if (!cannot && merge_begin(a, other)) {
             att_end(a, 0, NULL);
             return;
         }

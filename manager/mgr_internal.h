@@ -7,6 +7,7 @@
  * isid.c      their identities, and what may be left at targets under them
  * path.c      one way to a disk's unit: session, unit, into the disk, and out
  * attach.c    attachments: paths, a disk, a device, in that order, and back
+ * merge.c     an attachment whose unit is attached already: its paths go over
  * att_core.c  the disk's and the device's part of that, on their core
  * pr.c        persistent reservations, over all paths of a disk
  * policy.c    settings of a disk with several paths: multipath.conf, and what commands say

@@ -88,6 +88,15 @@ void paths_sess_failed(struct mgr *m, struct sess *s);
 void path_list(struct mgr *m, struct rpc_call *call, struct att *only);
 bool path_refused(const struct path *p); /* tried and not possible as things are */
 
+/* ---- an attachment that becomes paths of another disk ------------------------------------------------------ */
+
+struct merge;
+/* Return: NULL, or why @a cannot become part of @b. */
+const char *merge_refusal(const struct att *a, const struct att *b);
+/* @a, which somebody waits for, is to be ended then; who waits is told with @b. Return: false: no memory, or nobody waits. */
+bool merge_begin(struct att *a, struct att *b);
+void merge_go(struct merge *mg); /* @a is gone; mg is not there any more after that */
+
 /* ---- persistent reservations ----------------------------------------------------------------------------- */
 
 bool pr_key_parse(const char *text, uint64_t *out); /* "0x123abc", not 0 */
