@@ -502,11 +502,18 @@ void sim_end_abort(struct sim_conn *c, unsigned i)
     c->end[i].abort = true;
 }
 
+/* What is under way has been lost once, and only its sender would send it again: be it that the way is still blocked, or
+ * that it has not tried since. */
+static bool is_overdue(const struct sim_conn *c, const struct dir *d)
+{
+    return d->stuck_since || (d->way.head && d->way.head->due < c->w->now);
+}
+
 /* What has left the machine may still arrive: any part of what is under way; and then a reset, unless nothing does. */
 static void end_aborted(struct sim_conn *c, unsigned i)
 {
     struct dir *d = &c->dir[i];
-    const bool lost = d->stuck_since;
+    const bool lost = is_overdue(c, d);
 
     way_cut(c, d, !lost);
     d->stuck_since = 0;
@@ -560,7 +567,7 @@ void sim_end_vanish(struct sim_conn *c, unsigned i)
     e->gone = true;
     segs_free(&e->rx);
     /* What has left the machine may still arrive: any part of what is under way. */
-    way_cut(c, d, !d->stuck_since);
+    way_cut(c, d, !is_overdue(c, d));
     d->stuck_since = 0;
     sim_ev_del(c->w, &d->timeout);
     d->finished = true;
