@@ -33,15 +33,10 @@ static void route_wait(struct route *r)
     r->due_ns = rt_now(n->rt) + sim_rng_range(&n->rng, RT_MS, n->scene->plan.hold_ns);
 }
 
+/* What others left is another matter: that is over for the judge when a newer write is acknowledged. */
 static void ghost_over(struct route *r)
 {
-    struct desk *d = r->desk;
-
-    if (!r->ghost)
-        return;
     r->ghost = false;
-    if (!desk_ghosts(d))
-        hist_nexus_settled(d->unit->hist, d->nexus->id, UINT64_MAX);
 }
 
 /* ---- a session's paths ----------------------------------------------------------------------------------- */
@@ -157,14 +152,8 @@ bool paths_leave(struct nexus_end *n)
 
 void paths_up(struct nexus_end *n)
 {
-    for (unsigned i = 0; i < n->scene->plan.units; i++) {
-        struct desk *d = paths_route(n, i)->desk;
-        const bool ghosts = desk_ghosts(d);
-
-        paths_route(n, i)->ghost = false;
-        if (ghosts && !desk_ghosts(d))
-            hist_nexus_settled(d->unit->hist, d->nexus->id, UINT64_MAX);
-    }
+    for (unsigned i = 0; i < n->scene->plan.units; i++)
+        ghost_over(paths_route(n, i));
 }
 
 void paths_hurry(struct client *c)
